@@ -1,0 +1,68 @@
+//! What an aggregator is told, and what it counts.
+
+/// How an aggregator works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The node it runs on.
+    pub node: String,
+    /// Partition count of every partitioned topic.
+    pub lanes: u32,
+    /// How many file sources belong together: file windows move once so many were seen and close when
+    /// all have ended. Without it they wait for the end of every source seen, and for `grace_ms`.
+    pub sources: Option<usize>,
+    /// How long after a lane's last input another file source may still show up, milliseconds.
+    pub grace_ms: i64,
+    /// How long a live source may be silent before nobody waits for it, milliseconds.
+    pub live_silence_ms: i64,
+    /// How long a notice waits for its copies, microseconds of event time.
+    pub notice_hold_us: i64,
+    /// Length of a pane, microseconds.
+    pub pane_us: i64,
+    /// Members of statistics and notices that a lane holds; above it the oldest go early.
+    pub held_max: usize,
+    /// Which addresses are local.
+    pub site: detect::Site,
+}
+
+impl Config {
+    /// The defaults, for a node and a partition count.
+    pub fn new(node: &str, lanes: u32) -> Config {
+        Config {
+            node: node.to_owned(),
+            lanes: lanes.max(1),
+            sources: None,
+            grace_ms: 5_000,
+            live_silence_ms: 30_000,
+            notice_hold_us: 5_000_000,
+            pane_us: detect::PANE_US,
+            // About 100 bytes each: 100 MB for a lane under attack.
+            held_max: 1_000_000,
+            site: detect::Site::default(),
+        }
+    }
+}
+
+/// What an aggregator counted since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Rows of conn read.
+    pub conn_in: u64,
+    /// Rows of conn passed on.
+    pub conn_out: u64,
+    /// Rows of notice read.
+    pub notice_in: u64,
+    /// Rows of notice passed on.
+    pub notice_out: u64,
+    /// Notices that became part of another: in = out + merged + still held.
+    pub notice_merged: u64,
+    /// Rows of partial written.
+    pub partial_out: u64,
+    /// Rows that came after their window had been released.
+    pub late: u64,
+    /// Windows released before their time because the lane held too much.
+    pub early: u64,
+    /// Records that could not be used.
+    pub dead_letters: u64,
+    /// Stamps of sources beyond the number a lane follows.
+    pub sources_refused: u64,
+}

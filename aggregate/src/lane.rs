@@ -1,0 +1,339 @@
+//! One lane: takes records in, keeps its windows, tells what goes out and where it stands.
+//!
+//! The committed position is the oldest record that an open window needs; the note beside it says how
+//! far input was read. After a restart the records between the two are read *again*: they rebuild
+//! windows and do nothing else. Until that is over nothing is released and nothing committed, for a
+//! commit promises that all that could be released was.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result};
+use bus::{
+    Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline, Topic, topic,
+};
+use bytes::Bytes;
+use detect::Detector;
+
+use crate::config::{Config, Counters};
+use crate::emit;
+use crate::observe::{self, Written};
+use crate::sources::{Files, Input, Source, Sources};
+use crate::state::{Key, Note, json};
+use crate::windows::{Outlet, Windows};
+
+/// What a lane is given to work with.
+pub struct Work<'a> {
+    /// How to work.
+    pub config: &'a Config,
+    /// What observes.
+    pub detectors: &'a [Box<dyn Detector>],
+    /// What is counted.
+    pub counters: &'a mut Counters,
+    /// Wall-clock time.
+    pub now_ms: i64,
+}
+
+/// Where the lane stands in one of its inputs.
+#[derive(Debug, Default)]
+struct Reading {
+    /// Offset to read next; unknown before the first record.
+    next: Option<i64>,
+    /// Below this offset records are read again.
+    read: i64,
+    /// Below this offset records of files belong to rounds that are over.
+    file_from: i64,
+    /// Whether records are still to be read again.
+    is_again: bool,
+    /// What was committed last.
+    committed: Option<Position>,
+}
+
+/// One lane.
+pub struct LaneState {
+    lane: Lane,
+    conn: Reading,
+    notice: Reading,
+    sources: Sources,
+    live: Windows,
+    file: Windows,
+    out: Vec<Outgoing>,
+    /// Wall-clock times of the last input, of any kind and of the live timeline.
+    heard_ms: Option<i64>,
+    heard_live_ms: Option<i64>,
+}
+
+impl LaneState {
+    /// As the last commit left it.
+    ///
+    /// # Errors
+    /// A note or a piece of state does not read: somebody else wrote there.
+    pub fn restore(lane: Lane, from: Restored, config: &Config) -> Result<LaneState> {
+        let (mut conn, mut notice) = (Reading::default(), Reading::default());
+        let mut all = Note::default();
+        for position in from.positions {
+            let note = Note::of(&position).with_context(|| format!("note beside {position}"))?;
+            (all.live, all.file) = note.released_with(&all);
+            let reading = if position.topic == topic::RAW_CONN { &mut conn } else { &mut notice };
+            reading.next = Some(position.offset);
+            (reading.read, reading.file_from) = (note.read, note.file_from);
+            reading.is_again = position.offset < note.read;
+            reading.committed = Some(position);
+        }
+        let mut state = LaneState {
+            lane,
+            conn,
+            notice,
+            sources: Sources::default(),
+            live: Windows::new(Timeline::Live, lane, config, all.live),
+            file: Windows::new(Timeline::File, lane, config, all.file),
+            out: Vec::new(),
+            heard_ms: None,
+            heard_live_ms: None,
+        };
+        for (key, value) in &from.state {
+            state.restore_item(key, value).with_context(|| {
+                format!("state of lane {lane} under {}", String::from_utf8_lossy(key))
+            })?;
+        }
+        Ok(state)
+    }
+
+    fn restore_item(&mut self, key: &Bytes, value: &Bytes) -> Result<()> {
+        let key: Key = serde_json::from_slice(key)?;
+        let timeline = key.timeline().context("no such timeline")?;
+        match key {
+            Key::Source(_, name) => {
+                let source: Source = serde_json::from_slice(value)?;
+                self.sources.restore(timeline, name, source);
+            }
+            Key::Cover(_, note, identifier) => {
+                let until: i64 = serde_json::from_slice(value)?;
+                self.windows(timeline).holds.restore((note, identifier), until);
+            }
+        }
+        Ok(())
+    }
+
+    /// Uses a record.
+    pub fn take(&mut self, record: Record, work: &mut Work<'_>) -> Result<()> {
+        let input = if record.topic == topic::RAW_CONN { Input::Conn } else { Input::Notice };
+        let reading = self.reading(input);
+        let is_again = record.offset < reading.read;
+        let is_over = record.offset < reading.file_from;
+        reading.next = Some(record.offset.saturating_add(1));
+        reading.is_again = record.offset.saturating_add(1) < reading.read;
+        let timeline = record.stamp.as_ref().map_or(Timeline::Live, |stamp| stamp.timeline);
+        if timeline == Timeline::File && is_over {
+            return Ok(());
+        }
+        if !is_again {
+            self.hear(input, &record, timeline, work);
+        }
+        match &record.payload {
+            Payload::Empty => Ok(()),
+            Payload::Bad(_, reason) => {
+                let reason = reason.clone();
+                self.bury(record, is_again, "VALUE_CONVERTER", &reason, work);
+                Ok(())
+            }
+            Payload::Bytes(_) => {
+                self.bury(record, is_again, "VALUE_CONVERTER", "a document, not rows", work);
+                Ok(())
+            }
+            Payload::Rows(..) => self.take_rows(record, input, timeline, is_again, work),
+        }
+    }
+
+    fn take_rows(
+        &mut self,
+        record: Record,
+        input: Input,
+        timeline: Timeline,
+        is_again: bool,
+        work: &mut Work<'_>,
+    ) -> Result<()> {
+        let Payload::Rows(def, batch) = &record.payload else { return Ok(()) };
+        let windows = match timeline {
+            Timeline::Live => &mut self.live,
+            Timeline::File => &mut self.file,
+        };
+        let written =
+            Written { offset: record.offset, is_again, has_source: record.stamp.is_some() };
+        let taken = match input {
+            Input::Conn => observe::conn(windows, def, batch, written, work),
+            Input::Notice => observe::notice(windows, def, batch, written, work),
+        };
+        match taken {
+            Err(error) => self.bury(record, is_again, "TRANSFORMATION", &error.to_string(), work),
+            Ok(Some(rows)) if !is_again => {
+                let to = Topic::log(&model::stream::conn::DEF);
+                let mut out = Outgoing::rows(to, self.lane, &model::stream::conn::DEF, rows);
+                out.stamp = record.stamp;
+                self.out.push(out);
+            }
+            Ok(_) => {}
+        }
+        if !is_again { self.relieve(work) } else { Ok(()) }
+    }
+
+    /// What a record says beside its rows.
+    fn hear(&mut self, input: Input, record: &Record, timeline: Timeline, work: &mut Work<'_>) {
+        self.heard_ms = Some(work.now_ms);
+        if timeline == Timeline::Live {
+            self.heard_live_ms = Some(work.now_ms);
+        }
+        let Some(stamp) = &record.stamp else { return };
+        self.windows(timeline).reach(stamp.time);
+        if !self.sources.hear(input, stamp, work.now_ms) {
+            work.counters.sources_refused += 1;
+        }
+    }
+
+    /// Sends a record that is of no use to the dead letters.
+    fn bury(
+        &mut self,
+        record: Record,
+        is_again: bool,
+        stage: &str,
+        why: &str,
+        work: &mut Work<'_>,
+    ) {
+        if is_again {
+            return;
+        }
+        work.counters.dead_letters += 1;
+        self.out.push(emit::dead_letter(record, &work.config.node, stage, why));
+    }
+
+    /// Lets the oldest windows go while the lane holds too much: of the timeline that holds more.
+    fn relieve(&mut self, work: &mut Work<'_>) -> Result<()> {
+        while self.live.weight() + self.file.weight() > work.config.held_max {
+            let mut to =
+                Outlet { config: work.config, counters: work.counters, out: &mut self.out };
+            if self.live.weight() > self.file.weight() {
+                self.live.force(&mut to)?;
+            } else {
+                self.file.force(&mut to)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The input has nothing more for now: nothing is left to be read again either.
+    pub fn at_end(&mut self, topic: &Topic) {
+        let input = if *topic == topic::RAW_CONN { Input::Conn } else { Input::Notice };
+        self.reading(input).is_again = false;
+    }
+
+    fn is_rebuilding(&self) -> bool {
+        self.conn.is_again || self.notice.is_again
+    }
+
+    /// Moves the watermarks to where the sources are, and releases what ends by them. `is_drained`:
+    /// nobody will wait for more input.
+    pub fn settle(&mut self, is_drained: bool, work: &mut Work<'_>) -> Result<()> {
+        if is_drained {
+            (self.conn.is_again, self.notice.is_again) = (false, false);
+        }
+        if self.is_rebuilding() {
+            return Ok(());
+        }
+        let config = work.config;
+        let heard_ms = *self.heard_ms.get_or_insert(work.now_ms);
+        let heard_live_ms = *self.heard_live_ms.get_or_insert(work.now_ms);
+        let has_parted = self.sources.part(work.now_ms, config.live_silence_ms);
+        let is_silent = work.now_ms.saturating_sub(heard_live_ms) > config.live_silence_ms;
+        let mut live = self.sources.live().unwrap_or(i64::MIN);
+        let is_alone = self.sources.live().is_none() && (has_parted || is_silent);
+        if (is_alone || is_drained) && (has_parted || !self.live.is_empty()) {
+            // Nobody to wait for: everything open goes.
+            live = live.max(self.live.beyond());
+        }
+        let has_waited = work.now_ms.saturating_sub(heard_ms) >= config.grace_ms;
+        let files = self.sources.files(config.sources);
+        let is_over = match files {
+            Files::Ended => config.sources.is_some() || has_waited || is_drained,
+            Files::None => is_drained && !self.file.is_empty(),
+            Files::Waiting | Files::At(_) => is_drained,
+        };
+        let mut to = Outlet { config, counters: work.counters, out: &mut self.out };
+        self.live.release(live, &mut to)?;
+        if is_over {
+            self.file.finish(&mut to)?;
+            self.sources.forget_files();
+            for reading in [&mut self.conn, &mut self.notice] {
+                reading.file_from = reading.read.max(reading.next.unwrap_or(0));
+            }
+            return Ok(());
+        }
+        self.file.release(if let Files::At(time) = files { time } else { i64::MIN }, &mut to)
+    }
+
+    /// Adds to a step what this lane has done. True if that is anything.
+    pub fn collect(&mut self, step: &mut Step) -> Result<bool> {
+        if self.is_rebuilding() {
+            return Ok(false);
+        }
+        let before = (step.out.len(), step.state.len(), step.positions.len());
+        step.out.append(&mut self.out);
+        let mut changes: BTreeMap<Key, Option<Bytes>> = BTreeMap::new();
+        for (key, source) in self.sources.changes() {
+            changes.insert(key, source.as_ref().map(json));
+        }
+        for windows in [&mut self.live, &mut self.file] {
+            for (key, until) in windows.holds.changes() {
+                changes.insert(key, until.as_ref().map(json));
+            }
+        }
+        let lane = self.lane;
+        step.state.extend(changes.into_iter().map(|(key, value)| Change {
+            lane,
+            key: key.bytes(),
+            value,
+        }));
+        for input in [Input::Conn, Input::Notice] {
+            step.positions.extend(self.position(input)?);
+        }
+        Ok(before != (step.out.len(), step.state.len(), step.positions.len()))
+    }
+
+    /// The position in an input, if it changed.
+    fn position(&mut self, input: Input) -> Result<Option<Position>> {
+        let oldest = |windows: &Windows| match input {
+            Input::Conn => windows.panes.oldest(),
+            Input::Notice => windows.holds.oldest(),
+        };
+        let needed = [oldest(&self.live), oldest(&self.file)].into_iter().flatten().min();
+        let (live, file) = (self.live.released, self.file.released);
+        let lane = self.lane;
+        let reading = self.reading(input);
+        let Some(next) = reading.next else { return Ok(None) };
+        reading.read = reading.read.max(next);
+        let note = Note { read: reading.read, file_from: reading.file_from, live, file };
+        let position = Position {
+            topic: if input == Input::Conn { topic::RAW_CONN } else { topic::RAW_NOTICE },
+            lane,
+            offset: needed.map_or(next, |needed| needed.min(next)),
+            metadata: serde_json::to_string(&note)?,
+        };
+        if reading.committed.as_ref() == Some(&position) {
+            return Ok(None);
+        }
+        reading.committed = Some(position.clone());
+        Ok(Some(position))
+    }
+
+    fn reading(&mut self, input: Input) -> &mut Reading {
+        match input {
+            Input::Conn => &mut self.conn,
+            Input::Notice => &mut self.notice,
+        }
+    }
+
+    fn windows(&mut self, timeline: Timeline) -> &mut Windows {
+        match timeline {
+            Timeline::Live => &mut self.live,
+            Timeline::File => &mut self.file,
+        }
+    }
+}

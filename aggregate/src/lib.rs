@@ -1,0 +1,158 @@
+//! The aggregator (Zeek's proxy): what workers saw, merged lane by lane.
+//!
+//! Reads `raw.conn` and `raw.notice`. Rows of conn go on to `log.conn`; every detector observes them
+//! into panes, which go to the managers on `partial` when the lane's watermark passes their end. The
+//! same notice from several workers goes on to `notice` as one row.
+//!
+//! - [`sources`]: the watermark. [`windows`]: what is open, of [`panes`] and [`holds`].
+//! - [`lane`]: one lane's input, windows and position. [`observe`]: rows into windows.
+//! - [`emit`]: what is sent. [`state`]: what a restart needs.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use bus::{Lane, Member, Payload, Record, Restored, Role, Session, Step, Wake, topic};
+use detect::Detector;
+
+pub mod config;
+pub mod emit;
+pub mod holds;
+pub mod lane;
+pub mod observe;
+pub mod panes;
+pub mod sources;
+pub mod state;
+pub mod windows;
+
+pub use config::{Config, Counters};
+use lane::{LaneState, Work};
+
+/// Records that a step may take: enough that a transaction's cost does not show.
+const STEP_RECORDS: usize = 1_000;
+/// Rows that a step may take: a few tens of megabytes in one transaction.
+const STEP_ROWS: usize = 200_000;
+/// How long input may wait for its step, milliseconds: what a reader downstream sees as delay.
+const STEP_MS: i64 = 200;
+
+/// The consumer group's member for a node.
+pub fn member(node: &str) -> Member {
+    Member {
+        group: "aggregate".to_owned(),
+        node: node.to_owned(),
+        topics: vec![topic::RAW_CONN, topic::RAW_NOTICE],
+        state: Some(topic::STATE_AGGREGATE),
+        home: Vec::new(),
+    }
+}
+
+/// The role.
+pub struct Aggregate {
+    config: Config,
+    detectors: Vec<Box<dyn Detector>>,
+    lanes: BTreeMap<Lane, LaneState>,
+    counters: Counters,
+    /// Records and rows taken since the last step, and when the first of them came.
+    records: usize,
+    rows: usize,
+    since_ms: Option<i64>,
+}
+
+impl Aggregate {
+    /// An aggregator without lanes.
+    pub fn new(config: Config) -> Aggregate {
+        let detectors = detect::detector::all(&config.site);
+        Aggregate {
+            config,
+            detectors,
+            lanes: BTreeMap::new(),
+            counters: Counters::default(),
+            records: 0,
+            rows: 0,
+            since_ms: None,
+        }
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn take(&mut self, records: Vec<Record>, now_ms: i64) -> Result<()> {
+        for record in records {
+            self.records += 1;
+            if let Payload::Rows(_, rows) = &record.payload {
+                self.rows += rows.num_rows();
+            }
+            let Aggregate { config, detectors, counters, lanes, .. } = self;
+            let lane = lanes.get_mut(&record.lane).with_context(|| {
+                format!("a record of {}[{}], which is not ours", record.topic, record.lane)
+            })?;
+            lane.take(record, &mut Work { config, detectors, counters, now_ms })?;
+        }
+        self.since_ms.get_or_insert(now_ms);
+        Ok(())
+    }
+
+    fn is_step_due(&self, now_ms: i64) -> bool {
+        let waits = self.since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= STEP_MS);
+        waits || self.records >= STEP_RECORDS || self.rows >= STEP_ROWS
+    }
+
+    /// Everything done since the last step.
+    fn step(&mut self, is_drained: bool, now_ms: i64) -> Result<Option<Step>> {
+        let mut step = Step::default();
+        let mut has_done = false;
+        let Aggregate { config, detectors, counters, lanes, .. } = self;
+        for (number, lane) in lanes {
+            let mut work = Work { config, detectors, counters, now_ms };
+            lane.settle(is_drained, &mut work).with_context(|| format!("lane {number}"))?;
+            has_done |= lane.collect(&mut step)?;
+        }
+        (self.records, self.rows, self.since_ms) = (0, 0, None);
+        Ok(has_done.then_some(step))
+    }
+}
+
+impl Role for Aggregate {
+    fn opened(&mut self, _: &mut dyn Session) -> Result<()> {
+        self.lanes.clear();
+        (self.records, self.rows, self.since_ms) = (0, 0, None);
+        Ok(())
+    }
+
+    fn restored(&mut self, lane: Lane, from: Restored) -> Result<()> {
+        self.lanes.insert(lane, LaneState::restore(lane, from, &self.config)?);
+        Ok(())
+    }
+
+    fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {
+        match wake {
+            Wake::Assigned(_) => Ok(None),
+            Wake::Records(records) => {
+                self.take(records, now_ms)?;
+                if self.is_step_due(now_ms) { self.step(false, now_ms) } else { Ok(None) }
+            }
+            Wake::End(topic, lane) => {
+                if let Some(lane) = self.lanes.get_mut(&lane) {
+                    lane.at_end(&topic);
+                }
+                Ok(None)
+            }
+            Wake::Idle | Wake::Stop => self.step(false, now_ms),
+            Wake::Drained => self.step(true, now_ms),
+            Wake::Revoked(lanes) => {
+                let step = self.step(false, now_ms)?;
+                lanes.iter().for_each(|lane| drop(self.lanes.remove(lane)));
+                Ok(step)
+            }
+            Wake::Lost(lanes) => {
+                lanes.iter().for_each(|lane| drop(self.lanes.remove(lane)));
+                Ok(None)
+            }
+        }
+    }
+
+    fn committed(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

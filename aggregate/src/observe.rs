@@ -1,0 +1,136 @@
+//! Rows into windows: detectors observe flows, notices are held.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow_array::{Array, ListArray, RecordBatch, StringArray};
+use detect::rows;
+use model::read::{self, ColumnError};
+use model::stream::{self, Def};
+
+use crate::holds::{Item, Taken};
+use crate::lane::Work;
+use crate::windows::Windows;
+
+/// Where rows come from.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// Offset of their record.
+    pub offset: i64,
+    /// They were used before and only rebuild windows.
+    pub is_again: bool,
+    /// A source stands behind them and tells of its progress.
+    pub has_source: bool,
+}
+
+/// The rows as rows of their stream.
+fn checked(want: &'static Def, def: &Def, batch: &RecordBatch) -> Result<RecordBatch, ColumnError> {
+    if def.name != want.name {
+        return Err(ColumnError { column: def.name.to_owned(), wanted: want.name });
+    }
+    rows::conform(want, batch)
+}
+
+/// Nodes that saw a row: the one that wrote it and those it names.
+fn observers<'a>(
+    sensor: &'a StringArray,
+    observers: &'a ListArray,
+    row: usize,
+) -> impl Iterator<Item = String> + 'a {
+    std::iter::once(sensor.value(row).to_owned()).chain(read::texts(observers, row))
+}
+
+/// Shows a batch of conn to every detector; gives it back to be passed on.
+///
+/// # Errors
+/// It is no batch of conn.
+pub fn conn(
+    windows: &mut Windows,
+    def: &Def,
+    batch: &RecordBatch,
+    written: Written,
+    work: &mut Work<'_>,
+) -> Result<Option<RecordBatch>, ColumnError> {
+    let batch = checked(&stream::conn::DEF, def, batch)?;
+    let times = read::time(&batch, "_write_ts")?;
+    let sensor = read::text(&batch, "sensor")?;
+    let named = read::list(&batch, "observers")?;
+    let released = windows.released;
+    let mut late = BTreeSet::new();
+    for detector in work.detectors.iter().filter(|d| d.stream().name == stream::conn::DEF.name) {
+        detector.observe(&batch, &mut |seen| {
+            let time = times.value(seen.row);
+            let end = windows.panes.end_of(time);
+            if end <= released.panes() && written.is_again {
+                return;
+            }
+            if end <= released.time {
+                late.insert(seen.row);
+            }
+            if !written.has_source {
+                windows.reach(time);
+            }
+            let begin = || detector.start();
+            let by = observers(sensor, named, seen.row);
+            windows.panes.observe(time, written.offset, detector.rule(), begin, &seen, by);
+        })?;
+    }
+    if !written.is_again {
+        work.counters.late += late.len() as u64;
+        work.counters.conn_in += batch.num_rows() as u64;
+        work.counters.conn_out += batch.num_rows() as u64;
+    }
+    Ok(Some(batch))
+}
+
+/// Holds the notices of a batch.
+///
+/// # Errors
+/// It is no batch of notice.
+pub fn notice(
+    windows: &mut Windows,
+    def: &Def,
+    batch: &RecordBatch,
+    written: Written,
+    work: &mut Work<'_>,
+) -> Result<Option<RecordBatch>, ColumnError> {
+    let batch = Arc::new(checked(&stream::notice::DEF, def, batch)?);
+    let (note, identifier) = (read::text(&batch, "note")?, read::text(&batch, "identifier")?);
+    let (ts, times) = (read::time(&batch, "ts")?, read::time(&batch, "_write_ts")?);
+    let (sensor, named) = (read::text(&batch, "sensor")?, read::list(&batch, "observers")?);
+    let released = windows.released.time;
+    for row in 0..batch.num_rows() {
+        let time = times.value(row);
+        let is_out = windows.holds.end_of(time) <= released;
+        let is_loose = identifier.is_null(row);
+        if written.is_again && (is_out || is_loose) {
+            continue;
+        }
+        if !written.has_source {
+            windows.reach(time);
+        }
+        let item = Item {
+            written: time,
+            ts: if ts.is_null(row) { time } else { ts.value(row) },
+            sensor: sensor.value(row).to_owned(),
+            observers: observers(sensor, named, row).collect(),
+            rows: batch.clone(),
+            row,
+            offset: written.offset,
+        };
+        let taken = if is_loose {
+            windows.holds.take_loose(item);
+            Taken::Held
+        } else {
+            let kind = (note.value(row).to_owned(), identifier.value(row).to_owned());
+            windows.holds.take(kind, item)
+        };
+        if written.is_again {
+            continue;
+        }
+        work.counters.notice_in += 1;
+        work.counters.notice_merged += u64::from(taken == Taken::Covered);
+        work.counters.late += u64::from(taken == Taken::Covered || (is_out && !is_loose));
+    }
+    Ok(None)
+}

@@ -1,0 +1,181 @@
+//! Statistics by pane, rule and entity.
+//!
+//! A row falls into the pane of its `_write_ts`: that is the time the watermark speaks of, so a pane is
+//! complete when the watermark passes its end. What is *observed* keeps the row's own `ts`, so that
+//! what a detector says of times does not depend on when flows were written.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use detect::{Observation, Value};
+
+/// Nodes named in one entry; a cluster has fewer.
+const OBSERVERS_MAX: usize = 1024;
+
+/// What was seen of one entity in one pane.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The statistic.
+    pub value: Value,
+    /// Earliest observation.
+    pub first_ts: i64,
+    /// Latest observation.
+    pub last_ts: i64,
+    /// How many.
+    pub observations: u64,
+    /// Nodes that saw them.
+    pub observers: BTreeSet<String>,
+}
+
+/// Place of an entry: pane, rule, entity.
+pub type Place = (i64, &'static str, String);
+
+#[derive(Debug, Default)]
+struct Pane {
+    entries: BTreeMap<(&'static str, String), Entry>,
+    /// What it holds, as limits count.
+    weight: usize,
+    /// Oldest record that it was built from.
+    offset: i64,
+}
+
+/// Open panes of one timeline of a lane.
+#[derive(Debug)]
+pub struct Panes {
+    pane_us: i64,
+    by: BTreeMap<i64, Pane>,
+    weight: usize,
+}
+
+impl Panes {
+    /// None yet, of this length.
+    pub fn new(pane_us: i64) -> Panes {
+        Panes { pane_us: pane_us.max(1), by: BTreeMap::new(), weight: 0 }
+    }
+
+    /// End of the pane that a time falls in.
+    pub fn end_of(&self, time: i64) -> i64 {
+        self.end(detect::pane_start(time, self.pane_us))
+    }
+
+    fn end(&self, start: i64) -> i64 {
+        start.saturating_add(self.pane_us)
+    }
+
+    /// Adds an observation of a rule from the row written at `written` in the record at `offset`,
+    /// which `observers` saw. `begin` gives the rule's empty statistic.
+    pub fn observe(
+        &mut self,
+        written: i64,
+        offset: i64,
+        rule: &'static str,
+        begin: impl FnOnce() -> Value,
+        seen: &Observation<'_>,
+        observers: impl Iterator<Item = String>,
+    ) {
+        let start = detect::pane_start(written, self.pane_us);
+        let pane = self.by.entry(start).or_insert_with(|| Pane { offset, ..Pane::default() });
+        pane.offset = pane.offset.min(offset);
+        let before = pane.weight;
+        let entry = pane.entries.entry((rule, seen.entity.to_owned())).or_insert_with(|| {
+            pane.weight += 1;
+            Entry {
+                value: begin(),
+                first_ts: seen.at,
+                last_ts: seen.at,
+                observations: 0,
+                observers: BTreeSet::new(),
+            }
+        });
+        pane.weight += usize::from(entry.value.observe(seen.at, seen.key, seen.member));
+        entry.first_ts = entry.first_ts.min(seen.at);
+        entry.last_ts = entry.last_ts.max(seen.at);
+        entry.observations = entry.observations.saturating_add(1);
+        for observer in observers {
+            if entry.observers.len() < OBSERVERS_MAX {
+                entry.observers.insert(observer);
+            }
+        }
+        self.weight += pane.weight - before;
+    }
+
+    /// Takes out all panes that end by `time`, in order.
+    pub fn release(&mut self, time: i64) -> Vec<(Place, Entry)> {
+        let mut out = Vec::new();
+        while let Some((start, _)) = self.by.first_key_value()
+            && self.end(*start) <= time
+        {
+            self.pop(&mut out);
+        }
+        out
+    }
+
+    /// Takes the oldest pane out whatever the time, and tells its end.
+    pub fn force(&mut self) -> Option<(i64, Vec<(Place, Entry)>)> {
+        let (start, _) = self.by.first_key_value()?;
+        let end = self.end(*start);
+        let mut out = Vec::new();
+        self.pop(&mut out);
+        Some((end, out))
+    }
+
+    fn pop(&mut self, out: &mut Vec<(Place, Entry)>) {
+        let Some((start, pane)) = self.by.pop_first() else { return };
+        self.weight -= pane.weight;
+        out.extend(pane.entries.into_iter().map(|((rule, entity), e)| ((start, rule, entity), e)));
+    }
+
+    /// What is held, as limits count.
+    pub fn weight(&self) -> usize {
+        self.weight
+    }
+
+    /// The oldest record that a pane was built from.
+    pub fn oldest(&self) -> Option<i64> {
+        self.by.values().map(|pane| pane.offset).min()
+    }
+
+    /// Length of a pane.
+    pub fn pane_us(&self) -> i64 {
+        self.pane_us
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use detect::stat::{Unique, Value};
+
+    use super::*;
+
+    fn observe(panes: &mut Panes, written: i64, offset: i64, entity: &str, member: &str) {
+        let seen = Observation { row: 0, at: written - 1, entity, key: "", member };
+        let begin = || Value::Unique(Unique::new(9));
+        panes.observe(written, offset, "r", begin, &seen, ["w1".to_owned()].into_iter());
+    }
+
+    #[test]
+    fn panes_close_in_order_and_what_they_held_is_accounted() {
+        let mut panes = Panes::new(10);
+        observe(&mut panes, 25, 7, "e", "a");
+        observe(&mut panes, 9, 8, "e", "a");
+        observe(&mut panes, 9, 9, "e", "b");
+        observe(&mut panes, 9, 9, "d", "b");
+        assert_eq!((panes.weight(), panes.oldest()), (7, Some(7)));
+        assert!(panes.release(9).is_empty());
+        let out = panes.release(10);
+        let places: Vec<_> = out.iter().map(|(place, _)| (place.0, place.2.as_str())).collect();
+        assert_eq!(places, [(0, "d"), (0, "e")]);
+        assert_eq!((out[1].1.observations, out[1].1.first_ts), (2, 8));
+        assert_eq!(panes.force().map(|(end, out)| (end, out.len())), Some((30, 1)));
+        assert_eq!((panes.weight(), panes.oldest()), (0, None));
+        assert!(panes.force().is_none());
+    }
+
+    #[test]
+    fn absurd_times_are_only_times() {
+        let mut panes = Panes::new(10);
+        for time in [i64::MIN + 1, i64::MAX, 0, -1] {
+            observe(&mut panes, time, 0, "e", "a");
+        }
+        assert_eq!(panes.release(i64::MAX).len(), 4);
+    }
+}

@@ -1,0 +1,232 @@
+//! How far a lane's sources have come. The watermark is the least of them.
+//!
+//! A source counts with the lesser of its times on the two inputs: capture punctuates both on every
+//! lane, so a source not yet heard on one of them may still send early rows there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bus::{Stamp, Timeline};
+use serde::{Deserialize, Serialize};
+
+use crate::state::Key;
+
+/// Sources that a lane follows: far above any cluster's nodes and files at one time.
+const SOURCES_MAX: usize = 10_000;
+
+/// An input of the lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// `raw.conn`.
+    Conn,
+    /// `raw.notice`.
+    Notice,
+}
+
+/// Progress on one input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Progress {
+    /// Latest time, if one was heard.
+    time: Option<i64>,
+    ended: bool,
+}
+
+impl Progress {
+    fn reached(&self) -> i64 {
+        if self.ended { i64::MAX } else { self.time.unwrap_or(i64::MIN) }
+    }
+}
+
+/// Progress of one source, as it is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    conn: Progress,
+    notice: Progress,
+    /// Wall-clock time when it was heard last; unknown after a restart until the lane wakes.
+    #[serde(skip)]
+    heard_ms: Option<i64>,
+}
+
+impl Source {
+    fn reached(&self) -> i64 {
+        self.conn.reached().min(self.notice.reached())
+    }
+
+    fn has_ended(&self) -> bool {
+        self.conn.ended && self.notice.ended
+    }
+}
+
+/// Where the file sources stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// None is known.
+    None,
+    /// Some are missing or not at their end: nothing may close.
+    Waiting,
+    /// All that belong together are there and have reached this time.
+    At(i64),
+    /// All known have ended; whether more may come is a question of patience where their number is
+    /// not given.
+    Ended,
+}
+
+/// All sources of a lane.
+#[derive(Debug, Default)]
+pub struct Sources {
+    by: BTreeMap<(Timeline, String), Source>,
+    changed: BTreeSet<(Timeline, String)>,
+}
+
+impl Sources {
+    /// A source as it was kept.
+    pub fn restore(&mut self, timeline: Timeline, name: String, source: Source) {
+        self.by.insert((timeline, name), source);
+    }
+
+    /// A source spoke. False if it is one too many and stays unknown.
+    pub fn hear(&mut self, input: Input, stamp: &Stamp, now_ms: i64) -> bool {
+        let key = (stamp.timeline, stamp.source.clone());
+        if self.by.len() >= SOURCES_MAX && !self.by.contains_key(&key) {
+            return false;
+        }
+        let source = self.by.entry(key.clone()).or_default();
+        source.heard_ms = Some(now_ms);
+        let progress = match input {
+            Input::Conn => &mut source.conn,
+            Input::Notice => &mut source.notice,
+        };
+        progress.time = progress.time.max(Some(stamp.time));
+        progress.ended |= stamp.end;
+        self.changed.insert(key);
+        true
+    }
+
+    /// Live sources that ended, or were silent for too long, leave. Tells whether one did and none
+    /// is left.
+    pub fn part(&mut self, now_ms: i64, silence_ms: i64) -> bool {
+        let mut gone = Vec::new();
+        for (key, source) in &mut self.by {
+            if key.0 != Timeline::Live {
+                continue;
+            }
+            let heard_ms = *source.heard_ms.get_or_insert(now_ms);
+            if source.has_ended() || now_ms.saturating_sub(heard_ms) > silence_ms {
+                gone.push(key.clone());
+            }
+        }
+        for key in &gone {
+            self.by.remove(key);
+            self.changed.insert(key.clone());
+        }
+        !gone.is_empty() && self.live().is_none()
+    }
+
+    /// The time that all live sources have reached; `None` without one.
+    pub fn live(&self) -> Option<i64> {
+        self.of(Timeline::Live).map(Source::reached).min()
+    }
+
+    /// Where the file sources stand, of which `want` belong together.
+    pub fn files(&self, want: Option<usize>) -> Files {
+        let count = self.of(Timeline::File).count();
+        let have_all = count >= want.unwrap_or(1);
+        match want {
+            _ if count == 0 => Files::None,
+            _ if have_all && self.of(Timeline::File).all(Source::has_ended) => Files::Ended,
+            Some(_) if have_all => {
+                self.of(Timeline::File).map(Source::reached).min().map_or(Files::None, Files::At)
+            }
+            _ => Files::Waiting,
+        }
+    }
+
+    /// The round of files is over: they are forgotten.
+    pub fn forget_files(&mut self) {
+        let files: Vec<_> = self.by.keys().filter(|key| key.0 == Timeline::File).cloned().collect();
+        for key in files {
+            self.by.remove(&key);
+            self.changed.insert(key);
+        }
+    }
+
+    /// What changed since it was last asked: the keys and their new values.
+    pub fn changes(&mut self) -> Vec<(Key, Option<Source>)> {
+        std::mem::take(&mut self.changed)
+            .into_iter()
+            .map(|key| (Key::source(key.0, &key.1), self.by.get(&key).cloned()))
+            .collect()
+    }
+
+    fn of(&self, timeline: Timeline) -> impl Iterator<Item = &Source> {
+        self.by.iter().filter(move |(key, _)| key.0 == timeline).map(|(_, source)| source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(source: &str, timeline: Timeline, time: i64, end: bool) -> Stamp {
+        Stamp { source: source.into(), timeline, time, end }
+    }
+
+    fn both(sources: &mut Sources, stamp: Stamp, now_ms: i64) {
+        assert!(sources.hear(Input::Conn, &stamp, now_ms));
+        assert!(sources.hear(Input::Notice, &stamp, now_ms));
+    }
+
+    #[test]
+    fn the_least_of_both_inputs_and_all_sources() {
+        let mut sources = Sources::default();
+        assert_eq!(sources.live(), None);
+        sources.hear(Input::Conn, &stamp("a", Timeline::Live, 10, false), 0);
+        assert_eq!(sources.live(), Some(i64::MIN));
+        sources.hear(Input::Notice, &stamp("a", Timeline::Live, 8, false), 0);
+        both(&mut sources, stamp("b", Timeline::Live, 20, false), 0);
+        both(&mut sources, stamp("f", Timeline::File, 1, false), 0);
+        assert_eq!(sources.live(), Some(8));
+        both(&mut sources, stamp("a", Timeline::Live, 5, false), 0);
+        assert_eq!(sources.live(), Some(8), "time never goes back");
+    }
+
+    #[test]
+    fn the_silent_and_the_ended_leave() {
+        let mut sources = Sources::default();
+        both(&mut sources, stamp("a", Timeline::Live, 10, false), 0);
+        both(&mut sources, stamp("b", Timeline::Live, 20, false), 100);
+        assert!(!sources.part(100, 50));
+        assert_eq!(sources.live(), Some(20));
+        sources.hear(Input::Conn, &stamp("b", Timeline::Live, i64::MAX, true), 110);
+        assert_eq!(sources.live(), Some(20));
+        sources.hear(Input::Notice, &stamp("b", Timeline::Live, i64::MAX, true), 110);
+        assert!(sources.part(110, 50));
+        let changes = sources.changes();
+        assert!(changes.len() == 2 && changes.iter().all(|(_, value)| value.is_none()));
+    }
+
+    #[test]
+    fn files_wait_for_each_other() {
+        let mut sources = Sources::default();
+        assert_eq!(sources.files(Some(2)), Files::None);
+        both(&mut sources, stamp("a", Timeline::File, 10, false), 0);
+        assert_eq!((sources.files(Some(2)), sources.files(None)), (Files::Waiting, Files::Waiting));
+        both(&mut sources, stamp("a", Timeline::File, i64::MAX, true), 0);
+        assert_eq!((sources.files(Some(2)), sources.files(None)), (Files::Waiting, Files::Ended));
+        both(&mut sources, stamp("b", Timeline::File, 30, false), 0);
+        assert_eq!((sources.files(Some(2)), sources.files(None)), (Files::At(30), Files::Waiting));
+        both(&mut sources, stamp("b", Timeline::File, i64::MAX, true), 0);
+        assert_eq!(sources.files(Some(2)), Files::Ended);
+        sources.forget_files();
+        assert_eq!(sources.files(Some(2)), Files::None);
+    }
+
+    #[test]
+    fn an_overflow_of_sources_is_refused() {
+        let mut sources = Sources::default();
+        for n in 0..SOURCES_MAX {
+            assert!(sources.hear(Input::Conn, &stamp(&n.to_string(), Timeline::Live, 1, false), 0));
+        }
+        assert!(!sources.hear(Input::Conn, &stamp("x", Timeline::Live, 1, false), 0));
+        assert!(sources.hear(Input::Conn, &stamp("0", Timeline::Live, 1, false), 0));
+    }
+}

@@ -1,0 +1,142 @@
+//! What an aggregator keeps for its next start: beside a position and in its state topic.
+
+use bus::{Position, Timeline};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// The timeline's name in keys.
+pub fn timeline_name(timeline: Timeline) -> &'static str {
+    match timeline {
+        Timeline::Live => "live",
+        Timeline::File => "file",
+    }
+}
+
+fn timeline_of(name: &str) -> Option<Timeline> {
+    [Timeline::Live, Timeline::File].into_iter().find(|t| timeline_name(*t) == name)
+}
+
+/// How far windows of one timeline were released, microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    /// The watermark: every window that ends by it is out.
+    pub time: i64,
+    /// Panes that end by this are out too, though before their time: the lane held too much.
+    pub forced: i64,
+}
+
+impl Default for Released {
+    fn default() -> Released {
+        Released { time: i64::MIN, forced: i64::MIN }
+    }
+}
+
+impl Released {
+    /// Up to which end panes are out.
+    pub fn panes(&self) -> i64 {
+        self.time.max(self.forced)
+    }
+
+    fn max(self, other: Released) -> Released {
+        Released { time: self.time.max(other.time), forced: self.forced.max(other.forced) }
+    }
+}
+
+/// The note beside a position. The position itself is the oldest record that an open window needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Offset to read next: below it records were used already and only rebuild windows.
+    pub read: i64,
+    /// Below this offset records of files belong to rounds that are over.
+    pub file_from: i64,
+    /// Live windows released.
+    pub live: Released,
+    /// File windows released, in the present round.
+    pub file: Released,
+}
+
+impl Note {
+    /// The note of a position; one without (set by a tool) stands where it says and released nothing.
+    pub fn of(position: &Position) -> serde_json::Result<Note> {
+        if position.metadata.is_empty() {
+            return Ok(Note { read: position.offset, ..Note::default() });
+        }
+        serde_json::from_str(&position.metadata)
+    }
+
+    /// What of it holds for both inputs of a lane.
+    pub fn released_with(&self, other: &Note) -> (Released, Released) {
+        (self.live.max(other.live), self.file.max(other.file))
+    }
+}
+
+/// A key of the state topic, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Key {
+    /// Progress of a source: timeline and name.
+    Source(String, String),
+    /// A merged notice went out and its copies may still come: timeline, note, identifier.
+    Cover(String, String, String),
+}
+
+impl Key {
+    /// Of a source.
+    pub fn source(timeline: Timeline, name: &str) -> Key {
+        Key::Source(timeline_name(timeline).to_owned(), name.to_owned())
+    }
+
+    /// Of a notice that went out.
+    pub fn cover(timeline: Timeline, (note, identifier): &(String, String)) -> Key {
+        Key::Cover(timeline_name(timeline).to_owned(), note.clone(), identifier.clone())
+    }
+
+    /// The timeline it names.
+    pub fn timeline(&self) -> Option<Timeline> {
+        match self {
+            Key::Source(timeline, _) | Key::Cover(timeline, ..) => timeline_of(timeline),
+        }
+    }
+
+    /// As bytes.
+    pub fn bytes(&self) -> Bytes {
+        json(self)
+    }
+}
+
+/// A value as JSON bytes.
+pub fn json<T: Serialize>(value: &T) -> Bytes {
+    // Plain structs of text and numbers always have a JSON form.
+    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn notes_and_keys_come_back() {
+        let note = Note {
+            read: 7,
+            file_from: 3,
+            live: Released { time: 9, forced: i64::MIN },
+            ..Note::default()
+        };
+        let mut position = Position {
+            topic: bus::topic::RAW_CONN,
+            lane: 1,
+            offset: 5,
+            metadata: serde_json::to_string(&note).unwrap(),
+        };
+        assert_eq!(Note::of(&position).unwrap(), note);
+        position.metadata.clear();
+        assert_eq!(Note::of(&position).unwrap(), Note { read: 5, ..Note::default() });
+        position.metadata = "?".into();
+        assert!(Note::of(&position).is_err());
+
+        let key = Key::source(Timeline::File, "w1/9f");
+        assert_eq!(&key.bytes()[..], br#"{"source":["file","w1/9f"]}"#);
+        assert_eq!(serde_json::from_slice::<Key>(&key.bytes()).unwrap(), key);
+        assert_eq!(key.timeline(), Some(Timeline::File));
+    }
+}

@@ -1,0 +1,150 @@
+//! The open windows of one timeline of a lane: panes of statistics and held notices, and how far
+//! they were released.
+
+use anyhow::Result;
+use bus::{Lane, Outgoing, Stamp, Timeline, topic};
+
+use crate::config::{Config, Counters};
+use crate::emit;
+use crate::holds::{Holds, Merged};
+use crate::panes::{Entry, Panes, Place};
+use crate::state::Released;
+
+/// Where windows send what they release.
+pub struct Outlet<'a> {
+    /// How to work.
+    pub config: &'a Config,
+    /// What is counted.
+    pub counters: &'a mut Counters,
+    /// Records to send.
+    pub out: &'a mut Vec<Outgoing>,
+}
+
+/// Windows of one timeline.
+#[derive(Debug)]
+pub struct Windows {
+    timeline: Timeline,
+    lane: Lane,
+    /// Statistics.
+    pub panes: Panes,
+    /// Notices.
+    pub holds: Holds,
+    /// How far all of it is out.
+    pub released: Released,
+    /// Up to where managers were told.
+    told: i64,
+    /// Latest time that was heard of.
+    high: i64,
+}
+
+impl Windows {
+    /// None open; released so far.
+    pub fn new(timeline: Timeline, lane: Lane, config: &Config, released: Released) -> Windows {
+        Windows {
+            timeline,
+            lane,
+            panes: Panes::new(config.pane_us),
+            holds: Holds::new(timeline, config.notice_hold_us),
+            told: released.time,
+            high: released.time,
+            released,
+        }
+    }
+
+    /// A time was heard of: a source reached it, or a row without a source bears it.
+    pub fn reach(&mut self, time: i64) {
+        // The end of a source is no time of its packets.
+        if time != i64::MAX {
+            self.high = self.high.max(time);
+        }
+    }
+
+    /// Whether nothing is open.
+    pub fn is_empty(&self) -> bool {
+        self.weight() == 0
+    }
+
+    /// What is held, as limits count.
+    pub fn weight(&self) -> usize {
+        self.panes.weight() + self.holds.weight()
+    }
+
+    /// The time by which every open window ends, when no source is left to wait for: the latest that
+    /// was heard of, and twice the longest window, because other lanes heard a little more or less
+    /// and managers go by the least of them.
+    pub fn beyond(&self) -> i64 {
+        if self.high == i64::MIN {
+            return i64::MIN;
+        }
+        let longest = self.panes.pane_us().max(self.holds.end_of(0));
+        self.high.saturating_add(longest.saturating_mul(2))
+    }
+
+    /// The watermark has come to `time`, or is where it was: sends what ends by it, and progress if
+    /// it passed a pane's end.
+    pub fn release(&mut self, time: i64, to: &mut Outlet<'_>) -> Result<()> {
+        self.released.time = self.released.time.max(time);
+        let time = self.released.time;
+        let merged = self.holds.release(time);
+        self.send_notices(merged, to)?;
+        let entries = self.panes.release(self.released.panes());
+        self.send_partials(entries, to);
+        let has_passed_a_pane = self.told == i64::MIN || self.panes.end_of(self.told) <= time;
+        if time > self.told && has_passed_a_pane {
+            self.told = time;
+            to.out.extend(emit::punctuate(&topic::PARTIAL, to.config.lanes, &self.stamp(false)));
+        }
+        Ok(())
+    }
+
+    /// Nothing more comes in this round: sends everything, then the end, and begins anew.
+    pub fn finish(&mut self, to: &mut Outlet<'_>) -> Result<()> {
+        let merged = self.holds.force(i64::MAX);
+        self.send_notices(merged, to)?;
+        let entries = self.panes.release(i64::MAX);
+        self.send_partials(entries, to);
+        let end = self.stamp(true);
+        for topic in [topic::NOTICE, topic::PARTIAL] {
+            to.out.extend(emit::punctuate(&topic, to.config.lanes, &end));
+        }
+        self.holds.forget();
+        self.released = Released::default();
+        (self.told, self.high) = (i64::MIN, i64::MIN);
+        Ok(())
+    }
+
+    /// The lane holds too much: sends the older part of it before its time.
+    pub fn force(&mut self, to: &mut Outlet<'_>) -> Result<()> {
+        to.counters.early += 1;
+        if self.holds.weight() > self.panes.weight() {
+            let merged = self.holds.force(self.released.time);
+            return self.send_notices(merged, to);
+        }
+        if let Some((end, entries)) = self.panes.force() {
+            self.released.forced = self.released.forced.max(end);
+            self.send_partials(entries, to);
+        }
+        Ok(())
+    }
+
+    fn stamp(&self, end: bool) -> Stamp {
+        let time = if end { i64::MAX } else { self.released.time };
+        Stamp { source: format!("aggregate/{}", self.lane), timeline: self.timeline, time, end }
+    }
+
+    fn send_notices(&self, merged: Vec<Merged>, to: &mut Outlet<'_>) -> Result<()> {
+        to.counters.notice_out += merged.len() as u64;
+        to.counters.notice_merged += merged.iter().map(|m| m.copies - 1).sum::<u64>();
+        // What is still held began less than a hold ago.
+        let mut stamp = self.stamp(false);
+        stamp.time = stamp.time.saturating_sub(to.config.notice_hold_us);
+        to.out.extend(emit::notices(merged, self.lane, to.config.lanes, &stamp)?);
+        Ok(())
+    }
+
+    fn send_partials(&self, entries: Vec<(Place, Entry)>, to: &mut Outlet<'_>) {
+        to.counters.partial_out += entries.len() as u64;
+        let (pane_us, stamp) = (self.panes.pane_us(), self.stamp(false));
+        to.out.extend(emit::partials(entries, pane_us, to.config, &stamp));
+    }
+}

@@ -1,0 +1,391 @@
+//! A session's place in its group: which lanes it holds, where it reads them.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{self, Role, TRANSACTION_MS};
+use super::inputs::{Event, Inputs, Reader, reader};
+use super::{ASK, Shared, code, partition, said};
+use crate::{BusError, Lane, Member, Position, Topic, Wake};
+
+/// How long positions may be withheld by a transaction of an earlier owner of the lane.
+const SETTLE: Duration = Duration::from_millis(TRANSACTION_MS as u64 + 15_000);
+
+/// Between two questions for such positions.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The group is served at least this often while nothing else happens.
+const SERVE: Duration = Duration::from_millis(100);
+
+/// What the group waits for us to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owed {
+    Nothing,
+    /// To read what was assigned.
+    Read,
+    /// To give up what was revoked or lost.
+    GiveUp,
+}
+
+/// Membership in a group.
+pub(super) struct Membership {
+    shared: Arc<Shared>,
+    me: Member,
+    owed: Owed,
+    lanes: BTreeSet<Lane>,
+    /// Lanes restored since they were assigned, with where to begin.
+    begin: Vec<super::inputs::Start>,
+    /// Positions that were asked for and not given to the role yet.
+    found: BTreeMap<Lane, Vec<Position>>,
+    // Before the consumer: its queues hold it too.
+    inputs: Inputs,
+    /// Who we were to the group when the lanes were assigned. A later answer could be of a group that
+    /// we left.
+    generation: Option<ConsumerGroupMetadata>,
+    /// Positions of lanes held, as last committed.
+    known: BTreeMap<(Lane, Topic), Position>,
+    ends: VecDeque<(Topic, Lane)>,
+    served: Instant,
+    consumer: Arc<Reader>,
+}
+
+impl Membership {
+    pub(super) fn join(shared: Arc<Shared>, me: &Member) -> Result<Membership, BusError> {
+        let partitions = me.topics.len() * shared.lanes as usize;
+        let consumer = reader(&shared.config, Role::Member(me, partitions))?;
+        let names: Vec<String> = me.topics.iter().map(|topic| shared.full(topic)).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        consumer
+            .subscribe(&names)
+            .map_err(|e| shared.failed(&e, &format!("{} joining its group", me.name())))?;
+        Ok(Membership {
+            shared,
+            me: me.clone(),
+            owed: Owed::Nothing,
+            lanes: BTreeSet::new(),
+            begin: Vec::new(),
+            found: BTreeMap::new(),
+            inputs: Inputs::default(),
+            generation: None,
+            known: BTreeMap::new(),
+            ends: VecDeque::new(),
+            served: Instant::now(),
+            consumer,
+        })
+    }
+
+    /// The proof of holding the lanes; `None` while none were assigned.
+    pub(super) fn generation(&self) -> Option<&ConsumerGroupMetadata> {
+        self.generation.as_ref()
+    }
+
+    /// Lanes held.
+    pub(super) fn lanes(&self) -> impl Iterator<Item = Lane> {
+        self.lanes.iter().copied()
+    }
+
+    /// A position that may be committed again without saying anything new: the last of some lane, or
+    /// else one in the state topic, where nobody reads positions.
+    pub(super) fn any_position(&self) -> Vec<Position> {
+        if let Some(position) = self.known.values().next() {
+            return vec![position.clone()];
+        }
+        let Some((topic, &lane)) = self.me.state.clone().zip(self.lanes.first()) else {
+            return Vec::new();
+        };
+        vec![Position { topic, lane, offset: 0, metadata: String::new() }]
+    }
+
+    pub(super) fn committed(&mut self, positions: Vec<Position>) {
+        for position in positions {
+            self.known.insert((position.lane, position.topic.clone()), position);
+        }
+    }
+
+    pub(super) fn next(&mut self, wait: Duration) -> Result<Wake, BusError> {
+        let until = Instant::now() + wait;
+        self.serve()?;
+        self.pay()?;
+        loop {
+            self.serve()?;
+            if let Some(event) = self.consumer.context().event() {
+                return self.wake(event);
+            }
+            if let Some((topic, lane)) = self.ends.pop_front() {
+                return Ok(Wake::End(topic, lane));
+            }
+            let found = self.inputs.take(&self.shared.config)?;
+            self.ends.extend(found.ends);
+            if !found.records.is_empty() {
+                return Ok(Wake::Records(found.records));
+            }
+            if !self.ends.is_empty() {
+                continue;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(Wake::Idle);
+            }
+            self.consumer.context().bell().wait(left.min(SERVE));
+        }
+    }
+
+    /// Does what the group waits for.
+    fn pay(&mut self) -> Result<(), BusError> {
+        match std::mem::replace(&mut self.owed, Owed::Nothing) {
+            Owed::Nothing => Ok(()),
+            Owed::Read => {
+                let begin = std::mem::take(&mut self.begin);
+                self.inputs = Inputs::assign(&self.shared.config, &self.consumer, begin)?;
+                Ok(())
+            }
+            Owed::GiveUp => {
+                self.forget();
+                self.consumer
+                    .unassign()
+                    .map_err(|e| self.shared.failed(&e, &format!("{} giving up", self.me.name())))
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        self.inputs = Inputs::default();
+        self.ends.clear();
+        self.begin.clear();
+        self.found.clear();
+        self.known.clear();
+        self.lanes.clear();
+        self.generation = None;
+    }
+
+    /// Lets librdkafka tell what happened to the group and to its connections.
+    fn serve(&mut self) -> Result<(), BusError> {
+        let silent = std::mem::replace(&mut self.served, Instant::now()).elapsed();
+        if self.owed == Owed::Read && silent > client::poll_interval(&self.shared.config) {
+            // librdkafka has left the group for it, and in this state does not say so.
+            return Err(BusError::Session(format!(
+                "{}: restoring a lane took {silent:?}, longer than the group waits                  ([kafka] max.poll.interval.ms)",
+                self.me.name()
+            )));
+        }
+        while let Some(polled) = self.consumer.poll(Duration::ZERO) {
+            match polled {
+                Err(KafkaError::PartitionEOF(_)) => {}
+                Err(error) => self.group_error(&error)?,
+                Ok(message) => {
+                    use rdkafka::Message;
+                    // Each partition has a queue of its own, so that this cannot be in order.
+                    return Err(BusError::Session(format!(
+                        "{}: a record of {}[{}] came out of turn",
+                        self.me.name(),
+                        message.topic(),
+                        message.partition()
+                    )));
+                }
+            }
+        }
+        match self.consumer.client().fatal_error() {
+            None => Ok(()),
+            Some((code, reason)) => Err(BusError::Session(match code {
+                RDKafkaErrorCode::FencedInstanceId => format!(
+                    "{}: another process joined under the same group and node; two processes must \
+                     not share a node name",
+                    self.me.name()
+                ),
+                code => format!("{}: {code}: {reason}", self.me.name()),
+            })),
+        }
+    }
+
+    /// Most errors that come up here librdkafka mends by itself.
+    fn group_error(&self, error: &KafkaError) -> Result<(), BusError> {
+        use RDKafkaErrorCode as Code;
+        match code(error) {
+            Some(
+                Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::Resolve
+                | Code::OperationTimedOut
+                | Code::PollExceeded,
+            ) => {
+                tracing::debug!(member = self.me.name(), "{}", said(error));
+                Ok(())
+            }
+            _ => Err(self.shared.failed(error, &format!("{} in its group", self.me.name()))),
+        }
+    }
+
+    fn wake(&mut self, event: Event) -> Result<Wake, BusError> {
+        let held = || self.lanes.iter().copied().collect();
+        match event {
+            Event::Assigned(places) => {
+                let lanes = self.whole_lanes(&places)?;
+                self.forget();
+                self.lanes = lanes.iter().copied().collect();
+                self.generation = self.consumer.group_metadata();
+                self.owed = Owed::Read;
+                Ok(Wake::Assigned(lanes))
+            }
+            Event::Revoked if self.consumer.assignment_lost() => {
+                self.owed = Owed::GiveUp;
+                Ok(Wake::Lost(held()))
+            }
+            Event::Revoked => {
+                self.owed = Owed::GiveUp;
+                Ok(Wake::Revoked(held()))
+            }
+            Event::Lost => {
+                self.owed = Owed::GiveUp;
+                Ok(Wake::Lost(held()))
+            }
+            Event::Failed(reason) => {
+                Err(BusError::Session(format!("{}: its group: {reason}", self.me.name())))
+            }
+        }
+    }
+
+    /// The lanes that an assignment means: partition n of every topic, or the assignor is not ours.
+    fn whole_lanes(&self, places: &[(String, i32)]) -> Result<Vec<Lane>, BusError> {
+        let mut counts: BTreeMap<Lane, usize> = BTreeMap::new();
+        for (topic, partition) in places {
+            let lane = Lane::try_from(*partition).map_err(|_| {
+                BusError::Session(format!("assigned was {topic}[{partition}], which is none"))
+            })?;
+            *counts.entry(lane).or_default() += 1;
+        }
+        if let Some((lane, count)) = counts.iter().find(|(_, n)| **n != self.me.topics.len()) {
+            return Err(BusError::Fatal(format!(
+                "{}: was assigned partition {lane} of {count} of its {} topics; all members of a \
+                 group must read the same topics: are they of one version, and have all topics the \
+                 same number of partitions (`weir topics describe`)?",
+                self.me.name(),
+                self.me.topics.len()
+            )));
+        }
+        Ok(counts.into_keys().collect())
+    }
+
+    /// Where a lane was committed; it is read from there once it was given to the role.
+    pub(super) fn restore(&mut self, lane: Lane) -> Result<Vec<Position>, BusError> {
+        self.serve()?; // restoring many lanes takes its time
+        if !self.lanes.contains(&lane) || self.owed != Owed::Read {
+            let name = self.me.name();
+            return Err(BusError::Session(format!("{name}: lane {lane} was not just assigned")));
+        }
+        let positions = match self.found.remove(&lane) {
+            Some(positions) => positions,
+            None => {
+                // Asked for together, as they are restored together.
+                self.found = self.positions()?;
+                self.found.remove(&lane).unwrap_or_default()
+            }
+        };
+        for topic in &self.me.topics {
+            let position = positions.iter().find(|position| position.topic == *topic);
+            if let Some(position) = position {
+                self.check_kept(position)?;
+            }
+            self.begin.push((topic.clone(), lane, position.map(|position| position.offset)));
+        }
+        self.committed(positions.clone());
+        Ok(positions)
+    }
+
+    /// The committed positions of all lanes held, once no transaction is open that may yet change
+    /// them.
+    fn positions(&self) -> Result<BTreeMap<Lane, Vec<Position>>, BusError> {
+        let until = Instant::now() + SETTLE;
+        loop {
+            let mut asked = TopicPartitionList::new();
+            for (lane, topic) in
+                self.lanes().flat_map(|l| self.me.topics.iter().map(move |t| (l, t)))
+            {
+                asked.add_partition(&self.shared.full(topic), partition(lane));
+            }
+            let unstable = |e: &KafkaError| code(e) == Some(RDKafkaErrorCode::UnstableOffsetCommit);
+            let found = self.consumer.committed_offsets(asked, ASK);
+            let error = match found.and_then(|found| self.read_positions(&found)) {
+                Ok(positions) => return Ok(positions),
+                Err(error) => error,
+            };
+            if !unstable(&error) || Instant::now() > until {
+                let what = format!("{} asking for its positions", self.me.name());
+                return Err(self.shared.failed(&error, &what));
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn read_positions(
+        &self,
+        found: &TopicPartitionList,
+    ) -> Result<BTreeMap<Lane, Vec<Position>>, KafkaError> {
+        let mut positions: BTreeMap<Lane, Vec<Position>> = BTreeMap::new();
+        for lane in self.lanes() {
+            let positions = positions.entry(lane).or_default();
+            for topic in &self.me.topics {
+                let element = found.find_partition(&self.shared.full(topic), partition(lane));
+                let Some(element) = element else { continue };
+                element.error()?;
+                if let Offset::Offset(offset) = element.offset() {
+                    let metadata = element.metadata().to_owned();
+                    positions.push(Position { topic: topic.clone(), lane, offset, metadata });
+                }
+            }
+        }
+        Ok(positions)
+    }
+
+    /// Whether the log still has what a position stands before.
+    fn check_kept(&self, position: &Position) -> Result<(), BusError> {
+        let (first, end) = self.shared.written(&position.topic, position.lane)?;
+        if (first..=end).contains(&position.offset) {
+            return Ok(());
+        }
+        let name = self.me.name();
+        Err(BusError::Fatal(if position.offset < first {
+            format!(
+                "{name}: committed is {position}, and the log begins at {first}: {} records were \
+                 lost to retention before they were read",
+                first - position.offset
+            )
+        } else {
+            format!(
+                "{name}: committed is {position}, and the log ends at {end}: the topic was cut or \
+                 made anew; use a new prefix"
+            )
+        }))
+    }
+
+    /// Whether everything that is written to our partitions was read.
+    pub(super) fn settled(&self) -> Result<bool, BusError> {
+        let mut behind = Vec::with_capacity(self.inputs.len());
+        for (topic, lane, next) in self.inputs.places() {
+            let (first, written) = self.shared.written(&topic, lane)?;
+            if self.shared.stable(&topic, lane)?.1 < written {
+                return Ok(false);
+            }
+            // The marks that transactions leave are after the last record, so that only a look tells.
+            if next.unwrap_or(first) < written {
+                behind.push((topic, lane, next));
+            }
+        }
+        Ok(!self.shared.more_after(behind)?)
+    }
+}
+
+impl Drop for Membership {
+    /// Leaves without waiting for anybody: as a static member its lanes stay reserved for a new
+    /// session of the same name until the group's patience ends.
+    fn drop(&mut self) {
+        self.consumer.context().close();
+        self.forget();
+        // Answers what the group may be waiting for, without which closing would wait for good.
+        let _ = self.consumer.unassign();
+    }
+}

@@ -1,0 +1,133 @@
+//! Reading partitions whole, outside of any group: state, documents, and whether there is more.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+
+use super::Shared;
+use super::client::{Role, TRANSACTION_MS};
+use super::inputs::{Inputs, Reader, Start, reader};
+use crate::newest::Newest;
+use crate::{BusError, Lane, Topic};
+
+/// How long to wait for transactions that are open: a writer that died holds them no longer.
+const SETTLE: Duration = Duration::from_millis(TRANSACTION_MS as u64 + 15_000);
+
+/// How long the broker may leave a reader without a record or an end.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Between two looks at an open transaction.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// One reading of some partitions. The process has one consumer for all of them, one after another:
+/// making one takes most of a second.
+struct Visit<'a> {
+    // Before the consumer: its queues hold it too.
+    inputs: Inputs,
+    consumer: Arc<Reader>,
+    home: MutexGuard<'a, Option<Arc<Reader>>>,
+}
+
+impl<'a> Visit<'a> {
+    fn begin(shared: &'a Shared, starts: Vec<Start>) -> Result<Visit<'a>, BusError> {
+        let mut home = shared.visitor.lock().unwrap_or_else(PoisonError::into_inner);
+        let consumer = match home.take() {
+            Some(consumer) => consumer,
+            None => reader(&shared.config, Role::Reads)?,
+        };
+        let inputs = Inputs::assign(&shared.config, &consumer, starts)?;
+        Ok(Visit { inputs, consumer, home })
+    }
+
+    /// Gives the consumer back for the next reading; one that failed is not kept.
+    fn end(mut self) {
+        self.inputs = Inputs::default();
+        if self.consumer.unassign().is_ok() {
+            *self.home = Some(self.consumer);
+        }
+    }
+}
+
+impl Shared {
+    /// Waits until all that is written now to these partitions is decided. A transaction is lasting
+    /// once its coordinator says so, and shows in the partitions a little later: who read only to
+    /// the end of what shows could miss what it goes with.
+    pub(super) fn wait_decided(&self, topic: &Topic, lanes: &[Lane]) -> Result<(), BusError> {
+        let until = Instant::now() + SETTLE;
+        for &lane in lanes {
+            let (_, written) = self.written(topic, lane)?;
+            while self.stable(topic, lane)?.1 < written {
+                if Instant::now() > until {
+                    return Err(BusError::Session(format!(
+                        "{topic}[{lane}]: a transaction stays open for more than {SETTLE:?}"
+                    )));
+                }
+                std::thread::sleep(LOOK);
+            }
+        }
+        Ok(())
+    }
+
+    /// The newest value of each key in some lanes of a compacted topic, lane by lane, up to the end of
+    /// what was committed before this call.
+    pub(super) fn newest(&self, topic: &Topic, lanes: &[Lane]) -> Result<Vec<Newest>, BusError> {
+        self.wait_decided(topic, lanes)?;
+        let mut newest: Vec<Newest> = lanes.iter().map(|_| Newest::default()).collect();
+        let starts = lanes.iter().map(|&lane| (topic.clone(), lane, None)).collect();
+        self.read(starts, &mut |record| {
+            if let Some(i) = lanes.iter().position(|&lane| lane == record.lane) {
+                newest[i].push_record(&record);
+            }
+            true
+        })?;
+        Ok(newest)
+    }
+
+    /// Whether there are committed records after these places.
+    pub(super) fn more_after(&self, starts: Vec<Start>) -> Result<bool, BusError> {
+        let mut more = false;
+        self.read(starts, &mut |_| {
+            more = true;
+            false
+        })?;
+        Ok(more)
+    }
+
+    /// Reads partitions to their end, or until `each` wants no more.
+    fn read(
+        &self,
+        starts: Vec<Start>,
+        each: &mut dyn FnMut(crate::Record) -> bool,
+    ) -> Result<(), BusError> {
+        let mut left: BTreeSet<(Topic, Lane)> =
+            starts.iter().map(|(topic, lane, _)| (topic.clone(), *lane)).collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let mut visit = Visit::begin(self, starts)?;
+        let mut heard = Instant::now();
+        while !left.is_empty() {
+            let found = visit.inputs.take(&self.config)?;
+            if !found.records.is_empty() || !found.ends.is_empty() {
+                heard = Instant::now();
+            } else if heard.elapsed() > SILENCE {
+                let places: Vec<_> = left.iter().map(|(t, lane)| format!("{t}[{lane}]")).collect();
+                let places = places.join(" ");
+                return Err(BusError::Session(format!("no end of {places} within {SILENCE:?}")));
+            } else {
+                while visit.consumer.poll(Duration::ZERO).is_some() {} // connections lost and found
+                visit.consumer.context().bell().wait(Duration::from_millis(50));
+            }
+            if !found.records.into_iter().all(&mut *each) {
+                break;
+            }
+            for end in found.ends {
+                left.remove(&end);
+            }
+        }
+        visit.end();
+        Ok(())
+    }
+}

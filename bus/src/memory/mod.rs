@@ -1,0 +1,191 @@
+//! The bus of one process: records are handed on by reference, nothing is encoded.
+//!
+//! It keeps every promise of the bus but that of outliving the process. [`Retain`] says how much it
+//! holds on to: a one-process run drops a record as soon as every group that was announced with
+//! [`Memory::expect`] has read it, and holds writers up when readers fall behind.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::topic::{self, Topic};
+use crate::{Bus, BusError, Lane, Member, Record, Session};
+
+use self::group::{Group, Place};
+use self::log::Log;
+use self::session::MemorySession;
+
+mod group;
+mod log;
+mod session;
+#[cfg(test)]
+mod tests;
+
+/// What the records of one topic may take before a writer waits for readers: some steps of a fast
+/// capture, and little beside the flow table.
+const TOPIC_BYTES: usize = 64 << 20;
+
+/// How often a writer that waits says so.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// What is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retain {
+    /// A record until every group announced with [`Memory::expect`] has read it; of compacted topics
+    /// the newest of each key. A session cannot be restored to before what was read.
+    UntilRead,
+    /// Everything.
+    UntilCommitted,
+}
+
+/// A bus in memory.
+#[derive(Clone)]
+pub struct Memory(Arc<Shared>);
+
+struct Shared {
+    lanes: u32,
+    retain: Retain,
+    limit: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    logs: BTreeMap<Place, Log>,
+    bytes: HashMap<Topic, usize>,
+    compacted: BTreeSet<Topic>,
+    groups: HashMap<String, Group>,
+    expected: BTreeMap<String, Vec<Topic>>,
+    /// The session that a member has now.
+    epochs: HashMap<(String, String), u64>,
+    last_epoch: u64,
+}
+
+impl Memory {
+    /// A bus with so many lanes.
+    pub fn new(lanes: u32, retain: Retain) -> Memory {
+        Memory::with_limit(lanes, retain, TOPIC_BYTES)
+    }
+
+    /// The same with another limit of bytes a topic.
+    pub fn with_limit(lanes: u32, retain: Retain, limit: usize) -> Memory {
+        let state = State { compacted: topic::compacted(), ..State::default() };
+        let (state, changed) = (Mutex::new(state), Condvar::new());
+        Memory(Arc::new(Shared { lanes, retain, limit, state, changed }))
+    }
+
+    /// Announces a group that will read these topics, before anything is written to them: nothing is
+    /// dropped that it has not read.
+    pub fn expect(&self, group: &str, topics: &[Topic]) {
+        self.0.lock().expected.entry(group.to_owned()).or_default().extend_from_slice(topics);
+    }
+
+    /// A group that reads no more: nothing is held for it, no writer waits for it.
+    pub fn forget(&self, group: &str) {
+        let mut state = self.0.lock();
+        state.expected.remove(group);
+        let places: Vec<Place> = state.logs.keys().cloned().collect();
+        for place in &places {
+            state.trim(self.0.retain, place);
+        }
+        drop(state);
+        self.0.changed.notify_all();
+    }
+
+    /// Hands out no lane of this group before it has so many members, so that a group whose members
+    /// start one after another is not assigned anew each time.
+    pub fn gather(&self, group: &str, members: usize) {
+        self.0.lock().groups.entry(group.to_owned()).or_default().gather = members;
+    }
+
+    /// Takes a member's lanes away as if it had been silent for too long.
+    pub fn expire(&self, group: &str, node: &str) {
+        let lanes = self.0.lanes;
+        if let Some(group) = self.0.lock().groups.get_mut(group) {
+            group.expire(node, lanes);
+        }
+        self.0.changed.notify_all();
+    }
+
+    /// The committed records of a topic that are kept, by lane and offset.
+    pub fn records(&self, topic: &Topic) -> Vec<Record> {
+        let state = self.0.lock();
+        let lanes = (0..self.0.lanes).filter_map(|lane| state.logs.get(&(topic.clone(), lane)));
+        lanes.flat_map(|log| log.from(0)).cloned().collect()
+    }
+
+    /// Bytes that the records of a topic take.
+    pub fn retained(&self, topic: &Topic) -> usize {
+        self.0.lock().bytes.get(topic).copied().unwrap_or(0)
+    }
+}
+
+impl Bus for Memory {
+    fn open(&self, me: &Member) -> Result<Box<dyn Session>, BusError> {
+        let session = MemorySession::open(Arc::clone(&self.0), me)?;
+        self.0.changed.notify_all();
+        Ok(Box::new(session))
+    }
+
+    fn lanes(&self) -> u32 {
+        self.0.lanes
+    }
+}
+
+impl Shared {
+    /// A thread that panicked left nothing half done: every change is made in one piece.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, time: Duration) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_timeout(state, time);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl State {
+    /// Drops what nobody needs of a partition.
+    fn trim(&mut self, retain: Retain, place: &Place) {
+        if retain == Retain::UntilCommitted {
+            return;
+        }
+        let Some(log) = self.logs.get_mut(place) else { return };
+        let readers = self.expected.iter().filter(|(_, topics)| topics.contains(&place.0));
+        let read = readers
+            .map(|(group, _)| self.groups.get(group).and_then(|g| g.read.get(place)).copied())
+            .map(Option::unwrap_or_default)
+            .min()
+            .unwrap_or(log.next());
+        let before = log.bytes();
+        if self.compacted.contains(&place.0) {
+            log.compact(read);
+        } else {
+            log.trim(read);
+        }
+        let freed = before - log.bytes();
+        if let Some(bytes) = self.bytes.get_mut(&place.0) {
+            *bytes -= freed;
+        }
+    }
+
+    fn push(&mut self, record: Record) {
+        let topic = record.topic.clone();
+        let log = self.logs.entry((record.topic.clone(), record.lane)).or_default();
+        let before = log.bytes();
+        log.push(record);
+        let added = log.bytes() - before;
+        *self.bytes.entry(topic).or_default() += added;
+    }
+
+    /// Whether a group that is expected to read this topic has a lane to read it through.
+    fn awaited(&self, topic: &Topic) -> Option<&str> {
+        let reads = |(_, topics): &(&String, &Vec<Topic>)| topics.contains(topic);
+        self.expected.iter().find(reads).map(|(group, _)| group.as_str())
+    }
+
+    fn log(&self, topic: &Topic, lane: Lane) -> Option<&Log> {
+        self.logs.get(&(topic.clone(), lane))
+    }
+}

@@ -1,0 +1,139 @@
+//! A broker that is killed while roles work: every record is copied once, with nobody's help.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bus::clock::System;
+use bus::contract::{IN, LANES, OUT, PATIENCE, after, note, reader, text, texts, writer};
+use bus::drive::{Stop, Until, drive};
+use bus::kafka::{Config, Kafka, admin};
+use bus::{Bus, BusError, Change, Lane, Member, Record, Restored, Role, Session, Step, Wake};
+
+#[path = "../../tests/harness/kafka.rs"]
+mod kafka;
+
+/// Writes numbers, one step each; where it stands is its state.
+struct Counts<'a> {
+    next: u64,
+    written: &'a AtomicU64,
+}
+
+impl Role for Counts<'_> {
+    fn opened(&mut self, _: &mut dyn Session) -> anyhow::Result<()> {
+        Ok(())
+    }
+    fn restored(&mut self, _: Lane, from: Restored) -> anyhow::Result<()> {
+        let value =
+            from.state.first().map(|(_, value)| String::from_utf8_lossy(value).into_owned());
+        self.next = value.map_or(0, |value| value.parse().expect("a number"));
+        Ok(())
+    }
+    fn on(&mut self, wake: Wake, _: i64) -> anyhow::Result<Option<Step>> {
+        if !matches!(wake, Wake::Idle) {
+            return Ok(None);
+        }
+        let number = self.next;
+        self.next += 1;
+        let lane = number as u32 % LANES;
+        let value = Some(self.next.to_string().into());
+        let state = vec![Change { lane: 1, key: "next".into(), value }];
+        let out = vec![note(IN, lane, &format!("{number:06}"))];
+        Ok(Some(Step { out, state, ..Step::default() }))
+    }
+    fn committed(&mut self) -> anyhow::Result<()> {
+        self.written.store(self.next, Ordering::SeqCst);
+        Ok(())
+    }
+    fn wait(&self) -> Duration {
+        Duration::from_millis(5)
+    }
+}
+
+/// Copies records, one step a wake.
+struct Copies;
+
+impl Role for Copies {
+    fn opened(&mut self, _: &mut dyn Session) -> anyhow::Result<()> {
+        Ok(())
+    }
+    fn restored(&mut self, _: Lane, _: Restored) -> anyhow::Result<()> {
+        Ok(())
+    }
+    fn on(&mut self, wake: Wake, _: i64) -> anyhow::Result<Option<Step>> {
+        let Wake::Records(records) = wake else { return Ok(None) };
+        let copy = |record: &Record| note(OUT, record.lane, &text(record));
+        let out = records.iter().map(copy).collect();
+        let positions = records.iter().map(|record| after(record, "")).collect();
+        Ok(Some(Step { out, positions, ..Step::default() }))
+    }
+    fn committed(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+
+fn options() -> std::collections::BTreeMap<String, String> {
+    [("session.timeout.ms".to_owned(), "5000".to_owned())].into()
+}
+
+#[test]
+fn no_broker_is_an_error_with_its_name() {
+    let config = Config { brokers: "127.0.0.1:1".into(), prefix: "x".into(), options: options() };
+    let error = Kafka::connect(config).map(|_| ()).expect_err("nobody listens there");
+    assert!(error.to_string().starts_with("cannot reach Kafka at 127.0.0.1:1: "), "{error}");
+}
+
+#[test]
+fn a_broker_that_dies_costs_nothing_but_time() {
+    let mut broker = kafka::Kafka::start();
+    let config = Config { brokers: broker.brokers(), prefix: "out".into(), options: options() };
+    let error = Kafka::connect(config.clone()).map(|_| ()).expect_err("no topics yet");
+    assert!(
+        matches!(&error, BusError::Fatal(why) if why.contains("weir topics create")),
+        "{error}"
+    );
+    admin::create_topics(&config, LANES, 1).expect("topics are made");
+    let again = admin::create_topics(&config, LANES, 1).expect("and are there");
+    assert!(again.iter().all(|row| !row.created && row.matches()), "{again:?}");
+    let more = admin::create_topics(&config, LANES + 1, 1).expect("and are there");
+    assert!(more.iter().all(|row| row.problems.len() == 1), "{more:?}");
+
+    let bus = Kafka::connect(config).expect("a broker");
+    let (written, stop) = (AtomicU64::new(0), Stop::new());
+    let run = |me: Member, role: &mut dyn Role| {
+        drive(&bus, &me, role, &System, &stop, Until::Forever).expect("it goes on");
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| run(writer("w"), &mut Counts { next: 0, written: &written }));
+        scope.spawn(|| run(reader("copies", "a", &[IN]), &mut Copies));
+        scope.spawn(|| run(reader("copies", "b", &[IN]), &mut Copies));
+        for round in 1..=3 {
+            wait_until(&written, round * 50);
+            broker.restart();
+        }
+        let last = written.load(Ordering::SeqCst) + 50;
+        wait_until(&written, last);
+        stop.request();
+    });
+    // What the stop left.
+    let me = reader("copies", "a", &[IN]);
+    drive(&bus, &me, &mut Copies, &System, &Stop::new(), Until::Drained).expect("the rest");
+
+    let count = written.load(Ordering::SeqCst);
+    let expected: Vec<String> = (0..count).map(|number| format!("{number:06}")).collect();
+    let mut input = texts(&bus, IN);
+    input.sort();
+    assert_eq!(input, expected, "what was written");
+    let mut output = texts(&bus as &dyn Bus, OUT);
+    output.sort();
+    assert_eq!(output, expected, "what was copied");
+}
+
+fn wait_until(written: &AtomicU64, count: u64) {
+    let until = Instant::now() + PATIENCE * 2;
+    while written.load(Ordering::SeqCst) < count {
+        let now = written.load(Ordering::SeqCst);
+        assert!(Instant::now() < until, "{now} steps, and {count} did not come");
+        thread::sleep(Duration::from_millis(20));
+    }
+}

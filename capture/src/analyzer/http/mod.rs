@@ -1,0 +1,477 @@
+//! HTTP/1: requests, replies and their bodies (RFC 9110, RFC 9112), with Zeek's rules for what a row
+//! says and for what is odd (`src/analyzer/protocol/http/HTTP.cc`, `base/protocols/http`).
+//!
+//! A segment's way: [`lines`] cuts it, this file knows whether a request or status line ([`start`]) is
+//! due, `headers` and `body` follow a message through its [`entity`] and the parts in it, `body_file`
+//! sees its content as a file, [`log`] joins replies to requests and writes the rows.
+
+use std::collections::VecDeque;
+
+use model::text;
+
+use super::{Analyzer, Cx, Dir, Kind, Transport};
+use entity::{Entity, Expect, Message};
+use files::{File, Ranged};
+use lines::{LineWeird, Lines, Piece};
+use log::Log;
+use start::{HTTP_09, Version};
+
+mod body;
+mod body_file;
+mod entity;
+mod field;
+mod filename;
+mod files;
+mod headers;
+mod inflate;
+mod lines;
+mod log;
+mod probe;
+mod record;
+mod start;
+mod transfer;
+mod uri;
+
+#[cfg(test)]
+mod tests;
+
+/// HTTP/1, on the ports where Zeek expects it (`HTTP::ports`).
+pub static KIND: Kind = Kind {
+    name: "http",
+    tcp_ports: &[80, 81, 631, 1080, 3128, 8000, 8080, 8888],
+    udp_ports: &[],
+    probe: probe::probe,
+    new: |_: Transport| Box::<Http>::default(),
+};
+
+/// Payload after which a broken line no longer ends the analysis (Zeek's
+/// `DPD::ignore_violations_after`).
+const VIOLATION_BYTES_MAX: u64 = 10 * 1024;
+
+/// Requests whose method is remembered for the reply. Zeek has no limit; a flow that has so many open
+/// has no replies that could be matched.
+const UNANSWERED_MAX: usize = 4096;
+
+/// What comes next in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Next {
+    /// A request or status line.
+    #[default]
+    Start,
+    /// The rest of a message.
+    Message,
+    /// Nothing that could be understood.
+    Nothing,
+    /// A reply of HTTP/0.9: only a body.
+    Raw,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Side {
+    lines: Lines,
+    next: Next,
+    /// A message is on its way.
+    ongoing: bool,
+    /// The last version seen.
+    version: Version,
+    /// There is, or was, a message.
+    has_message: bool,
+    message: Message,
+}
+
+/// The analyzer of one flow.
+#[derive(Debug, Default)]
+struct Http {
+    sides: [Side; 2],
+    log: Log,
+    ranged: Ranged,
+    spare_file: Option<Box<File>>,
+    requests: u64,
+    /// Whether each unanswered request was HEAD.
+    unanswered: VecDeque<bool>,
+    reply_code: u16,
+    keep_alive: bool,
+    /// A reply said that the connection closes behind it.
+    connection_close: bool,
+    /// A CONNECT was not refused.
+    connect: bool,
+    /// The reply upgrades, and says to what.
+    upgrade: bool,
+    upgrade_named: bool,
+    /// Bytes of both directions so far.
+    seen: u64,
+    /// What follows is not HTTP.
+    stopped: bool,
+}
+
+/// An oddity of the protocol.
+fn weird(cx: &mut Cx<'_>, name: &'static str) {
+    cx.weird(name, None, Some("HTTP"));
+}
+
+/// An oddity with what was odd.
+fn weird_with(cx: &mut Cx<'_>, name: &'static str, what: &[u8]) {
+    let what = what.split(|byte| *byte == 0).next().unwrap_or_default();
+    let text = text::from_wire(what);
+    cx.weird(name, Some(&*text).filter(|text| !text.is_empty()), Some("HTTP"));
+}
+
+impl Http {
+    fn side(&mut self, dir: Dir) -> &mut Side {
+        &mut self.sides[dir.index()]
+    }
+
+    fn entity(&mut self, dir: Dir, depth: usize) -> Option<&mut Entity> {
+        self.sides[dir.index()].message.entities.get_mut(depth)
+    }
+
+    /// Cuts bytes of one direction into pieces and follows each.
+    fn cut(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
+        let mut rest = data;
+        while !self.stopped {
+            if self.side(dir).next == Next::Raw {
+                self.raw(cx, rest);
+                return;
+            }
+            let may_overflow = self.side(dir).lines.may_overflow(rest.len());
+            let parts = may_overflow && self.is_in_body(dir);
+            let lines = &mut self.side(dir).lines;
+            let piece = lines.next(&mut rest, parts);
+            if let Some(odd) = lines.weird() {
+                line_weird(cx, odd);
+            }
+            let Some(piece) = piece else { return };
+            let (bytes, is_line) = match piece {
+                Piece::Plain(bytes) => {
+                    self.plain(cx, dir, bytes);
+                    continue;
+                }
+                Piece::Line(bytes) => (Ok(bytes), true),
+                Piece::Part(bytes) => (Ok(bytes), false),
+                Piece::KeptLine => (Err(lines.take()), true),
+                Piece::KeptPart => (Err(lines.take()), false),
+            };
+            match bytes {
+                Ok(bytes) => self.line_or_part(cx, dir, bytes, is_line, rest.len()),
+                Err(kept) => {
+                    self.line_or_part(cx, dir, &kept, is_line, rest.len());
+                    self.side(dir).lines.give(kept);
+                }
+            }
+        }
+    }
+
+    /// Whether a line would be content, so that it may come in parts.
+    fn is_in_body(&mut self, dir: Dir) -> bool {
+        let side = self.side(dir);
+        let in_header = side.message.entities.last().is_none_or(|entity| entity.in_header);
+        side.next == Next::Message && !in_header && !side.message.finished
+    }
+
+    fn line_or_part(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dir: Dir,
+        bytes: &[u8],
+        is_line: bool,
+        left: usize,
+    ) {
+        if is_line {
+            self.line(cx, dir, bytes, left);
+            self.side(dir).message.mid_line = false;
+        } else {
+            self.deliver(cx, dir, bytes, false);
+            self.side(dir).message.mid_line = true;
+        }
+    }
+
+    fn plain(&mut self, cx: &mut Cx<'_>, dir: Dir, bytes: &[u8]) {
+        if self.side(dir).has_message {
+            self.deliver(cx, dir, bytes, false);
+            return;
+        }
+        weird(
+            cx,
+            match dir {
+                Dir::Orig => "unexpected_client_HTTP_data",
+                Dir::Resp => "unexpected_server_HTTP_data",
+            },
+        );
+    }
+
+    fn line(&mut self, cx: &mut Cx<'_>, dir: Dir, line: &[u8], left: usize) {
+        match (self.side(dir).next, dir) {
+            (Next::Start, Dir::Orig) => self.request_line(cx, line),
+            (Next::Start, Dir::Resp) => self.status_line(cx, line),
+            (Next::Message, Dir::Orig) => self.deliver(cx, dir, line, true),
+            (Next::Message, Dir::Resp) => {
+                self.deliver(cx, dir, line, true);
+                if self.stopped {
+                    odd_rest(cx, "protocol_data_with_HTTP_upgrade_reply", left);
+                } else if self.connect && line.is_empty() {
+                    odd_rest(cx, "protocol_data_with_HTTP_CONNECT_reply", left);
+                    self.stop(cx);
+                }
+            }
+            (Next::Nothing | Next::Raw, _) => {}
+        }
+    }
+
+    fn request_line(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
+        let request = match start::request_line(line, &mut |name| weird(cx, name)) {
+            Ok(request) => request,
+            Err(start::NoRequest(version)) => {
+                self.set_version(cx, Dir::Orig, version);
+                self.no_request(cx, line);
+                return;
+            }
+        };
+        self.set_version(cx, Dir::Orig, request.version);
+        self.requests += 1;
+        if !self.keep_alive && self.requests > 1 {
+            weird(cx, "unexpected_multiple_HTTP_requests");
+        }
+        let method = request.method;
+        if self.unanswered.len() < UNANSWERED_MAX {
+            self.unanswered.push_back(is_beginning_of(method, b"HEAD"));
+        }
+        self.connect |= is_beginning_of(method, b"CONNECT");
+        cx.confirm();
+        let mut plain = Vec::with_capacity(request.uri.len());
+        uri::unescape(request.uri, &mut plain, &mut |name| weird(cx, name));
+        self.log.request(cx, method, &plain);
+        self.begin_message(cx, Dir::Orig, Expect::Maybe);
+        if self.side(Dir::Orig).version == HTTP_09 {
+            self.expect_raw(cx, method);
+        }
+    }
+
+    /// A request of HTTP/0.9: the reply is a body and nothing else.
+    fn expect_raw(&mut self, cx: &mut Cx<'_>, method: &[u8]) {
+        if method != b"GET" {
+            weird_with(cx, "invalid_http_09_request_method", method);
+        }
+        if self.side(Dir::Resp).has_message {
+            weird(cx, "http_09_reply_before_request");
+            self.message_done(cx, Dir::Resp);
+            self.side(Dir::Resp).has_message = false;
+        }
+        self.side(Dir::Resp).next = Next::Raw;
+    }
+
+    fn no_request(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
+        let expected = self.requests == 0 || self.keep_alive;
+        if !expected {
+            return;
+        }
+        if line.is_empty() {
+            weird(cx, "empty_http_request");
+            return;
+        }
+        self.side(Dir::Orig).next = Next::Nothing;
+        self.violate(cx);
+    }
+
+    fn status_line(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
+        let status = match start::status_line(line, &mut |name| weird(cx, name)) {
+            Ok(status) => status,
+            Err(version) => {
+                self.set_version(cx, Dir::Resp, version);
+                if !line.is_empty() {
+                    self.side(Dir::Resp).next = Next::Nothing;
+                    self.violate(cx);
+                }
+                return;
+            }
+        };
+        self.set_version(cx, Dir::Resp, Some(status.version));
+        if !self.unanswered.is_empty() {
+            cx.confirm();
+        }
+        self.reply_code = status.code;
+        self.connect &= status.code == 200;
+        self.log_reply(cx, status.reason);
+        let expect = self.expect_of_reply();
+        self.begin_message(cx, Dir::Resp, expect);
+    }
+
+    fn log_reply(&mut self, cx: &mut Cx<'_>, reason: Option<&[u8]>) {
+        let version = self.side(Dir::Resp).version;
+        self.log.reply(cx, version, self.reply_code, reason.unwrap_or(b"<empty>"));
+    }
+
+    /// Whether the reply has a body, RFC 9112 section 6.3.
+    fn expect_of_reply(&self) -> Expect {
+        let to_head = self.unanswered.front() == Some(&true);
+        match self.reply_code {
+            100..=199 | 204 | 304 => Expect::No,
+            _ if to_head => Expect::No,
+            _ => Expect::Yes,
+        }
+    }
+
+    fn begin_message(&mut self, cx: &mut Cx<'_>, dir: Dir, expect: Expect) {
+        let side = self.side(dir);
+        if side.has_message && !side.message.finished {
+            weird(cx, "HTTP_overlapping_messages");
+        }
+        side.has_message = true;
+        side.ongoing = true;
+        if side.next == Next::Start {
+            side.next = Next::Message;
+        }
+        side.message.begin(expect);
+        self.begin_entity_event(cx, dir);
+    }
+
+    fn begin_entity_event(&mut self, cx: &mut Cx<'_>, dir: Dir) {
+        self.log.turn(cx, dir);
+        if let Some(record) = self.log.current() {
+            record.begin_entity(dir);
+        }
+    }
+
+    /// A reply of HTTP/0.9.
+    fn raw(&mut self, cx: &mut Cx<'_>, data: &[u8]) {
+        if data.is_empty() {
+            return;
+        }
+        if !self.side(Dir::Resp).has_message {
+            self.set_version(cx, Dir::Resp, Some(HTTP_09));
+            if self.unanswered.pop_front().is_some() {
+                cx.confirm();
+            }
+            self.connection_close = true;
+            self.log_reply(cx, None);
+            let expect = self.expect_of_reply();
+            self.begin_message(cx, Dir::Resp, expect);
+            self.deliver(cx, Dir::Resp, b"", true);
+        }
+        self.deliver(cx, Dir::Resp, data, false);
+    }
+
+    fn set_version(&mut self, cx: &mut Cx<'_>, dir: Dir, version: Option<Version>) {
+        let Some(version) = version else { return };
+        let last = &mut self.side(dir).version;
+        if *last != (0, 0) && *last != version {
+            weird(cx, "HTTP_version_mismatch");
+        }
+        *last = version;
+        self.keep_alive |= version >= (1, 1);
+    }
+
+    /// All of a message was seen, or nothing more will be.
+    fn message_done(&mut self, cx: &mut Cx<'_>, dir: Dir) {
+        if std::mem::replace(&mut self.side(dir).message.finished, true) {
+            return;
+        }
+        self.end_entity(cx, dir, 0);
+        self.end_file(dir, 0);
+        let body = self.side(dir).message.body;
+        self.log.message_done(cx, dir, body);
+        self.made(cx, dir, false);
+    }
+
+    /// No more of the message on its way in one direction; `broken` if what follows cannot be read.
+    fn made(&mut self, cx: &mut Cx<'_>, dir: Dir, broken: bool) {
+        if !std::mem::take(&mut self.side(dir).ongoing) {
+            return;
+        }
+        if self.side(dir).has_message {
+            self.message_done(cx, dir);
+        }
+        self.side(dir).next = if broken { Next::Nothing } else { Next::Start };
+        if dir == Dir::Resp {
+            self.reply_made(cx);
+        }
+    }
+
+    fn reply_made(&mut self, cx: &mut Cx<'_>) {
+        if !(100..200).contains(&self.reply_code) {
+            self.unanswered.pop_front();
+        }
+        let upgrades = self.reply_code == 101 && self.upgrade && self.upgrade_named;
+        if upgrades && self.unanswered.len() == 1 {
+            self.side(Dir::Resp).next = Next::Nothing;
+            self.stop(cx);
+        }
+        self.reply_code = 0;
+        self.upgrade = false;
+        self.upgrade_named = false;
+    }
+
+    /// What follows is another protocol.
+    fn stop(&mut self, cx: &mut Cx<'_>) {
+        self.stopped = true;
+        cx.done();
+    }
+
+    /// The flow is not HTTP, unless it went well for long.
+    fn violate(&mut self, cx: &mut Cx<'_>) {
+        if self.seen > VIOLATION_BYTES_MAX {
+            return;
+        }
+        self.stopped = true;
+        self.made(cx, Dir::Orig, true);
+        self.made(cx, Dir::Resp, true);
+        cx.violate();
+    }
+}
+
+/// What follows a reply that ends HTTP should not come with it.
+fn odd_rest(cx: &mut Cx<'_>, name: &'static str, left: usize) {
+    if left > 0 {
+        weird_with(cx, name, left.to_string().as_bytes());
+    }
+}
+
+/// Zeek compares only as many characters as the method has.
+fn is_beginning_of(method: &[u8], word: &[u8]) -> bool {
+    word.get(..method.len()).is_some_and(|head| head.eq_ignore_ascii_case(method))
+}
+
+fn line_weird(cx: &mut Cx<'_>, odd: LineWeird) {
+    let name = match odd {
+        LineWeird::SingleCr => "line_terminated_with_single_CR",
+        LineWeird::NoEnd => "line_terminated_without_CRLF",
+        LineWeird::TooLong => "contentline_size_exceeded",
+    };
+    cx.weird(name, None, Some("CONTENTLINE"));
+}
+
+impl Analyzer for Http {
+    fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
+        self.seen = self.seen.saturating_add(data.len() as u64);
+        self.cut(cx, dir, data);
+    }
+
+    fn gap(&mut self, cx: &mut Cx<'_>, dir: Dir, len: u64) {
+        self.seen = self.seen.saturating_add(len);
+        if self.stopped || (self.side(dir).has_message && self.body_gap(cx, dir, len)) {
+            return;
+        }
+        if dir == Dir::Orig {
+            // Whether a reply has a body may depend on the method that was lost.
+            self.made(cx, Dir::Orig, true);
+        }
+        self.made(cx, Dir::Resp, true);
+        self.side(dir).lines.close();
+    }
+
+    fn end(&mut self, cx: &mut Cx<'_>, dir: Dir) {
+        if self.stopped {
+            return;
+        }
+        if self.side(dir).lines.is_partial() && self.side(dir).next != Next::Raw {
+            self.cut(cx, dir, b"\n");
+        }
+        self.made(cx, dir, false);
+    }
+
+    fn finish(&mut self, cx: &mut Cx<'_>) {
+        self.made(cx, Dir::Orig, true);
+        self.made(cx, Dir::Resp, true);
+        self.log.finish(cx);
+    }
+}

@@ -1,0 +1,484 @@
+//! Bytes in, rows out.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, RecordBatch};
+use model::id::FiveTuple;
+use model::read;
+
+use super::*;
+use crate::analyzer::{FlowIds, Signal};
+use crate::out::Out;
+
+/// What happens in one direction.
+#[derive(Debug, Clone)]
+enum Step {
+    Data(Dir, Vec<u8>),
+    Gap(Dir, u64),
+    End(Dir),
+}
+
+type Row = BTreeMap<String, String>;
+
+#[derive(Debug, PartialEq)]
+struct Found {
+    rows: Vec<Row>,
+    weirds: Vec<String>,
+    confirmed: bool,
+    last: Signal,
+}
+
+fn orig(bytes: impl AsRef<[u8]>) -> Step {
+    Step::Data(Dir::Orig, bytes.as_ref().to_vec())
+}
+
+fn resp(bytes: impl AsRef<[u8]>) -> Step {
+    Step::Data(Dir::Resp, bytes.as_ref().to_vec())
+}
+
+fn run(steps: &[Step]) -> Found {
+    let ids = FlowIds {
+        uid: "C1".into(),
+        community_id: "1:x".into(),
+        tuple: FiveTuple {
+            orig_h: [10, 0, 0, 1].into(),
+            orig_p: 1024,
+            resp_h: [10, 0, 0, 2].into(),
+            resp_p: 80,
+            proto: 6,
+        },
+        lane: 0,
+        order: 0,
+        first: 0,
+    };
+    let (mut out, mut weirds) = (Out::default(), Vec::new());
+    let mut http = Http::default();
+    let (mut confirmed, mut last) = (false, Signal::None);
+    let mut call = |now, f: &mut dyn FnMut(&mut Http, &mut Cx<'_>)| {
+        let mut cx = Cx {
+            now,
+            ids: &ids,
+            out: &mut out,
+            node: "n",
+            signal: Signal::None,
+            weirds: &mut weirds,
+            confirmed, flip: false, gave_up: false };
+        f(&mut http, &mut cx);
+        confirmed |= cx.signal == Signal::Confirmed;
+        last = if cx.signal == Signal::None { last } else { cx.signal };
+        matches!(cx.signal, Signal::Violated | Signal::Done)
+    };
+    for step in steps {
+        let stop = call(0, &mut |http, cx| match step {
+            Step::Data(dir, bytes) => http.feed(cx, *dir, bytes),
+            Step::Gap(dir, len) => http.gap(cx, *dir, *len),
+            Step::End(dir) => http.end(cx, *dir),
+        });
+        if stop {
+            break;
+        }
+    }
+    call(0, &mut |http, cx| http.finish(cx));
+    let (batch, _) = out.http.finish("s");
+    let (odd, _) = out.weird.finish("s");
+    let names = read::text(&odd, "name").unwrap();
+    let weirds = names.iter().flatten().map(str::to_owned).collect();
+    Found {
+        rows: (0..batch.num_rows()).map(|at| row(&batch, at)).collect(),
+        weirds,
+        confirmed,
+        last,
+    }
+}
+
+fn row(batch: &RecordBatch, at: usize) -> Row {
+    let mut row = Row::new();
+    for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+        if column.is_null(at) {
+            continue;
+        }
+        let cell = if let Some(texts) = column.as_string_opt::<i32>() {
+            texts.value(at).to_owned()
+        } else if let Some(numbers) = column.as_primitive_opt::<Int64Type>() {
+            numbers.value(at).to_string()
+        } else if let Some(list) = column.as_list_opt::<i32>() {
+            read::texts(list, at).join(",")
+        } else {
+            continue;
+        };
+        row.insert(field.name().clone(), cell);
+    }
+    row
+}
+
+/// Checks cells of a row; `-` for unset.
+fn has(row: &Row, cells: &[(&str, &str)]) {
+    for (name, want) in cells {
+        assert_eq!(row.get(*name).map_or("-", String::as_str), *want, "{name} of {row:#?}");
+    }
+}
+
+#[test]
+fn a_request_and_its_reply() {
+    let found = run(&[
+        orig(
+            "GET /a%20b?c HTTP/1.1\r\nHost: h:81\r\nUser-Agent: ua\r\nReferer: r\r\nOrigin: o\r\n\
+             Via: 1.1 p\r\nAuthorization: Basic dXNlcjpwYXNz\r\n\r\n",
+        ),
+        resp("HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\nhello, world"),
+    ]);
+    assert_eq!(found.rows.len(), 1);
+    assert!(found.confirmed && found.weirds.is_empty(), "{found:?}");
+    has(
+        &found.rows[0],
+        &[
+            ("trans_depth", "1"),
+            ("method", "GET"),
+            ("host", "h:81"),
+            ("uri", "/a b?c"),
+            ("referrer", "r"),
+            ("version", "1.1"),
+            ("user_agent", "ua"),
+            ("origin", "o"),
+            ("request_body_len", "0"),
+            ("response_body_len", "12"),
+            ("status_code", "200"),
+            ("status_msg", "OK"),
+            ("info_code", "-"),
+            ("username", "user"),
+            ("password", "-"),
+            ("proxied", "VIA -> 1.1 p"),
+            ("orig_fuids", "-"),
+            ("resp_mime_types", "text/plain"),
+        ],
+    );
+    assert!(found.rows[0]["resp_fuids"].starts_with('F'));
+}
+
+#[test]
+fn pipelined_requests() {
+    let found = run(&[
+        orig("GET /1 HTTP/1.1\r\n\r\nHEAD /2 HTTP/1.1\r\n\r\nGET /3 HTTP/1.1\r\n\r\n"),
+        resp("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"),
+        resp("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n"),
+        resp("HTTP/1.1 204 None\r\nContent-Length: 5\r\n\r\n"),
+    ]);
+    let uris: Vec<_> = found.rows.iter().map(|row| (&*row["uri"], &*row["status_code"])).collect();
+    assert_eq!(uris, [("/1", "200"), ("/2", "200"), ("/3", "204")]);
+    assert_eq!(found.rows[2]["trans_depth"], "3");
+}
+
+#[test]
+fn informational_replies() {
+    let found = run(&[
+        orig("POST / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"),
+        resp("HTTP/1.1 100 Continue\r\n\r\n"),
+        orig("abc"),
+        resp("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        resp("5;x\r\nhello\r\n0\r\nTrailer: t\r\n\r\n"),
+    ]);
+    assert_eq!(found.rows.len(), 1);
+    has(
+        &found.rows[0],
+        &[
+            ("info_code", "100"),
+            ("info_msg", "Continue"),
+            ("status_code", "200"),
+            ("request_body_len", "3"),
+            ("response_body_len", "5"),
+        ],
+    );
+}
+
+#[test]
+fn a_body_until_the_end() {
+    let head = "HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n";
+    let found =
+        run(&[orig("GET / HTTP/1.0\r\n\r\n"), resp(head), resp("a\nb"), Step::End(Dir::Resp)]);
+    has(&found.rows[0], &[("response_body_len", "3"), ("version", "1.0")]);
+    // Without Connection: close Zeek counts two bytes for every line end.
+    let found = run(&[
+        orig("GET / HTTP/1.0\r\n\r\n"),
+        resp("HTTP/1.0 200 OK\r\n\r\na\nb"),
+        Step::End(Dir::Resp),
+    ]);
+    has(&found.rows[0], &[("response_body_len", "6")]);
+}
+
+#[test]
+fn compressed_bodies_count_what_they_hold() {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&b"<html>".repeat(1000)).unwrap();
+    let body = gzip.finish().unwrap();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let found = run(&[orig("GET / HTTP/1.1\r\n\r\n"), resp(head), resp(body)]);
+    has(&found.rows[0], &[("response_body_len", "6000"), ("resp_mime_types", "text/html")]);
+}
+
+#[test]
+fn parts_are_files() {
+    let body = "--xyz\r\nContent-Disposition: form-data; name=\"a\"; filename=\"a.txt\"\r\n\r\n\
+                first file\r\n--xyz\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\n\
+                <html>\r\n--xyz--\r\n";
+    let head = format!(
+        "POST / HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=xyz\r\n\
+         Content-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let found =
+        run(&[orig(head), orig(body), resp("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]);
+    assert_eq!(found.weirds, Vec::<String>::new());
+    has(
+        &found.rows[0],
+        &[
+            ("request_body_len", &(body.len()).to_string()),
+            ("orig_filenames", "a.txt"),
+            ("orig_mime_types", "text/plain,text/html"),
+        ],
+    );
+    assert_eq!(found.rows[0]["orig_fuids"].split(',').count(), 2);
+}
+
+#[test]
+fn gaps() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
+    let next = "HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n";
+    let gets = orig("GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n");
+    // Within a body: it goes on.
+    let found = run(&[gets.clone(), resp(head), resp("ab"), Step::Gap(Dir::Resp, 8), resp(next)]);
+    has(&found.rows[0], &[("response_body_len", "10"), ("status_code", "200")]);
+    has(&found.rows[1], &[("status_code", "404")]);
+    // Over its end: nothing more is understood.
+    let found = run(&[gets, resp(head), resp("ab"), Step::Gap(Dir::Resp, 9), resp(next)]);
+    has(&found.rows[0], &[("response_body_len", "2")]);
+    has(&found.rows[1], &[("status_code", "-"), ("uri", "/2")]);
+}
+
+#[test]
+fn http_09() {
+    let found = run(&[orig("GET /a\r\n"), resp("<html>"), resp("x"), Step::End(Dir::Resp)]);
+    has(
+        &found.rows[0],
+        &[
+            ("version", "0.9"),
+            ("status_code", "0"),
+            ("status_msg", "<empty>"),
+            ("response_body_len", "7"),
+        ],
+    );
+    assert_eq!(found.weirds, Vec::<String>::new());
+}
+
+#[test]
+fn connect_and_upgrade_end_http() {
+    let found = run(&[orig("CONNECT h:443 HTTP/1.1\r\n\r\n"), resp("HTTP/1.1 200 OK\r\n\r\n\x16")]);
+    assert_eq!(found.last, Signal::Done);
+    assert_eq!(found.weirds, ["protocol_data_with_HTTP_CONNECT_reply"]);
+    has(&found.rows[0], &[("method", "CONNECT"), ("status_code", "200")]);
+
+    let upgrade = "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let found = run(&[orig("GET / HTTP/1.1\r\n\r\n"), resp(upgrade)]);
+    assert_eq!(found.last, Signal::Done);
+    has(&found.rows[0], &[("status_code", "101"), ("info_code", "101")]);
+}
+
+#[test]
+fn what_is_not_http_is_left() {
+    let found = run(&[orig("\x16\x03\x01\r\n\r\n")]);
+    assert_eq!((found.last, found.rows.len()), (Signal::Violated, 0));
+    assert_eq!(found.weirds, ["bad_HTTP_request"]);
+    let found = run(&[orig("GET / HTTP/1.1\r\n\r\n"), resp("SSH-2.0-x\r\n")]);
+    assert_eq!(found.last, Signal::Violated);
+    has(&found.rows[0], &[("uri", "/"), ("status_code", "-")]);
+}
+
+#[test]
+fn what_is_pending_is_bounded() {
+    let found = run(&[orig("GET / HTTP/1.1\r\n\r\n".repeat(500))]);
+    assert_eq!(found.rows.len(), 500);
+    assert_eq!(found.weirds, ["HTTP_excessive_pipelining"]);
+}
+
+#[test]
+fn ranges_of_one_file_are_one_file() {
+    let get = "GET /f HTTP/1.1\r\nHost: h\r\nRange: bytes=0-4\r\n\r\n";
+    let reply = |from: u32| {
+        format!(
+            "HTTP/1.1 206 Partial\r\nContent-Range: bytes {from}-{}/20\r\nContent-Length: 10\r\n\r\n\
+             hello, you",
+            from + 9
+        )
+    };
+    let found = run(&[orig(get), resp(reply(0)), orig(get), resp(reply(10)), orig(get)]);
+    has(&found.rows[0], &[("response_body_len", "10"), ("resp_mime_types", "-")]);
+    assert!(found.rows[0].contains_key("resp_fuids"));
+    // The type is told to the reply with which the file began, whose row is written.
+    has(&found.rows[1], &[("resp_fuids", "-"), ("resp_mime_types", "-")]);
+}
+
+#[test]
+fn oddities() {
+    for (request, want) in [
+        ("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", &["HTTP_obsolete_line_folding"][..]),
+        ("FOO / HTTP/1.1\r\n\r\n", &["unknown_HTTP_method"]),
+        ("GET / HTTP/1.0\r\n\r\nGET / HTTP/1.0\r\n\r\n", &["unexpected_multiple_HTTP_requests"]),
+        ("GET / HTTP/1.1\r\n\r\n\r\n", &["bad_HTTP_request", "empty_http_request"]),
+        ("GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n", &["HTTP_bad_content_length"]),
+        ("GET / HTTP/1.1\r\nA: b\rC: d\r\n\r\n", &["line_terminated_with_single_CR"]),
+        ("GET / HTTP/1.1\r\nAuthorization: Basic !\r\n\r\n", &["base64_illegal_encoding"]),
+        (
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n\r\n",
+            &["HTTP_bad_chunk_size"],
+        ),
+        ("FOOBAR /x\r\n", &["unknown_HTTP_method", "invalid_http_09_request_method"]),
+    ] {
+        assert_eq!(run(&[orig(request)]).weirds, want, "{request:?}");
+    }
+}
+
+/// A generator of numbers, so that a failure can be repeated.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit.max(1) as u64) as usize
+    }
+
+    fn split(&mut self, dir: Dir, mut bytes: &[u8], most: usize) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while !bytes.is_empty() {
+            let count = (1 + self.below(most)).min(bytes.len());
+            steps.push(Step::Data(dir, bytes[..count].to_vec()));
+            bytes = &bytes[count..];
+        }
+        steps
+    }
+}
+
+/// Exchanges with much in them: requests, then replies.
+fn exchanges() -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    gzip.write_all(&b"{\"a\": 1} ".repeat(1000)).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let part = "--b\r\nContent-Disposition: form-data; filename=x\r\n\r\na\rb\nc\r\r\n";
+    let parts = format!(
+        "{part}{part}--b\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERi0xLjQ=\r\n--b--\r\n"
+    );
+    let mut requests = format!(
+        "GET /1 HTTP/1.1\r\nHost: a\r\n  folded\r\n\r\nPOST /2 HTTP/1.1\r\nContent-Type: multipart/x; \
+         boundary=b\r\nContent-Length: {}\r\n\r\n{parts}GET /3 HTTP/1.1\r\n\r\nGET /4%zz HTTP/1.1\r\n\r\n",
+        parts.len()
+    )
+    .into_bytes();
+    requests.extend_from_slice(b"GET /5 HTTP/1.1\r\n\r\n");
+    let mut replies = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n<html>\r\n3\r\nabc\r\n0\r\n\r\n\
+        HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\n"
+        .to_vec();
+    let head = format!("Content-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", gzip.len());
+    replies.extend_from_slice(head.as_bytes());
+    replies.extend_from_slice(&gzip);
+    replies.extend_from_slice(
+        b"HTTP/1.1 304 NM\nX: y\n\nHTTP/1.1 200 OK\r\n\r\nline\rline\nline\r\n\r\nlast",
+    );
+    let unfinished = "POST / HTTP/1.1\r\nContent-Type: multipart/x; boundary=b\r\nContent-Length: ";
+    let body = "--b\r\n\r\nx\r\n--b--";
+    let odd = format!("{unfinished}{}\r\n\r\n{body}GET / HTTP/1.1\r\n\r\n", body.len());
+    vec![(requests, replies), (odd.into_bytes(), b"HTTP/1.1 200 OK\r\n\r\n".repeat(2))]
+}
+
+#[test]
+fn segments_make_no_difference() {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for (requests, replies) in exchanges() {
+        let ends = [Step::End(Dir::Orig), Step::End(Dir::Resp)];
+        let whole = [&[orig(&requests), resp(&replies)][..], &ends].concat();
+        let want = run(&whole);
+        assert!(want.rows.len() >= 2, "{want:#?}");
+        for most in [1, 2, 3, 7, 50, 1000] {
+            for _ in 0..30 {
+                let mut steps = random.split(Dir::Orig, &requests, most);
+                steps.extend(random.split(Dir::Resp, &replies, most));
+                steps.extend_from_slice(&ends);
+                assert_eq!(run(&steps), want, "segments of up to {most}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rubbish_does_no_harm() {
+    const WORDS: &[&[u8]] = &[
+        b"GET ",
+        b"HEAD",
+        b"CONNECT",
+        b" / ",
+        b" HTTP/1.1",
+        b"HTTP/1.1 200 OK",
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b"\r\n\r\n",
+        b"Content-Length: ",
+        b"Transfer-Encoding: chunked",
+        b"5",
+        b"-1",
+        b"0",
+        b": ",
+        b"--b",
+        b"Content-Type: multipart/x; boundary=b",
+        b"Content-Type: message/x",
+        b"Content-Encoding: gzip",
+        b"Content-Transfer-Encoding: base64",
+        b"Content-Range: bytes 1-5/9",
+        b"HTTP/1.1 206 P",
+        b"%",
+        b"\x1f\x8b",
+        b"Range: x",
+        b"Authorization: Basic ",
+        b"(",
+        b"\"",
+        b"\\",
+        b"\0",
+        b"\xff",
+        b"HTTP/1.1 101 S",
+        b"Upgrade: x",
+        b"Connection: upgrade",
+        b"Connection: close",
+        b"Content-Disposition: filename=",
+        b"'",
+        b"99999999999",
+        b"HTTP/1.1 100 C",
+        b" ",
+        b"Content-Transfer-Encoding: quoted-printable",
+        b"=",
+    ];
+    let mut random = Random(42);
+    for _ in 0..20_000 {
+        let mut steps = Vec::new();
+        for _ in 0..random.below(30) {
+            let dir = if random.below(2) == 0 { Dir::Orig } else { Dir::Resp };
+            let mut bytes = Vec::new();
+            for _ in 0..random.below(12) {
+                match random.below(8) {
+                    0 => bytes.push(random.below(256) as u8),
+                    _ => bytes.extend_from_slice(WORDS[random.below(WORDS.len())]),
+                }
+            }
+            steps.push(match random.below(20) {
+                0 => Step::Gap(dir, 1 + random.below(1 << 33) as u64),
+                1 => Step::End(dir),
+                _ => Step::Data(dir, bytes),
+            });
+        }
+        run(&steps);
+    }
+}

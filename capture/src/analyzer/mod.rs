@@ -1,0 +1,205 @@
+//! Protocol analyzers: one file each, the same shape, listed once in [`ALL`].
+//!
+//! An analyzer sees the payload of one flow: for TCP the ordered stream of each direction, for UDP one
+//! call a datagram. It knows no packets, no bus, no clock but [`Cx::now`]. What it finds goes out
+//! through [`Cx`]: rows, weirds, and the word that the flow is (or is not) its protocol.
+
+use model::id::FiveTuple;
+use model::stream::Mark;
+
+use crate::out::Out;
+
+pub mod dns;
+pub mod http;
+pub mod ssl;
+
+/// Every analyzer, in the order in which they are asked. Adding one is a file and a line here.
+pub static ALL: &[&Kind] = &[&dns::KIND, &http::KIND, &ssl::KIND];
+
+/// Transport that carries a flow's payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// An ordered stream each way.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// Which end sent something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dir {
+    /// The originator.
+    Orig,
+    /// The responder.
+    Resp,
+}
+
+impl Dir {
+    /// 0 for the originator, 1 for the responder: for pairs of state.
+    pub fn index(self) -> usize {
+        match self {
+            Dir::Orig => 0,
+            Dir::Resp => 1,
+        }
+    }
+
+    /// The other end.
+    pub fn other(self) -> Dir {
+        match self {
+            Dir::Orig => Dir::Resp,
+            Dir::Resp => Dir::Orig,
+        }
+    }
+}
+
+/// The beginning of a flow's payload, for [`Kind::probe`].
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// Transport.
+    pub transport: Transport,
+    /// First bytes of each direction, by [`Dir::index`]; at most [`PROBE_BYTES_MAX`].
+    pub bytes: [&'a [u8]; 2],
+    /// The responder's port.
+    pub resp_p: u16,
+}
+
+/// Bytes of each direction that are kept to tell the protocol (Zeek's `dpd_buffer_size`).
+pub const PROBE_BYTES_MAX: usize = 1024;
+
+/// What a probe says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// This analyzer wants the flow.
+    Yes,
+    /// It never will.
+    No,
+    /// More bytes are needed to tell.
+    More,
+}
+
+/// One entry of [`ALL`].
+pub struct Kind {
+    /// Name in `service`, lower case, such as `http`.
+    pub name: &'static str,
+    /// TCP ports on which it is attached from the first byte, as Zeek registers them.
+    pub tcp_ports: &'static [u16],
+    /// The same for UDP.
+    pub udp_ports: &'static [u16],
+    /// Tells by content whether the flow is for it, whatever its port.
+    pub probe: fn(&Start<'_>) -> Verdict,
+    /// A new analyzer for one flow.
+    pub new: fn(Transport) -> Box<dyn Analyzer>,
+}
+
+/// An analyzer at work on one flow.
+pub trait Analyzer: Send {
+    /// Payload of one direction: the next bytes of a stream, or one datagram.
+    fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]);
+    /// So many bytes of the stream were never seen.
+    fn gap(&mut self, cx: &mut Cx<'_>, dir: Dir, len: u64);
+    /// This end sends no more (FIN, in order).
+    fn end(&mut self, cx: &mut Cx<'_>, dir: Dir);
+    /// The flow is over: write what is still open. Called once.
+    fn finish(&mut self, cx: &mut Cx<'_>);
+    /// Moment by which [`Analyzer::expire`] wants to be called, packet time in microseconds.
+    fn deadline(&self) -> Option<i64> {
+        None
+    }
+    /// The deadline has passed; `cx.now` is the deadline itself.
+    fn expire(&mut self, cx: &mut Cx<'_>) {
+        let _ = cx;
+    }
+}
+
+/// Who a flow is, as every row of it says.
+#[derive(Debug, Clone)]
+pub struct FlowIds {
+    /// Zeek's unique id.
+    pub uid: String,
+    /// Community ID, also the key on the bus.
+    pub community_id: String,
+    /// Ends and protocol, in the direction of the flow.
+    pub tuple: FiveTuple,
+    /// Lane of the Community ID.
+    pub lane: u32,
+    /// Virtual shard and number in it, for the order of rows.
+    pub order: u64,
+    /// Time of the flow's first packet, microseconds.
+    pub first: i64,
+}
+
+/// What an analyzer says of the flow after a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Signal {
+    /// Nothing new.
+    #[default]
+    None,
+    /// The flow is this protocol: it goes into `service`.
+    Confirmed,
+    /// The flow is not (or no longer) this protocol: the analyzer is removed.
+    Violated,
+    /// The analyzer is done with the flow, which stays its protocol (encrypted from here on, say).
+    Done,
+}
+
+/// What an analyzer works with during a call.
+pub struct Cx<'a> {
+    /// Packet time, microseconds.
+    pub now: i64,
+    /// The flow.
+    pub ids: &'a FlowIds,
+    /// Where rows go.
+    pub out: &'a mut Out,
+    /// Time of this node's name in `peer` columns.
+    pub node: &'a str,
+    /// What the call has said so far.
+    pub signal: Signal,
+    /// Weirds that the flow raised already: each name once a flow.
+    pub weirds: &'a mut Vec<&'static str>,
+    /// Whether the analyzer has confirmed already.
+    pub confirmed: bool,
+    /// The analyzer sets this when the roles are the wrong way round: they change sides after the call.
+    pub flip: bool,
+    /// The analyzer sets this when a limit made it give up: history gets an `X`.
+    pub gave_up: bool,
+}
+
+/// Different weirds one flow may raise: the rest are counted only, so that one flow cannot flood the log.
+pub const FLOW_WEIRDS_MAX: usize = 32;
+
+impl Cx<'_> {
+    /// The place of the row about to be written.
+    pub fn mark(&mut self) -> Mark {
+        self.out.mark(self.now, self.ids.order, self.ids.lane)
+    }
+
+    /// The flow is this protocol.
+    pub fn confirm(&mut self) {
+        if !self.confirmed && self.signal == Signal::None {
+            self.signal = Signal::Confirmed;
+        }
+    }
+
+    /// The flow is not this protocol.
+    pub fn violate(&mut self) {
+        self.signal = Signal::Violated;
+    }
+
+    /// Nothing further of the flow is wanted.
+    pub fn done(&mut self) {
+        if self.signal != Signal::Violated {
+            self.signal = Signal::Done;
+        }
+    }
+
+    /// Writes a weird row for the flow, once a name.
+    pub fn weird(&mut self, name: &'static str, addl: Option<&str>, source: Option<&str>) {
+        if self.weirds.contains(&name) || self.weirds.len() >= FLOW_WEIRDS_MAX {
+            self.out.weirds_held += 1;
+            return;
+        }
+        self.weirds.push(name);
+        let (mark, node) = (self.mark(), self.node);
+        self.out.flow_weird(mark, self.ids, node, name, addl, source);
+    }
+}

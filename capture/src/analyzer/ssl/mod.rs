@@ -1,0 +1,42 @@
+//! TLS, SSL and DTLS: one row a handshake.
+//!
+//! A connection's bytes go through [`tls`] or [`dtls`] (records), [`record`] (what both have in
+//! common), [`handshake`] (messages), [`hello`], [`messages`], [`cert`] (their parsers), and end in
+//! [`session`], which writes the row: when both ends turn to encryption, when it turns out to be
+//! something else, or when the flow ends.
+
+use super::Kind;
+
+pub mod cert;
+mod ciphers;
+mod dtls;
+mod handshake;
+mod hello;
+mod messages;
+pub mod names;
+mod probe;
+mod record;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod v2;
+mod wire;
+
+/// TLS and SSL over TCP. Ports as in Zeek's `base/protocols/ssl/main.zeek`.
+pub static KIND: Kind = Kind {
+    name: "ssl",
+    tcp_ports: &[443, 465, 563, 585, 614, 636, 989, 990, 992, 993, 995, 5223],
+    udp_ports: &[],
+    probe: probe::tls,
+    new: |_| Box::new(tls::Tls::new()),
+};
+
+/// DTLS, which Zeek's `service` names apart.
+pub static DTLS_KIND: Kind = Kind {
+    name: "dtls",
+    tcp_ports: &[],
+    udp_ports: &[443],
+    probe: probe::dtls,
+    new: |_| Box::new(dtls::Dtls::new()),
+};

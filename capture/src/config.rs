@@ -1,0 +1,69 @@
+//! What a capture thread is told: names, limits, what is local.
+
+use std::sync::Arc;
+
+use crate::nets::Nets;
+
+/// Virtual shards. Flows are spread over them by host pair whatever the number of threads, so that
+/// order, limits and results do not depend on it. More threads than this gain nothing.
+pub const SHARDS: u32 = 64;
+
+/// Settings of capture, shared by its threads.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Name of the node: `sensor` and `peer` columns.
+    pub node: Arc<str>,
+    /// Partitions of every topic: 1 where rows stay in the process.
+    pub lanes: u32,
+    /// Threads that share the packets.
+    pub threads: usize,
+    /// Take packets with bad checksums as good (`-C`), for captures made behind offloading.
+    pub ignore_checksums: bool,
+    /// What `local_orig` and `local_resp` mean.
+    pub local_nets: Nets,
+    /// Flows held at once, over all shards; the oldest goes first. 4 million fit a 3 GiB sensor.
+    pub flows_max: usize,
+}
+
+impl Config {
+    /// Zeek's defaults for a node of this name.
+    pub fn new(node: &str) -> Config {
+        Config {
+            node: node.into(),
+            lanes: 1,
+            threads: 1,
+            ignore_checksums: false,
+            local_nets: Nets::private(),
+            flows_max: 4_000_000,
+        }
+    }
+}
+
+/// Microseconds in a second.
+pub const SECOND: i64 = 1_000_000;
+
+/// Timeouts of `init-bare.zeek`, microseconds.
+pub mod timeout {
+    use super::SECOND;
+
+    /// TCP out of the handshake without packets.
+    pub const TCP_INACTIVITY: i64 = 300 * SECOND;
+    /// UDP without packets, and TCP in the handshake.
+    pub const UDP_INACTIVITY: i64 = 60 * SECOND;
+    /// ICMP without packets.
+    pub const ICMP_INACTIVITY: i64 = 60 * SECOND;
+    /// Other protocols without packets.
+    pub const OTHER_INACTIVITY: i64 = 60 * SECOND;
+    /// Interactive services (`conn/inactivity.zeek`).
+    pub const INTERACTIVE: i64 = 3600 * SECOND;
+    /// An unanswered SYN.
+    pub const TCP_ATTEMPT: i64 = 5 * SECOND;
+    /// First look at whether a TCP flow has ended.
+    pub const TCP_SYN: i64 = 5 * SECOND;
+    /// Between later looks.
+    pub const TCP_SESSION: i64 = 6 * SECOND;
+    /// Idle time after which a half-closed flow counts as ended.
+    pub const TCP_LINGER: i64 = 5 * SECOND;
+    /// A closed flow stays this long, for stragglers.
+    pub const TCP_CLOSE: i64 = 5 * SECOND;
+}

@@ -1,0 +1,760 @@
+//! One capture thread's engine: every packet of its shards through decoding, the flow table and the
+//! protocols, with timers by packet time.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use model::conn_state;
+use model::id::{self, ip_proto};
+use model::stream::{conn, weird};
+
+use crate::analyzer::{Dir, Transport as Carrier};
+use crate::app::make_ids;
+use crate::checksum;
+use crate::config::{Config, SHARDS, timeout};
+use crate::decode::{
+    Decoded, Decoder, Icmp, IpPacket, TcpSegment, Transport, UdpDatagram, Weird, WeirdSet,
+};
+use crate::flow::{Flow, Key, Meta, Proto, seen};
+use crate::fragment::{Outcome, Reassembler};
+use crate::host::{Host, Shared};
+use crate::out::Out;
+use crate::ports::Ports;
+use crate::source::Packet;
+use crate::table::Table;
+use crate::tcp::Tcp;
+use crate::wheel::{Entry, Wheel};
+
+/// Tunnels in tunnels that are followed (Zeek's `Tunnel::max_depth`).
+const TUNNEL_DEPTH_MAX: usize = 4;
+/// Weirds without a flow that are remembered so as not to be written again; beyond that all are forgotten.
+const PACKET_WEIRDS_MAX: usize = 4096;
+/// How long a weird without a flow is held back (Zeek's `weird_ignore`).
+const PACKET_WEIRD_HOLD: i64 = 600 * crate::config::SECOND;
+
+/// What a thread counts. Packets seen = not IP + undecodable + bad checksums + fragments held + in flows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets of this thread's shards.
+    pub packets: u64,
+    /// Their bytes on the wire.
+    pub bytes: u64,
+    /// Packets that are not IP.
+    pub not_ip: u64,
+    /// Packets with broken headers.
+    pub undecodable: u64,
+    /// Packets with a bad IP checksum.
+    pub bad_checksums: u64,
+    /// Fragments held, dropped or completed into another packet.
+    pub fragments: u64,
+    /// Packets that found or made a flow.
+    pub in_flows: u64,
+    /// Flows made.
+    pub flows: u64,
+    /// Flows ended early to make room.
+    pub evicted: u64,
+    /// Weirds not written.
+    pub weirds_held: u64,
+}
+
+impl Counters {
+    /// Adds another thread's.
+    pub fn add(&mut self, other: Counters) {
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.not_ip += other.not_ip;
+        self.undecodable += other.undecodable;
+        self.bad_checksums += other.bad_checksums;
+        self.fragments += other.fragments;
+        self.in_flows += other.in_flows;
+        self.flows += other.flows;
+        self.evicted += other.evicted;
+        self.weirds_held += other.weirds_held;
+    }
+}
+
+/// The engine.
+pub struct Engine {
+    shared: Shared,
+    decoder: Decoder,
+    table: Table,
+    wheel: Wheel,
+    fragments: BTreeMap<u8, Reassembler>,
+    packet_weirds: BTreeMap<(Weird, Option<(IpAddr, IpAddr)>), i64>,
+    counters: Counters,
+    /// Which of how many threads this is.
+    share: (u32, u32),
+    /// The latest packet time.
+    clock: i64,
+}
+
+/// The virtual shard of two hosts, the same both ways.
+pub fn shard_of(a: IpAddr, b: IpAddr) -> u8 {
+    fn bits(ip: IpAddr) -> u64 {
+        match ip {
+            IpAddr::V4(ip) => u64::from(u32::from(ip)),
+            IpAddr::V6(ip) => {
+                let bits = u128::from(ip);
+                (bits >> 64) as u64 ^ bits as u64
+            }
+        }
+    }
+    let (a, b) = (bits(a), bits(b));
+    let mut mix = (a ^ b).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ a.wrapping_add(b);
+    mix = (mix ^ (mix >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    ((mix >> 32) % u64::from(SHARDS)) as u8
+}
+
+impl Engine {
+    /// The engine of thread `index` of `threads`.
+    pub fn new(config: Arc<Config>, index: u32, threads: u32) -> Engine {
+        let decoder = Decoder { ignore_checksums: config.ignore_checksums };
+        let table = Table::new(config.flows_max);
+        let shared = Shared { config, out: Out::default(), ports: Ports::default() };
+        Engine {
+            shared,
+            decoder,
+            table,
+            wheel: Wheel::default(),
+            fragments: BTreeMap::new(),
+            packet_weirds: BTreeMap::new(),
+            counters: Counters::default(),
+            share: (index, threads.max(1)),
+            clock: i64::MIN,
+        }
+    }
+
+    /// Rows since the last flush.
+    pub fn out(&mut self) -> &mut Out {
+        &mut self.shared.out
+    }
+
+    /// Counters so far.
+    pub fn counters(&self) -> Counters {
+        Counters { weirds_held: self.shared.out.weirds_held, ..self.counters }
+    }
+
+    /// Flows open.
+    pub fn open_flows(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Latest packet time, microseconds; [`i64::MIN`] before the first packet.
+    pub fn clock(&self) -> i64 {
+        self.clock
+    }
+
+    /// One captured packet. Packets of other threads' shards only move the clock.
+    pub fn packet(&mut self, packet: &Packet<'_>) {
+        self.clock = self.clock.max(packet.ts_us);
+        if self.wheel.is_due(self.clock) {
+            self.turn_wheel();
+        }
+        match self.decoder.decode(packet.link, packet.wire_len, packet.data) {
+            Ok(Decoded::Ip(ip)) => {
+                let shard = shard_of(ip.src, ip.dst);
+                if self.is_mine(shard) {
+                    self.count(packet);
+                    self.ip(packet.ts_us, shard, &ip, &[]);
+                }
+            }
+            Ok(Decoded::NotIp { weirds, .. }) if self.is_mine(0) => {
+                self.count(packet);
+                self.counters.not_ip += 1;
+                self.packet_weirds(packet.ts_us, 0, weirds, None);
+            }
+            Ok(Decoded::NotIp { .. }) => {}
+            Err(error) => {
+                let shard = error.addrs.map_or(0, |(src, dst)| shard_of(src, dst));
+                if self.is_mine(shard) {
+                    self.count(packet);
+                    self.counters.undecodable += 1;
+                    self.packet_weirds(packet.ts_us, shard, error.also, error.addrs);
+                    self.packet_weird(packet.ts_us, shard, error.reason, error.addrs);
+                }
+            }
+        }
+    }
+
+    /// Nothing was captured up to this time: timers go on.
+    pub fn tick(&mut self, now: i64) {
+        self.clock = self.clock.max(now);
+        self.turn_wheel();
+    }
+
+    /// Fires what is due by the latest packet time: nothing earlier is written after this.
+    pub fn settle(&mut self) {
+        self.turn_wheel();
+        let due: Vec<Entry> =
+            self.wheel.current(self.clock).iter().filter(|e| e.at <= self.clock).copied().collect();
+        for entry in due {
+            self.look_at(entry);
+        }
+    }
+
+    /// The capture is over: every open flow is written as it stands.
+    pub fn finish(&mut self) {
+        self.settle();
+        for at in self.table.places() {
+            self.end_flow(at, self.clock);
+        }
+    }
+
+    fn is_mine(&self, shard: u8) -> bool {
+        u32::from(shard) % self.share.1 == self.share.0
+    }
+
+    fn count(&mut self, packet: &Packet<'_>) {
+        self.counters.packets += 1;
+        self.counters.bytes += u64::from(packet.wire_len);
+    }
+
+    /// One IP packet, whole or a fragment, outside or inside a tunnel.
+    fn ip(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, tunnels: &[String]) {
+        let ends = Some((ip.src, ip.dst));
+        if !ip.weirds.is_empty() {
+            self.packet_weirds(now, shard, ip.weirds, ends);
+        }
+        if !self.shared.config.ignore_checksums
+            && let Some(weird) = checksum::verify_ip(ip)
+        {
+            self.counters.bad_checksums += 1;
+            return self.packet_weird(now, shard, weird, None);
+        }
+        if ip.fragment.is_none() {
+            return self.transport(now, shard, ip, tunnels);
+        }
+        let mut reassembler = self.fragments.remove(&shard).unwrap_or_default();
+        let (outcome, weirds) = reassembler.add(now, ip);
+        self.packet_weirds(now, shard, weirds, ends);
+        match outcome {
+            Outcome::AsIs => self.transport(now, shard, ip, tunnels),
+            Outcome::Complete(datagram) => {
+                self.transport(now, shard, &ip.reassembled(datagram), tunnels);
+            }
+            Outcome::Held => self.counters.fragments += 1,
+        }
+        self.fragments.insert(shard, reassembler);
+    }
+
+    fn transport(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, tunnels: &[String]) {
+        match ip.transport() {
+            Ok(Transport::Tcp(seg)) => self.tcp(now, shard, ip, &seg, tunnels),
+            Ok(Transport::Udp(udp)) => self.udp(now, shard, ip, &udp, tunnels),
+            Ok(Transport::Icmp4(icmp) | Transport::Icmp6(icmp)) => {
+                self.icmp(now, shard, ip, &icmp, tunnels);
+            }
+            Ok(Transport::Other) => self.other(now, shard, ip, tunnels),
+            Ok(Transport::NoFlow) => self.counters.undecodable += 1,
+            Err(weird) => {
+                self.counters.undecodable += 1;
+                self.packet_weird(now, shard, weird, Some((ip.src, ip.dst)));
+            }
+        }
+    }
+
+    fn tcp(
+        &mut self,
+        now: i64,
+        shard: u8,
+        ip: &IpPacket<'_>,
+        seg: &TcpSegment<'_>,
+        tunnels: &[String],
+    ) {
+        let (src, dst) = ((ip.src, seg.src_port), (ip.dst, seg.dst_port));
+        let (key, from_high) = Key::new(src, dst, ip.proto, false);
+        let ports = &self.shared.ports;
+        let (syn, ack) = (seg.flags.syn(), seg.flags.ack());
+        // A beginning that was not seen: guess the server by its port.
+        let flip = (!syn || ack)
+            && ports.tcp(seg.src_port)
+            && (!ports.tcp(seg.dst_port) || (!syn && seg.src_port < seg.dst_port));
+        let mut at = self.live_flow(&key);
+        let mut repeat = 0;
+        if let Some(old) = at
+            && let Some((again, first)) = self.tcp_reuse(old, seg, now)
+        {
+            if first == now {
+                repeat = again + 1;
+            }
+            self.end_flow(old, now);
+            at = None;
+        }
+        let at = at.unwrap_or_else(|| {
+            let proto = Proto::Tcp(Box::default());
+            self.new_flow(key, from_high, flip, shard, now, proto, repeat, tunnels)
+        });
+        self.counters.in_flows += 1;
+        let checked = self.shared.config.ignore_checksums;
+        let Some(flow) = self.table.get(at) else { return };
+        let Proto::Tcp(tcp) = &mut flow.proto else { return };
+        let dir = flow.meta.dir(from_high);
+        let mut host = Host {
+            now,
+            meta: &mut flow.meta,
+            app: &mut flow.app,
+            shared: &mut self.shared,
+            transport: Carrier::Tcp,
+        };
+        if let Some(weird) = seg.broken {
+            host.weird_with(weird.name(), None, weird.source());
+        } else if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
+            host.weird(weird.name());
+            bad_checksum(host.meta, dir);
+        } else {
+            let dir = tcp.segment(dir, seg, &mut host);
+            count_packet(&mut flow.meta, dir, ip);
+        }
+        self.reschedule(at);
+    }
+
+    /// Whether this segment begins a new flow over an old one: then that one's repeat and first time.
+    fn tcp_reuse(&mut self, at: u32, seg: &TcpSegment<'_>, now: i64) -> Option<(u32, i64)> {
+        let flow = self.table.get(at)?;
+        let Proto::Tcp(tcp) = &flow.proto else { return None };
+        let mut host = Host {
+            now,
+            meta: &mut flow.meta,
+            app: &mut flow.app,
+            shared: &mut self.shared,
+            transport: Carrier::Tcp,
+        };
+        let reuse = tcp.is_reuse(seg, now, &mut host);
+        reuse.then_some((flow.meta.repeat, flow.meta.first))
+    }
+
+    fn udp(
+        &mut self,
+        now: i64,
+        shard: u8,
+        ip: &IpPacket<'_>,
+        udp: &UdpDatagram<'_>,
+        tunnels: &[String],
+    ) {
+        let (src, dst) = ((ip.src, udp.src_port), (ip.dst, udp.dst_port));
+        let (key, from_high) = Key::new(src, dst, ip.proto, false);
+        let flip = self.shared.ports.udp(udp.src_port) && !self.shared.ports.udp(udp.dst_port);
+        let at = self.datagram_flow(key, from_high, flip, shard, now, tunnels);
+        let checked = self.shared.config.ignore_checksums;
+        let Some(flow) = self.table.get(at) else { return };
+        let Proto::Datagram(sent) = &mut flow.proto else { return };
+        let dir = flow.meta.dir(from_high);
+        // Counted before the checksum is looked at, as Zeek does for UDP.
+        count_packet(&mut flow.meta, dir, ip);
+        let mut host = Host {
+            now,
+            meta: &mut flow.meta,
+            app: &mut flow.app,
+            shared: &mut self.shared,
+            transport: Carrier::Udp,
+        };
+        if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
+            host.weird(weird.name());
+            bad_checksum(host.meta, dir);
+            return;
+        }
+        if udp.mismatch {
+            let addl = format!("{} != {}", udp.len, u64::from(udp.payload_len) + 8);
+            host.weird_with("UDP_datagram_length_mismatch", Some(&addl), None);
+        }
+        host.meta.last = now;
+        host.meta.letter_once(dir, seen::DATA, b'D');
+        let len = u64::from(udp.len).saturating_sub(8);
+        sent[dir.index()] = Some(sent[dir.index()].unwrap_or(0) + len);
+        let before = host.meta.swapped;
+        host.data(dir, udp.payload);
+        if host.meta.swapped != before {
+            sent.swap(0, 1);
+        }
+        self.reschedule(at);
+    }
+
+    fn icmp(
+        &mut self,
+        now: i64,
+        shard: u8,
+        ip: &IpPacket<'_>,
+        icmp: &Icmp<'_>,
+        tunnels: &[String],
+    ) {
+        let v6 = ip.proto == ip_proto::ICMP6;
+        let (kind, other, one_way) = id::icmp_ports(icmp.kind, icmp.code, v6);
+        let (key, from_high) = Key::new((ip.src, kind), (ip.dst, other), ip.proto, one_way);
+        let at = self.datagram_flow(key, from_high, false, shard, now, tunnels);
+        let checked = self.shared.config.ignore_checksums;
+        let Some(flow) = self.table.get(at) else { return };
+        let Proto::Datagram(sent) = &mut flow.proto else { return };
+        let dir = flow.meta.dir(from_high);
+        if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
+            let mut host = Host {
+                now,
+                meta: &mut flow.meta,
+                app: &mut flow.app,
+                shared: &mut self.shared,
+                transport: Carrier::Udp,
+            };
+            host.weird(weird.name());
+            return;
+        }
+        flow.meta.last = now;
+        let len = u64::from(icmp.payload_len);
+        sent[dir.index()] = Some(sent[dir.index()].unwrap_or(0) + len);
+        if icmp.payload.len() as u64 >= len {
+            count_packet(&mut flow.meta, dir, ip);
+        }
+        self.reschedule(at);
+    }
+
+    /// Tunnels are opened; any other protocol is a flow of its own.
+    fn other(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, tunnels: &[String]) {
+        use crate::decode::proto::{GRE, IPV4, IPV6};
+        let inner = match ip.proto {
+            IPV4 | IPV6 => Some((ip.payload, ip.payload_len)),
+            GRE => gre_payload(ip.payload, ip.payload_len),
+            _ => None,
+        };
+        if let Some((bytes, len)) = inner {
+            return self.tunnel(now, shard, ip, bytes, len, tunnels);
+        }
+        let (key, from_high) = Key::new((ip.src, 0), (ip.dst, 0), ip.proto, false);
+        let at = self.datagram_flow(key, from_high, false, shard, now, tunnels);
+        let Some(flow) = self.table.get(at) else { return };
+        flow.meta.last = now;
+        let dir = flow.meta.dir(from_high);
+        count_packet(&mut flow.meta, dir, ip);
+        self.reschedule(at);
+    }
+
+    fn tunnel(
+        &mut self,
+        now: i64,
+        shard: u8,
+        outer: &IpPacket<'_>,
+        bytes: &[u8],
+        len: u32,
+        tunnels: &[String],
+    ) {
+        if tunnels.len() >= TUNNEL_DEPTH_MAX {
+            self.counters.undecodable += 1;
+            return;
+        }
+        match self.decoder.ip(bytes, len) {
+            Ok(inner) => {
+                let mut ends = [outer.src.to_string(), outer.dst.to_string()];
+                ends.sort();
+                let uid = id::uid('C', &[b"tunnel", ends[0].as_bytes(), ends[1].as_bytes()]);
+                let mut around = tunnels.to_vec();
+                around.push(uid);
+                self.ip(now, shard, &inner, &around);
+            }
+            Err(error) => {
+                self.counters.undecodable += 1;
+                self.packet_weird(now, shard, error.reason, Some((outer.src, outer.dst)));
+            }
+        }
+    }
+
+    /// The flow of this key, after its own timers were looked at.
+    fn live_flow(&mut self, key: &Key) -> Option<u32> {
+        let at = self.table.find(key)?;
+        // By the latest packet time, not by this packet's: timers never go back.
+        if self.fire(at, self.clock) { None } else { Some(at) }
+    }
+
+    fn datagram_flow(
+        &mut self,
+        key: Key,
+        from_high: bool,
+        flip: bool,
+        shard: u8,
+        now: i64,
+        tunnels: &[String],
+    ) -> u32 {
+        self.counters.in_flows += 1;
+        match self.live_flow(&key) {
+            Some(at) => at,
+            None => {
+                let proto = Proto::Datagram([None; 2]);
+                self.new_flow(key, from_high, flip, shard, now, proto, 0, tunnels)
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a flow is made of")]
+    fn new_flow(
+        &mut self,
+        key: Key,
+        from_high: bool,
+        flip: bool,
+        shard: u8,
+        now: i64,
+        proto: Proto,
+        repeat: u32,
+        tunnels: &[String],
+    ) -> u32 {
+        if let Some(oldest) = self.table.to_evict(shard) {
+            self.counters.evicted += 1;
+            self.end_flow(oldest, self.clock);
+        }
+        self.counters.flows += 1;
+        let mut meta = Meta {
+            key,
+            swapped: from_high,
+            shard,
+            number: self.table.next_number(shard),
+            repeat,
+            first: now,
+            last: now,
+            timeout: inactivity(key.proto()),
+            packets: [0; 2],
+            ip_bytes: [0; 2],
+            missed_bytes: 0,
+            history: Vec::new(),
+            history_seen: 0,
+            checksum: Default::default(),
+            tunnels: tunnels.to_vec(),
+        };
+        if flip && meta.tuple().resp_h != IpAddr::from([255, 255, 255, 255]) {
+            meta.flip();
+        }
+        let wheel_at = i64::MAX;
+        let at = self.table.insert(Flow { meta, proto, app: None, wheel_at });
+        self.reschedule(at);
+        at
+    }
+
+    /// Puts a flow into the wheel if it has become due earlier than its entry there says.
+    fn reschedule(&mut self, at: u32) {
+        let serial = self.table.serial(at);
+        let Some(flow) = self.table.get(at) else { return };
+        let due = deadline(flow);
+        if due < flow.wheel_at {
+            flow.wheel_at = due;
+            self.wheel.add(Entry { index: at, serial, at: due });
+        }
+    }
+
+    fn turn_wheel(&mut self) {
+        while let Some(entries) = self.wheel.take(self.clock) {
+            for entry in &entries {
+                self.look_at(*entry);
+            }
+            self.wheel.give_back(entries);
+        }
+    }
+
+    fn look_at(&mut self, entry: Entry) {
+        let Some(flow) = self.table.get_serial(entry.index, entry.serial) else { return };
+        if flow.wheel_at != entry.at {
+            return;
+        }
+        flow.wheel_at = i64::MAX;
+        if !self.fire(entry.index, self.clock) {
+            self.reschedule(entry.index);
+        }
+    }
+
+    /// Does what a flow's timers say up to `now`; says whether the flow ended by it.
+    fn fire(&mut self, at: u32, now: i64) -> bool {
+        loop {
+            let Some(flow) = self.table.get(at) else { return true };
+            let due = deadline(flow);
+            if due > now {
+                return false;
+            }
+            let asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
+            if asked > due {
+                self.end_flow(at, due);
+                return true;
+            }
+            if let Some(app) = &mut flow.app {
+                app.expire(&flow.meta, &mut self.shared, due);
+                // An analyzer that does not move its deadline must not hold the loop.
+                if app.deadline() <= due {
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Writes a flow's row and forgets it.
+    fn end_flow(&mut self, at: u32, now: i64) {
+        let Some(mut flow) = self.table.remove(at) else { return };
+        if let Some(app) = &mut flow.app {
+            app.finish(&flow.meta, &mut self.shared, now);
+        }
+        write_conn(&mut flow, &mut self.shared, now);
+    }
+
+    fn packet_weirds(
+        &mut self,
+        now: i64,
+        shard: u8,
+        weirds: WeirdSet,
+        ends: Option<(IpAddr, IpAddr)>,
+    ) {
+        for weird in weirds.iter() {
+            self.packet_weird(now, shard, weird, ends);
+        }
+    }
+
+    /// A weird that belongs to no flow; the same one of the same hosts is held back for a while.
+    fn packet_weird(
+        &mut self,
+        now: i64,
+        shard: u8,
+        weird: Weird,
+        ends: Option<(IpAddr, IpAddr)>,
+    ) {
+        if self.packet_weirds.len() >= PACKET_WEIRDS_MAX {
+            self.packet_weirds.clear();
+        }
+        let last = self.packet_weirds.get(&(weird, ends)).copied();
+        if last.is_some_and(|last| now - last < PACKET_WEIRD_HOLD) {
+            self.shared.out.weirds_held += 1;
+            return;
+        }
+        self.packet_weirds.insert((weird, ends), now);
+        let lanes = self.shared.config.lanes;
+        let lane = id::partition(weird.name().as_bytes(), lanes);
+        let mark = self.shared.out.mark(self.clock, u64::from(shard) << 56, lane);
+        let row = weird::Row {
+            ts: now,
+            orig_h: ends.map(|(src, _)| src),
+            orig_p: ends.map(|_| 0),
+            resp_h: ends.map(|(_, dst)| dst),
+            resp_p: ends.map(|_| 0),
+            name: weird.name(),
+            peer: &self.shared.config.node,
+            source: weird.source(),
+            ..weird::Row::unset()
+        };
+        self.shared.out.weird.push(mark, row);
+    }
+}
+
+fn inactivity(proto: u8) -> i64 {
+    match proto {
+        // TCP starts in the handshake, which has UDP's patience.
+        ip_proto::TCP | ip_proto::UDP => timeout::UDP_INACTIVITY,
+        ip_proto::ICMP | ip_proto::ICMP6 => timeout::ICMP_INACTIVITY,
+        _ => timeout::OTHER_INACTIVITY,
+    }
+}
+
+fn deadline(flow: &Flow) -> i64 {
+    let meta = &flow.meta;
+    let mut due = meta.last.saturating_add(meta.timeout);
+    if let Proto::Tcp(tcp) = &flow.proto {
+        due = due.min(tcp.deadline(meta.first, meta.last));
+    }
+    if let Some(app) = &flow.app {
+        due = due.min(app.deadline());
+    }
+    due
+}
+
+fn count_packet(meta: &mut Meta, dir: Dir, ip: &IpPacket<'_>) {
+    meta.packets[dir.index()] += 1;
+    meta.ip_bytes[dir.index()] += u64::from(header_total_len(ip));
+}
+
+/// The length as the header has it: segmentation offload leaves a zero there, and Zeek counts that.
+fn header_total_len(ip: &IpPacket<'_>) -> u32 {
+    match (ip.src, ip.header) {
+        (IpAddr::V4(_), [_, _, 0, 0, ..]) => 0,
+        _ => ip.total_len,
+    }
+}
+
+fn bad_checksum(meta: &mut Meta, dir: Dir) {
+    if meta.checksum[dir.index()].hit() {
+        meta.letter(dir, b'C');
+    }
+}
+
+/// What a GRE header of version 0 carries, where that is IP (RFC 2784, RFC 2890).
+fn gre_payload(bytes: &[u8], len: u32) -> Option<(&[u8], u32)> {
+    let [flags, version, type_high, type_low, ..] = *bytes else { return None };
+    let ethertype = u16::from_be_bytes([type_high, type_low]);
+    if version & 7 != 0 || !matches!(ethertype, 0x0800 | 0x86dd) {
+        return None;
+    }
+    let optional = [0x80, 0x20, 0x10].iter().filter(|bit| flags & **bit != 0).count();
+    let header = 4 + 4 * optional;
+    Some((bytes.get(header..)?, len.saturating_sub(header as u32)))
+}
+
+fn write_conn(flow: &mut Flow, shared: &mut Shared, now: i64) {
+    let meta = &flow.meta;
+    let config = shared.config.clone();
+    let mut app = flow.app.take().unwrap_or_default();
+    let service = app.service();
+    let made;
+    let ids = if app.did_weird() || service.is_some() {
+        app.ids(meta, config.lanes)
+    } else {
+        made = make_ids(meta, config.lanes);
+        &made
+    };
+    let (state, sizes) = match &flow.proto {
+        Proto::Tcp(tcp) => tcp_summary(tcp, meta),
+        Proto::Datagram(sent) => {
+            let state = match meta.key.proto() {
+                ip_proto::UDP => conn_state::udp(sent[0].is_some(), sent[1].is_some()),
+                _ => conn_state::OTHER,
+            };
+            (state, [sent[0].unwrap_or(0), sent[1].unwrap_or(0)])
+        }
+    };
+    let duration = meta.last - meta.first;
+    let lasted = duration > 0;
+    let local = |ip| (!config.local_nets.is_empty()).then(|| config.local_nets.contains(ip));
+    let tunnels: Vec<&str> = meta.tunnels.last().map(String::as_str).into_iter().collect();
+    let mark = shared.out.mark(now, ids.order, ids.lane);
+    let row = conn::Row {
+        ts: meta.first,
+        uid: &ids.uid,
+        orig_h: ids.tuple.orig_h,
+        orig_p: ids.tuple.orig_p,
+        resp_h: ids.tuple.resp_h,
+        resp_p: ids.tuple.resp_p,
+        proto: ids.tuple.proto_name(),
+        service: service.as_deref(),
+        duration: lasted.then_some(duration),
+        orig_bytes: lasted.then_some(sizes[0]),
+        resp_bytes: lasted.then_some(sizes[1]),
+        conn_state: Some(state),
+        local_orig: local(ids.tuple.orig_h),
+        local_resp: local(ids.tuple.resp_h),
+        missed_bytes: meta.missed_bytes,
+        history: (!meta.history.is_empty()).then(|| letters(&meta.history)),
+        orig_pkts: Some(meta.packets[0]),
+        orig_ip_bytes: Some(meta.ip_bytes[0]),
+        resp_pkts: Some(meta.packets[1]),
+        resp_ip_bytes: Some(meta.ip_bytes[1]),
+        tunnel_parents: (!tunnels.is_empty()).then_some(&tunnels),
+        ip_proto: Some(u64::from(ids.tuple.proto)),
+        community_id: &ids.community_id,
+        observers: &[&config.node],
+    };
+    shared.out.conn.push(mark, row);
+}
+
+fn tcp_summary(tcp: &Tcp, meta: &Meta) -> (&'static str, [u64; 2]) {
+    let [orig, resp] = &tcp.ends;
+    let sizes = [orig.size(resp.state), resp.size(orig.state)];
+    let state = conn_state::tcp(conn_state::Tcp {
+        orig: orig.state,
+        resp: resp.state,
+        has_payload: sizes != [0, 0],
+        history: &meta.history,
+    });
+    (state, sizes)
+}
+
+/// History is ASCII by construction.
+fn letters(history: &[u8]) -> &str {
+    std::str::from_utf8(history).unwrap_or_default()
+}

@@ -1,0 +1,233 @@
+//! One flow: its key, what every protocol counts, and what its protocol adds.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use model::id::FiveTuple;
+
+use crate::analyzer::Dir;
+use crate::app::App;
+use crate::tcp::Tcp;
+
+/// A flow's tuple, the same for both directions: the lower end first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    low: [u8; 16],
+    high: [u8; 16],
+    low_port: u16,
+    high_port: u16,
+    proto: u8,
+    v6: bool,
+    /// ICMP messages that have no answer keep their direction: two of them are two flows.
+    one_way: bool,
+}
+
+impl Key {
+    /// The key of a packet, and whether its sender is the higher end.
+    pub fn new(src: (IpAddr, u16), dst: (IpAddr, u16), proto: u8, one_way: bool) -> (Key, bool) {
+        let (s, d) = ((octets(src.0), src.1), (octets(dst.0), dst.1));
+        let swapped = !one_way && d < s;
+        let (low, high) = if swapped { (d, s) } else { (s, d) };
+        let key = Key {
+            low: low.0,
+            high: high.0,
+            low_port: low.1,
+            high_port: high.1,
+            proto,
+            v6: src.0.is_ipv6(),
+            one_way,
+        };
+        (key, swapped)
+    }
+
+    /// IP protocol number.
+    pub fn proto(&self) -> u8 {
+        self.proto
+    }
+
+    fn end(&self, high: bool) -> (IpAddr, u16) {
+        let (bytes, port) =
+            if high { (self.high, self.high_port) } else { (self.low, self.low_port) };
+        if self.v6 {
+            return (IpAddr::V6(Ipv6Addr::from(bytes)), port);
+        }
+        (IpAddr::V4(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3])), port)
+    }
+}
+
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(ip) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&ip.octets());
+            bytes
+        }
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
+
+/// Which history letters a side has had (Zeek's `hist_seen`); responder's bits stand 16 higher.
+pub mod seen {
+    /// SYN.
+    pub const SYN: u32 = 1;
+    /// FIN.
+    pub const FIN: u32 = 1 << 1;
+    /// RST.
+    pub const RST: u32 = 1 << 2;
+    /// FIN and RST at once.
+    pub const FIN_RST: u32 = 1 << 3;
+    /// Payload.
+    pub const DATA: u32 = 1 << 4;
+    /// Pure ACK.
+    pub const ACK: u32 = 1 << 5;
+    /// Other flags at once.
+    pub const MULTI: u32 = 1 << 6;
+    /// Analysis gave up at a limit; of no side.
+    pub const GAVE_UP: u32 = 1 << 7;
+}
+
+/// The longest history that is kept. Zeek has no limit, but a flow can add a letter with every SYN of a
+/// new number; beyond this nothing more is said.
+const HISTORY_MAX: usize = 1024;
+
+/// A counter that writes a history letter at its 1st, 10th, 100th … event.
+#[derive(Debug, Clone, Copy)]
+pub struct Scaled {
+    count: u32,
+    next: u32,
+}
+
+impl Default for Scaled {
+    fn default() -> Scaled {
+        Scaled { count: 0, next: 1 }
+    }
+}
+
+impl Scaled {
+    /// Counts one event; says whether its letter is due.
+    pub fn hit(&mut self) -> bool {
+        self.count = self.count.wrapping_add(1);
+        if self.count != self.next {
+            return false;
+        }
+        match self.next.checked_mul(10) {
+            Some(next) => self.next = next,
+            None => self.count = 0,
+        }
+        true
+    }
+}
+
+/// What all flows have.
+#[derive(Debug)]
+pub struct Meta {
+    /// Canonical tuple.
+    pub key: Key,
+    /// The originator is the key's higher end.
+    pub swapped: bool,
+    /// Virtual shard.
+    pub shard: u8,
+    /// Number within the shard.
+    pub number: u64,
+    /// Flows before it with the same tuple and first time.
+    pub repeat: u32,
+    /// Time of the first packet, microseconds.
+    pub first: i64,
+    /// Time of the last packet that counted.
+    pub last: i64,
+    /// Idle time after which it ends, microseconds.
+    pub timeout: i64,
+    /// Packets by [`Dir::index`].
+    pub packets: [u64; 2],
+    /// IP bytes.
+    pub ip_bytes: [u64; 2],
+    /// Bytes in content gaps.
+    pub missed_bytes: u64,
+    /// History letters.
+    pub history: Vec<u8>,
+    /// Letters that each side has had, as in [`seen`].
+    pub history_seen: u32,
+    /// Bad checksums.
+    pub checksum: [Scaled; 2],
+    /// Uids of the tunnels around it.
+    pub tunnels: Vec<String>,
+}
+
+impl Meta {
+    /// The tuple in the flow's direction.
+    pub fn tuple(&self) -> FiveTuple {
+        let (orig, resp) = (self.key.end(self.swapped), self.key.end(!self.swapped));
+        FiveTuple {
+            orig_h: orig.0,
+            orig_p: orig.1,
+            resp_h: resp.0,
+            resp_p: resp.1,
+            proto: self.key.proto,
+        }
+    }
+
+    /// The responder's port.
+    pub fn resp_p(&self) -> u16 {
+        if self.swapped { self.key.low_port } else { self.key.high_port }
+    }
+
+    /// The place of its rows among those of one time.
+    pub fn order(&self) -> u64 {
+        u64::from(self.shard) << 56 | self.number
+    }
+
+    /// Direction of a packet whose sender is the higher end or not.
+    pub fn dir(&self, from_high: bool) -> Dir {
+        if from_high == self.swapped { Dir::Orig } else { Dir::Resp }
+    }
+
+    /// Adds a letter, lower case for the responder.
+    pub fn letter(&mut self, dir: Dir, letter: u8) {
+        if self.history.len() < HISTORY_MAX {
+            self.history.push(match dir {
+                Dir::Orig => letter,
+                Dir::Resp => letter.to_ascii_lowercase(),
+            });
+        }
+    }
+
+    /// Adds a letter once a side; says whether the side had it already.
+    pub fn letter_once(&mut self, dir: Dir, mask: u32, letter: u8) -> bool {
+        let mask = if dir == Dir::Resp { mask << 16 } else { mask };
+        if self.history_seen & mask != 0 {
+            return true;
+        }
+        self.history_seen |= mask;
+        self.letter(dir, letter);
+        false
+    }
+
+    /// The roles change sides. The protocol's own state must be swapped by the caller.
+    pub fn flip(&mut self) {
+        self.swapped = !self.swapped;
+        self.packets.swap(0, 1);
+        self.ip_bytes.swap(0, 1);
+        self.checksum.swap(0, 1);
+        self.letter(Dir::Orig, b'^');
+    }
+}
+
+/// What a protocol adds.
+#[derive(Debug)]
+pub enum Proto {
+    /// TCP.
+    Tcp(Box<Tcp>),
+    /// UDP, ICMP and others: payload bytes of each end, unset until it sent anything.
+    Datagram([Option<u64>; 2]),
+}
+
+/// A flow.
+pub struct Flow {
+    /// What all flows have.
+    pub meta: Meta,
+    /// What its protocol adds.
+    pub proto: Proto,
+    /// Analyzers, once there is payload.
+    pub app: Option<Box<App>>,
+    /// Time of its one valid entry in the timer wheel.
+    pub wheel_at: i64,
+}

@@ -1,0 +1,112 @@
+//! What a protocol works with while it handles one packet of one flow.
+
+use std::sync::Arc;
+
+use crate::analyzer::{Dir, Transport};
+use crate::app::App;
+use crate::config::{Config, timeout};
+use crate::flow::{Meta, seen};
+use crate::out::Out;
+use crate::ports::Ports;
+
+/// What all flows of a thread share.
+pub struct Shared {
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Rows.
+    pub out: Out,
+    /// Ports of servers.
+    pub ports: Ports,
+}
+
+/// TCP services whose users pause for long (`conn/inactivity.zeek`).
+const INTERACTIVE_PORTS: [u16; 4] = [21, 22, 23, 513];
+
+/// One flow and one moment.
+pub struct Host<'a> {
+    /// Packet time, microseconds.
+    pub now: i64,
+    /// What all flows have.
+    pub meta: &'a mut Meta,
+    /// Its application side.
+    pub app: &'a mut Option<Box<App>>,
+    /// What the thread shares.
+    pub shared: &'a mut Shared,
+    /// What carries its payload.
+    pub transport: Transport,
+}
+
+impl Host<'_> {
+    fn app(&mut self) -> &mut App {
+        self.app.get_or_insert_default()
+    }
+
+    /// A weird about the flow.
+    pub fn weird(&mut self, name: &'static str) {
+        self.weird_with(name, None, None);
+    }
+
+    /// A weird about the flow with more on it.
+    pub fn weird_with(&mut self, name: &'static str, addl: Option<&str>, source: Option<&str>) {
+        let app = self.app.get_or_insert_default();
+        app.weird(self.meta, self.shared, self.now, name, addl, source);
+    }
+
+    /// Whether the flow has raised any weird.
+    pub fn did_weird(&self) -> bool {
+        self.app.as_ref().is_some_and(|app| app.did_weird())
+    }
+
+    /// Whether payload is of use to anybody.
+    pub fn wants_payload(&self) -> bool {
+        self.app.as_ref().is_none_or(|app| app.wants_payload())
+    }
+
+    /// Payload of one direction.
+    pub fn data(&mut self, dir: Dir, data: &[u8]) {
+        if data.is_empty() || !self.wants_payload() {
+            return;
+        }
+        let (meta, transport, now) = (&*self.meta, self.transport, self.now);
+        let app = self.app.get_or_insert_default();
+        app.data(meta, transport, self.shared, now, dir, data);
+        let gave_up = app.gave_up;
+        if std::mem::take(&mut app.wants_flip) {
+            self.flip();
+        }
+        if gave_up {
+            self.meta.letter_once(Dir::Orig, seen::GAVE_UP, b'X');
+        }
+    }
+
+    /// Bytes that were never seen.
+    pub fn gap(&mut self, dir: Dir, len: u64) {
+        if let Some(app) = self.app {
+            app.gap(self.meta, self.shared, self.now, dir, len);
+        }
+    }
+
+    /// One direction is complete.
+    pub fn end(&mut self, dir: Dir) {
+        if let Some(app) = self.app {
+            app.end(self.meta, self.shared, self.now, dir);
+        }
+    }
+
+    /// The roles change sides.
+    pub fn flip(&mut self) {
+        self.meta.flip();
+        self.app().flip();
+    }
+
+    /// A TCP handshake is complete; `orig_unseen` says that only its answer was seen.
+    pub fn established(&mut self, orig_unseen: bool) {
+        let tuple = self.meta.tuple();
+        let ports = &self.shared.ports;
+        let half = orig_unseen && !ports.tcp(tuple.resp_p) && ports.tcp(tuple.orig_p);
+        let port = if half { tuple.orig_p } else { tuple.resp_p };
+        if INTERACTIVE_PORTS.contains(&port) {
+            self.meta.timeout = timeout::INTERACTIVE;
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The capture role: packets in, rows out.
+//!
+//! A packet's way through the files: [`source`] → [`engine`] → [`decode`], [`checksum`], [`fragment`]
+//! → [`table`] and [`wheel`] (the flows and their timers) → [`tcp`] and its [`stream`]s → [`app`]
+//! (which analyzers) → [`analyzer`] → [`out`]. [`worker`] runs an engine a thread, [`flush`] puts
+//! their rows in order, [`role`] commits them.
+
+pub mod analyzer;
+pub mod app;
+pub mod checksum;
+pub mod config;
+pub mod decode;
+pub mod engine;
+pub mod flow;
+pub mod flush;
+pub mod fragment;
+pub mod host;
+pub mod mime;
+pub mod nets;
+pub mod out;
+pub mod ports;
+pub mod role;
+pub mod source;
+pub mod stream;
+pub mod table;
+pub mod tcp;
+pub mod wheel;
+pub mod worker;
+
+pub use config::Config;
+pub use role::Capture;

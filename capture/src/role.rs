@@ -1,0 +1,350 @@
+//! The capture role: flushes of its threads become steps.
+//!
+//! A file is read exactly once: its position is the number of packets up to a barrier, kept in
+//! `state.capture` in the transaction that sends the rows. A restart reads the file from its start,
+//! as flows reach back, and sends only rows completed after that number.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use bus::clock::Clock;
+use bus::topic::{self, Topic};
+use bus::{Change, Lane, Member, Outgoing, Restored, Role, Session, Stamp, Step, Timeline, Wake};
+use bytes::Bytes;
+use crossbeam_channel::RecvTimeoutError;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::engine::Counters;
+use crate::flush;
+use crate::source::{self, LiveOptions, LiveSource, PacketSource, STDIN};
+use crate::worker::{self, Flush, Job, Progress, Worker};
+
+/// How long one call waits for a flush: the stop flag is looked at in between.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Where packets come from.
+#[derive(Debug, Clone)]
+pub enum Input {
+    /// Capture files, one capture in time order.
+    Files(Vec<PathBuf>),
+    /// An interface.
+    Live(String, LiveOptions),
+}
+
+/// Position of a source, as kept in `state.capture`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    /// Packets up to the barrier.
+    packets: u64,
+    /// The source was read to its end.
+    end: bool,
+}
+
+/// What the role has done, for the summary and the metrics.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Counters of all threads.
+    pub counters: Counters,
+    /// Rows sent, by stream.
+    pub rows: BTreeMap<&'static str, u64>,
+    /// What went wrong with the input.
+    pub problems: Vec<String>,
+    /// Flows open.
+    pub open_flows: usize,
+    /// Packets that the kernel dropped.
+    pub dropped: u64,
+    /// Rows dropped because the bus was slow.
+    pub rows_dropped: u64,
+    /// The input had been read to its end by an earlier run.
+    pub already_read: bool,
+}
+
+/// The role.
+pub struct Capture {
+    config: Arc<Config>,
+    input: Input,
+    /// Read a finished file once more.
+    again: bool,
+    source: String,
+    timeline: Timeline,
+    clock: Arc<dyn Clock>,
+    progress: Arc<Progress>,
+    workers: Vec<Worker>,
+    /// Flushes of the barrier at hand, by thread.
+    pending: Vec<Option<Flush>>,
+    from: Position,
+    stopping: bool,
+    ended: bool,
+    summary: Summary,
+}
+
+/// The member that a capture node is on the bus: it reads nothing, its state lives in one lane.
+pub fn member(node: &str, lanes: u32) -> Member {
+    Member {
+        group: "capture".into(),
+        node: node.into(),
+        topics: Vec::new(),
+        state: Some(topic::STATE_CAPTURE),
+        home: vec![model::id::partition(node.as_bytes(), lanes)],
+    }
+}
+
+impl Capture {
+    /// Opens the input once, so that what cannot be opened is said before anything runs.
+    pub fn new(
+        config: Config,
+        input: Input,
+        again: bool,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Capture> {
+        let (source, timeline) = match &input {
+            Input::Files(paths) if paths.iter().any(|path| path.as_os_str() == STDIN) => {
+                (format!("{}/stdin", config.node), Timeline::File)
+            }
+            Input::Files(paths) => {
+                source::open_all(paths)?;
+                let print = source::fingerprint(paths)?;
+                (format!("{}/{print}", config.node), Timeline::File)
+            }
+            Input::Live(interface, _) => {
+                (format!("{}/{interface}", config.node), Timeline::Live)
+            }
+        };
+        Ok(Capture {
+            config: Arc::new(config),
+            input,
+            again,
+            source,
+            timeline,
+            clock,
+            progress: Arc::default(),
+            workers: Vec::new(),
+            pending: Vec::new(),
+            from: Position::default(),
+            stopping: false,
+            ended: false,
+            summary: Summary::default(),
+        })
+    }
+
+    /// What others may look at while it runs.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
+    }
+
+    /// What it has done.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    fn is_stdin(&self) -> bool {
+        self.source.ends_with("/stdin")
+    }
+
+    fn start(&mut self) -> anyhow::Result<()> {
+        // Standard input cannot be read twice; an interface is not shared between threads yet.
+        let shared = matches!(self.input, Input::Files(_)) && !self.is_stdin();
+        let threads = if shared { self.config.threads.max(1) } else { 1 };
+        for index in 0..threads as u32 {
+            let job = Job {
+                config: self.config.clone(),
+                index,
+                threads: threads as u32,
+                source: self.open()?,
+                from: self.from.packets,
+                live: self.timeline == Timeline::Live,
+                clock: self.clock.clone(),
+                progress: (index == 0).then(|| self.progress.clone()),
+            };
+            self.workers.push(worker::start(job).context("cannot start a capture thread")?);
+            self.pending.push(None);
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> anyhow::Result<Box<dyn PacketSource>> {
+        Ok(match &self.input {
+            Input::Files(paths) => source::open_all(paths)?,
+            Input::Live(interface, options) => Box::new(LiveSource::open(interface, options)?),
+        })
+    }
+
+    /// The flushes of one barrier, once every thread has reached it.
+    fn gather(&mut self) -> anyhow::Result<Option<Vec<Flush>>> {
+        for (worker, slot) in self.workers.iter().zip(&mut self.pending) {
+            if slot.is_some() {
+                continue;
+            }
+            match worker.flushes.recv_timeout(PATIENCE) {
+                Ok(flush) => *slot = Some(flush),
+                Err(RecvTimeoutError::Timeout) => return Ok(None),
+                Err(RecvTimeoutError::Disconnected) => {
+                    anyhow::bail!("a capture thread ended before its input did")
+                }
+            }
+        }
+        Ok(Some(self.pending.iter_mut().filter_map(Option::take).collect()))
+    }
+
+    fn step(&mut self, mut flushes: Vec<Flush>) -> anyhow::Result<Step> {
+        let number = flushes.first().map_or(0, |flush| flush.number);
+        let time = flushes.iter().map(|flush| flush.time).max().unwrap_or(i64::MIN);
+        let end = flushes.iter().all(|flush| flush.end);
+        self.summarise(&mut flushes);
+        let threads = flushes.into_iter().map(|flush| flush.rows).collect();
+        let mut step = Step::default();
+        let stamp = Stamp {
+            source: self.source.clone(),
+            timeline: self.timeline,
+            time: if end { i64::MAX } else { time },
+            end,
+        };
+        let mut unstamped: BTreeMap<Topic, Vec<Lane>> = [topic::RAW_CONN, topic::RAW_NOTICE]
+            .into_iter()
+            .map(|topic| (topic, (0..self.config.lanes).collect()))
+            .collect();
+        for rows in flush::merge(threads, self.config.lanes)? {
+            *self.summary.rows.entry(rows.def.name).or_default() += rows.batch.num_rows() as u64;
+            let topic = match rows.def.name {
+                "conn" => topic::RAW_CONN,
+                "notice" => topic::RAW_NOTICE,
+                _ => Topic::log(rows.def),
+            };
+            let mut out = Outgoing::rows(topic.clone(), rows.lane, rows.def, rows.batch);
+            if let Some(lanes) = unstamped.get_mut(&topic) {
+                lanes.retain(|lane| *lane != rows.lane);
+                out = out.stamped(stamp.clone());
+            }
+            step.out.push(out);
+        }
+        for (topic, lanes) in unstamped {
+            for lane in lanes {
+                step.out.push(Outgoing::punctuation(topic.clone(), lane, stamp.clone()));
+            }
+        }
+        if self.timeline == Timeline::File && !self.is_stdin() {
+            let position = Position { packets: number, end };
+            step.state.push(Change {
+                lane: model::id::partition(self.config.node.as_bytes(), self.config.lanes),
+                key: Bytes::from(self.source.clone()),
+                value: Some(Bytes::from(serde_json::to_vec(&position)?)),
+            });
+        }
+        self.ended = end;
+        Ok(step)
+    }
+
+    fn summarise(&mut self, flushes: &mut [Flush]) {
+        let summary = &mut self.summary;
+        (summary.counters, summary.open_flows) = Default::default();
+        (summary.dropped, summary.rows_dropped) = Default::default();
+        for flush in flushes {
+            summary.counters.add(flush.counters);
+            summary.open_flows += flush.open_flows;
+            summary.dropped += flush.dropped;
+            summary.rows_dropped += flush.rows_dropped;
+            for problem in flush.problems.drain(..) {
+                // Threads that read one file all find the same.
+                if !summary.problems.contains(&problem) {
+                    tracing::error!("{problem}");
+                    summary.problems.push(problem);
+                }
+            }
+        }
+    }
+}
+
+impl Role for Capture {
+    fn opened(&mut self, _session: &mut dyn Session) -> anyhow::Result<()> {
+        // Threads of a session that failed have sent rows nobody committed.
+        let again = !self.workers.is_empty() || self.ended;
+        self.workers.clear();
+        self.pending.clear();
+        self.ended = false;
+        self.from = Position::default();
+        anyhow::ensure!(
+            !(again && self.is_stdin()),
+            "the bus failed while standard input was read; it cannot be read again"
+        );
+        self.summary = Summary::default();
+        Ok(())
+    }
+
+    fn restored(&mut self, _lane: Lane, from: Restored) -> anyhow::Result<()> {
+        let kept = from.state.iter().rev().find(|(key, _)| *key == self.source);
+        let Some((_, value)) = kept else { return Ok(()) };
+        let position: Position = serde_json::from_slice(value)
+            .with_context(|| format!("position of {} in state.capture", self.source))?;
+        if !position.end {
+            self.from = position;
+        } else if !self.again {
+            self.summary.already_read = true;
+            self.ended = true;
+        }
+        Ok(())
+    }
+
+    fn on(&mut self, wake: Wake, _now_ms: i64) -> anyhow::Result<Option<Step>> {
+        match wake {
+            Wake::Idle | Wake::Assigned(_) => {}
+            // A live interface is drained: its open flows are written. A file goes on at a restart.
+            Wake::Stop if self.timeline == Timeline::Live && !self.workers.is_empty() => {
+                return self.drain();
+            }
+            _ => return Ok(None),
+        }
+        if self.ended || matches!(wake, Wake::Assigned(_)) {
+            return Ok(None);
+        }
+        if self.workers.is_empty() {
+            self.start()?;
+        }
+        match self.gather()? {
+            Some(flushes) => self.step(flushes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn committed(&mut self) -> anyhow::Result<()> {
+        if self.ended {
+            self.again = false;
+        }
+        Ok(())
+    }
+
+    fn done(&self) -> bool {
+        self.ended
+    }
+
+    fn wait(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+impl Capture {
+    fn drain(&mut self) -> anyhow::Result<Option<Step>> {
+        self.stopping = true;
+        for worker in &self.workers {
+            worker.stop.store(true, std::sync::atomic::Ordering::SeqCst);
+        }
+        let mut all: Vec<Flush> = self.pending.iter_mut().filter_map(Option::take).collect();
+        for worker in &self.workers {
+            all.extend(worker.flushes.iter());
+        }
+        if all.is_empty() {
+            return Ok(None);
+        }
+        // Earlier flushes of a thread are part of the last one's counters.
+        for flush in &mut all {
+            if !flush.end {
+                flush.counters = Counters::default();
+                flush.end = true;
+            }
+        }
+        self.step(all).map(Some)
+    }
+}

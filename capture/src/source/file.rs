@@ -1,0 +1,182 @@
+//! A capture file of either format, read one record at a time.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::pcap_file::PcapFile;
+use super::pcapng_file::PcapngFile;
+use super::window::Window;
+use super::{Link, Next, Packet, PacketSource, Progress, STDIN, SourceError, SourceStats};
+
+/// Longest packet taken, bytes: libpcap's own limit for what a network can carry (offloaded
+/// segments are a quarter of it). A longer one means that the file is corrupt.
+pub(super) const MAX_PACKET: usize = 262_144;
+
+/// A pcap or pcapng file, or a stream with the content of one.
+pub struct CaptureFile {
+    name: String,
+    window: Window,
+    format: Format,
+    /// Size of a regular file.
+    size: Option<u64>,
+    /// Packets delivered.
+    packets: u64,
+    /// The record that `current` shows is at the start of the window.
+    record: Option<Record>,
+    ended: bool,
+}
+
+enum Format {
+    Pcap(PcapFile),
+    Pcapng(PcapngFile),
+}
+
+/// The packet at the start of the window.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Record {
+    pub(super) ts_us: i64,
+    pub(super) link: Link,
+    pub(super) wire_len: u32,
+    /// Where the packet's bytes begin in the record.
+    pub(super) data_at: usize,
+    /// How many there are.
+    pub(super) data_len: usize,
+    /// Length of the whole record.
+    pub(super) len: usize,
+}
+
+/// Why the next record could not be had; the file adds its name and the place.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The stream ends inside the record.
+    Truncated,
+    /// The record cannot be.
+    Corrupt(&'static str),
+    /// The first bytes are of no format known.
+    NotCapture,
+    Read(io::Error),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Fault::Read(error)
+    }
+}
+
+impl CaptureFile {
+    /// Opens a file, or standard input for `-`.
+    pub fn open(path: &Path) -> Result<CaptureFile, SourceError> {
+        let name = path.display().to_string();
+        if path.as_os_str() == STDIN {
+            return CaptureFile::from_reader("standard input", Box::new(io::stdin()), None);
+        }
+        let opened = File::open(path).and_then(|file| file.metadata().map(|about| (file, about)));
+        let (file, about) =
+            opened.map_err(|error| SourceError::Open { name: name.clone(), error })?;
+        let size = about.is_file().then_some(about.len());
+        CaptureFile::from_reader(&name, Box::new(file), size)
+    }
+
+    /// Reads a stream. `name` is for messages; `size` in bytes is for progress.
+    pub fn from_reader(
+        name: &str,
+        input: Box<dyn Read + Send>,
+        size: Option<u64>,
+    ) -> Result<CaptureFile, SourceError> {
+        let mut window = Window::new(input);
+        let format =
+            open_format(&mut window).map_err(|fault| describe(fault, name, window.offset(), 1))?;
+        let name = name.to_owned();
+        Ok(CaptureFile { name, window, format, size, packets: 0, record: None, ended: false })
+    }
+
+    /// Moves to the next packet; false at the end of the file. After an error the file has ended.
+    #[inline]
+    pub(super) fn advance(&mut self) -> Result<bool, SourceError> {
+        if self.ended {
+            return Ok(false);
+        }
+        if let Some(record) = self.record.take() {
+            self.window.consume(record.len);
+        }
+        let found = match &mut self.format {
+            Format::Pcap(file) => file.next(&mut self.window),
+            Format::Pcapng(file) => file.next(&mut self.window),
+        };
+        match found {
+            Ok(Some(record)) => {
+                self.packets += 1;
+                self.record = Some(record);
+                Ok(true)
+            }
+            Ok(None) => {
+                self.end();
+                Ok(false)
+            }
+            Err(fault) => {
+                let error = describe(fault, &self.name, self.window.offset(), self.packets + 1);
+                self.end();
+                Err(error)
+            }
+        }
+    }
+
+    /// The packet that [`advance`](Self::advance) moved to.
+    #[inline]
+    pub(super) fn current(&self) -> Option<Packet<'_>> {
+        let record = self.record?;
+        let data = self.window.data().get(record.data_at..)?.get(..record.data_len)?;
+        Some(Packet { ts_us: record.ts_us, link: record.link, wire_len: record.wire_len, data })
+    }
+
+    /// Packets delivered so far.
+    pub(super) fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.window.close();
+    }
+}
+
+impl PacketSource for CaptureFile {
+    #[inline]
+    fn next(&mut self) -> Result<Next<'_>, SourceError> {
+        self.advance()?;
+        Ok(self.current().map_or(Next::End, Next::Packet))
+    }
+
+    fn stats(&mut self) -> Result<SourceStats, SourceError> {
+        Ok(SourceStats { received: self.packets, dropped: 0 })
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let total = self.size?;
+        let read = if self.ended { total } else { self.window.offset().min(total) };
+        Some(Progress { read, total })
+    }
+}
+
+/// Tells the format by the first four bytes and reads its header.
+fn open_format(window: &mut Window) -> Result<Format, Fault> {
+    if !window.fill(4)? {
+        return Err(Fault::NotCapture);
+    }
+    let magic = window.data().first_chunk::<4>().copied().unwrap_or_default();
+    if PcapngFile::knows(magic) {
+        return PcapngFile::open(window).map(Format::Pcapng);
+    }
+    PcapFile::open(window).map(Format::Pcap)
+}
+
+fn describe(fault: Fault, name: &str, offset: u64, packet: u64) -> SourceError {
+    let name = name.to_owned();
+    match fault {
+        Fault::Truncated => SourceError::Truncated { name, packet, offset },
+        Fault::Corrupt(what) => SourceError::Corrupt { name, packet, offset, what },
+        Fault::NotCapture => SourceError::NotCapture { name },
+        Fault::Read(error) => SourceError::Read { name, offset, error },
+    }
+}

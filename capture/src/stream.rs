@@ -1,0 +1,336 @@
+//! One direction of a TCP flow as an ordered stream: what is delivered, what waits above a hole, what
+//! was never seen.
+//!
+//! Positions are relative, the first payload byte is 1. Rules: Zeek's `TCP_Reassembler.cc`,
+//! `Reassem.cc`. In overlaps the bytes that came first win.
+
+/// Bytes above a hole before anything was acknowledged (Zeek's
+/// `tcp_max_above_hole_without_any_acks`): the other direction is not seen, the hole will not close.
+const ABOVE_HOLE_MAX: u64 = 16_384;
+/// Bytes sent without further acknowledgement (Zeek's `tcp_excessive_data_without_further_acks`).
+const UNACKED_MAX: u64 = 10 * 1024 * 1024;
+/// Pieces that may wait above holes: a flood of tiny ones would cost more in place than in bytes.
+const BLOCKS_MAX: usize = 2048;
+/// Bytes kept of blocks above holes; further ones are known by place only and count as a gap.
+const KEPT_MAX: u64 = 1024 * 1024;
+
+/// Something that happened to the stream, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// The next bytes.
+    Data(&'a [u8]),
+    /// So many bytes were never seen.
+    Gap(u64),
+    /// So many bytes were seen but not kept, as nobody wanted them or there were too many.
+    Unkept(u64),
+}
+
+/// Bytes that wait above a hole.
+#[derive(Debug)]
+struct Block {
+    seq: u64,
+    len: u64,
+    /// Empty where the bytes were not worth keeping.
+    data: Vec<u8>,
+}
+
+impl Block {
+    fn upper(&self) -> u64 {
+        self.seq + self.len
+    }
+}
+
+/// Why a stream gave up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GaveUp {
+    /// Zeek's `above_hole_data_without_any_acks`.
+    AboveHole,
+    /// Zeek's `excessive_data_without_further_acks`.
+    Unacked,
+}
+
+/// The stream.
+#[derive(Debug)]
+pub struct Stream {
+    /// Next byte to deliver (Zeek's `last_reassem_seq`).
+    pub next: u64,
+    /// Everything below was acknowledged (`trim_seq`).
+    trim: u64,
+    /// End of the highest segment taken in.
+    top: u64,
+    blocks: Vec<Block>,
+    /// Bytes of the blocks, and how many of them are kept.
+    waiting: u64,
+    kept: u64,
+    /// Nothing is delivered any more (`skip_deliveries`).
+    pub skip: bool,
+    /// The end was told.
+    pub ended: bool,
+}
+
+impl Default for Stream {
+    fn default() -> Stream {
+        Stream {
+            next: 1,
+            trim: 1,
+            top: 1,
+            blocks: Vec::new(),
+            waiting: 0,
+            kept: 0,
+            skip: false,
+            ended: false,
+        }
+    }
+}
+
+impl Stream {
+    /// Whether bytes wait for a hole to close or for an acknowledgement.
+    pub fn has_unacked(&self) -> bool {
+        self.top > self.trim && !self.skip
+    }
+
+    /// Takes a segment. `ack` is the highest acknowledged position; `none_acked` says that nothing
+    /// was, and `size` how far the sender has got; `keep` whether anybody wants the bytes.
+    pub fn segment(
+        &mut self,
+        mut seq: u64,
+        mut data: &[u8],
+        ack: u64,
+        none_acked: bool,
+        size: u64,
+        keep: bool,
+        each: &mut dyn FnMut(Piece<'_>),
+    ) -> Option<GaveUp> {
+        if self.skip {
+            return None;
+        }
+        let upper = seq.saturating_add(data.len() as u64);
+        // What was acknowledged, trimmed or delivered is old.
+        let floor = ack.max(self.trim).max(self.next);
+        if upper <= ack.max(self.trim) {
+            return None;
+        }
+        self.top = self.top.max(upper);
+        if upper > floor {
+            if seq < floor {
+                data = data.get((floor - seq) as usize..).unwrap_or_default();
+                seq = floor;
+            }
+            if seq == self.next {
+                self.deliver(data, each);
+            } else {
+                self.hold(seq, data, keep);
+            }
+        }
+        // Nothing is acknowledged though much was sent: the other side is not seen.
+        if none_acked && size > ABOVE_HOLE_MAX {
+            self.trim = self.trim.max(self.next);
+        }
+        if none_acked && self.blocks.last().is_some_and(|b| b.upper() - self.next > ABOVE_HOLE_MAX)
+        {
+            self.give_up();
+            return Some(GaveUp::AboveHole);
+        }
+        if self.next.saturating_sub(self.trim) + self.waiting > UNACKED_MAX
+            || self.blocks.len() > BLOCKS_MAX
+        {
+            self.give_up();
+            return Some(GaveUp::Unacked);
+        }
+        None
+    }
+
+    /// Everything below `seq` was acknowledged: what is missing of it will not come.
+    /// `partial` says that the flow's beginning was not seen, so that its first byte proves nothing.
+    pub fn acked(&mut self, seq: u64, partial: bool, each: &mut dyn FnMut(Piece<'_>)) {
+        if seq <= self.trim {
+            return;
+        }
+        if seq > self.next && !(seq <= 2 && partial) {
+            if !self.skip {
+                self.give_missing(seq, each);
+            }
+            self.next = self.next.max(seq);
+        }
+        self.drop_below(seq);
+        if !self.skip && self.blocks.first().is_some_and(|b| b.seq == self.next) {
+            self.deliver_blocks(each);
+        }
+        self.trim = seq;
+    }
+
+    /// Delivers what waits below `seq`, with the gaps between.
+    fn give_missing(&mut self, seq: u64, each: &mut dyn FnMut(Piece<'_>)) {
+        while let Some(first) = self.blocks.first() {
+            if first.seq >= seq {
+                break;
+            }
+            if first.seq > self.next {
+                each(Piece::Gap(first.seq - self.next));
+                self.next = first.seq;
+            }
+            self.deliver_blocks(each);
+        }
+        if seq > self.next {
+            each(Piece::Gap(seq - self.next));
+        }
+    }
+
+    /// Delivers bytes at `next`, up to and with the blocks that follow without a hole.
+    fn deliver(&mut self, mut data: &[u8], each: &mut dyn FnMut(Piece<'_>)) {
+        loop {
+            let room = self.blocks.first().map_or(u64::MAX, |b| b.seq - self.next);
+            let take = room.min(data.len() as u64);
+            if take > 0 {
+                each(Piece::Data(data.get(..take as usize).unwrap_or_default()));
+                self.next += take;
+            }
+            if take < room {
+                return;
+            }
+            let before = self.next;
+            self.deliver_blocks(each);
+            let skipped = take + (self.next - before);
+            data = data.get(skipped as usize..).unwrap_or_default();
+            if data.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Delivers the blocks that begin at `next`.
+    fn deliver_blocks(&mut self, each: &mut dyn FnMut(Piece<'_>)) {
+        let mut done = 0;
+        for block in &self.blocks {
+            if block.seq != self.next {
+                break;
+            }
+            if block.data.is_empty() {
+                each(Piece::Unkept(block.len));
+            } else {
+                each(Piece::Data(&block.data));
+            }
+            self.kept -= block.data.len() as u64;
+            self.waiting -= block.len;
+            self.next += block.len;
+            done += 1;
+        }
+        self.blocks.drain(..done);
+    }
+
+    /// Keeps what of a segment above a hole is new.
+    fn hold(&mut self, seq: u64, data: &[u8], keep: bool) {
+        let (mut at, upper) = (seq, seq + data.len() as u64);
+        let mut i = self.blocks.partition_point(|b| b.upper() <= seq);
+        while at < upper {
+            let end = self.blocks.get(i).map_or(upper, |b| b.seq.min(upper));
+            if end > at {
+                let bytes = data.get((at - seq) as usize..(end - seq) as usize);
+                let len = end - at;
+                let kept = match bytes {
+                    Some(bytes) if keep && self.kept + len <= KEPT_MAX => bytes.to_vec(),
+                    _ => Vec::new(),
+                };
+                self.kept += kept.len() as u64;
+                self.waiting += len;
+                self.blocks.insert(i, Block { seq: at, len, data: kept });
+                i += 1;
+            }
+            at = end.max(self.blocks.get(i).map_or(upper, Block::upper));
+            i += 1;
+        }
+    }
+
+    fn drop_below(&mut self, seq: u64) {
+        let done = self.blocks.partition_point(|b| b.upper() <= seq);
+        for block in self.blocks.drain(..done) {
+            self.kept -= block.data.len() as u64;
+            self.waiting -= block.len;
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.blocks = Vec::new();
+        self.waiting = 0;
+        self.kept = 0;
+        self.skip = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn send(s: &mut Stream, seq: u64, data: &[u8], out: &mut Vec<String>) -> Option<GaveUp> {
+        s.segment(seq, data, 1, false, 0, true, &mut |piece| note(piece, out))
+    }
+
+    fn note(piece: Piece<'_>, out: &mut Vec<String>) {
+        out.push(match piece {
+            Piece::Data(data) => String::from_utf8_lossy(data).into_owned(),
+            Piece::Gap(len) | Piece::Unkept(len) => format!("<{len}>"),
+        });
+    }
+
+    #[test]
+    fn in_order_out_of_order_and_again() {
+        let (mut s, mut out) = (Stream::default(), vec![]);
+        send(&mut s, 1, b"ab", &mut out);
+        send(&mut s, 5, b"ef", &mut out);
+        send(&mut s, 1, b"abX", &mut out);
+        send(&mut s, 4, b"DEFGH", &mut out);
+        assert_eq!(out.concat(), "abXDefGH");
+        assert!(s.blocks.is_empty() && s.has_unacked());
+        s.acked(9, false, &mut |_| ());
+        assert!(!s.has_unacked());
+    }
+
+    #[test]
+    fn an_ack_turns_a_hole_into_a_gap() {
+        let (mut s, mut out) = (Stream::default(), vec![]);
+        send(&mut s, 1, b"ab", &mut out);
+        send(&mut s, 6, b"fg", &mut out);
+        s.acked(8, false, &mut |piece| note(piece, &mut out));
+        assert_eq!(out, ["ab", "<3>", "fg"]);
+        s.acked(12, false, &mut |piece| note(piece, &mut out));
+        assert_eq!(out.last().unwrap(), "<4>");
+        send(&mut s, 9, b"late", &mut out);
+        assert_eq!(out.len(), 4);
+    }
+
+    #[test]
+    fn data_above_a_hole_without_acks_is_given_up() {
+        let mut s = Stream::default();
+        let gave = s.segment(2, &[0; 20_000], 0, true, 20_001, true, &mut |_| ());
+        assert_eq!(gave, Some(GaveUp::AboveHole));
+        assert!(s.skip && !s.has_unacked());
+    }
+
+    proptest! {
+        /// Whatever the order, overlap and repetition of segments of one text, it is delivered whole
+        /// and once.
+        #[test]
+        fn segments_in_any_order_give_the_text(
+            cuts in proptest::collection::vec((0usize..200, 1usize..40), 1..60),
+            rotate in 0usize..60,
+        ) {
+            let text: Vec<u8> = (0..240).map(|i| (i % 251) as u8).collect();
+            let mut segments: Vec<(usize, usize)> =
+                cuts.iter().map(|(at, len)| (*at, (*at + *len).min(240))).collect();
+            segments.extend((0..24).map(|i| (i * 10, i * 10 + 10)));
+            let by = rotate % segments.len();
+            segments.rotate_left(by);
+            let (mut s, mut got) = (Stream::default(), vec![]);
+            for (from, to) in segments {
+                s.segment(1 + from as u64, &text[from..to], 1, false, 0, true, &mut |piece| {
+                    match piece {
+                        Piece::Data(data) => got.extend_from_slice(data),
+                        other => panic!("nothing is missing: {other:?}"),
+                    }
+                });
+            }
+            prop_assert_eq!(got, text);
+        }
+    }
+}

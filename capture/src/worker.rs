@@ -1,0 +1,236 @@
+//! Capture threads: each has its own source and its own engine, and gives its rows to the role at
+//! flush barriers.
+//!
+//! Threads that read files all read every packet and handle those of their own virtual shards: that
+//! is cheaper than to hand packets over, and makes the barrier a packet number that all count alike.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bus::clock::Clock;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::config::{Config, SECOND};
+use crate::engine::{Counters, Engine};
+use crate::out::Rows;
+use crate::source::{Next, PacketSource};
+
+/// Packets between two barriers of a file: a batch is then some thousand rows.
+pub const FLUSH_PACKETS: u64 = 65_536;
+/// Packet time between two flushes of a live thread.
+const FLUSH_LIVE: i64 = 2 * SECOND;
+/// Flushes that may wait for the role before a thread waits for it (files) or keeps its rows (live).
+const FLUSHES_WAITING: usize = 2;
+/// Rows a live thread keeps while the bus is slow; beyond that new ones are dropped and counted.
+const LIVE_ROWS_MAX: usize = 1_000_000;
+
+/// What a thread has done up to a barrier.
+#[derive(Debug, Default)]
+pub struct Flush {
+    /// Packets read, by all threads alike; the position of a file.
+    pub number: u64,
+    /// Packet time reached, microseconds.
+    pub time: i64,
+    /// Rows since the last barrier.
+    pub rows: Vec<Rows>,
+    /// Counters so far.
+    pub counters: Counters,
+    /// Flows open.
+    pub open_flows: usize,
+    /// Packets that the kernel dropped so far.
+    pub dropped: u64,
+    /// Rows that were dropped because the bus was slow.
+    pub rows_dropped: u64,
+    /// What went wrong with the input; what came before it is kept.
+    pub problems: Vec<String>,
+    /// The source is finished.
+    pub end: bool,
+}
+
+/// What others may look at while threads run.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes of the input read.
+    pub read: AtomicU64,
+    /// Bytes of the input in all; 0 where that is not known.
+    pub total: AtomicU64,
+    /// Packets read.
+    pub packets: AtomicU64,
+}
+
+/// A running thread.
+pub struct Worker {
+    /// Its flushes, in order.
+    pub flushes: Receiver<Flush>,
+    /// Tells a live thread to write what it has and end.
+    pub stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        // The thread may wait for room in the channel: take what it has until it lets go.
+        while self.flushes.recv().is_ok() {}
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a capture thread panicked");
+        }
+    }
+}
+
+/// What a thread is given.
+pub struct Job {
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Which thread this is.
+    pub index: u32,
+    /// Of how many that share the packets of one source; 1 where each has its own.
+    pub threads: u32,
+    /// Packets.
+    pub source: Box<dyn PacketSource>,
+    /// Barrier up to which an earlier run committed its rows: they are made again and thrown away.
+    pub from: u64,
+    /// Whether packets come from a live interface.
+    pub live: bool,
+    /// Wall clock, which is packet time on a quiet interface.
+    pub clock: Arc<dyn Clock>,
+    /// Where progress is told, for the first thread.
+    pub progress: Option<Arc<Progress>>,
+}
+
+/// Starts a thread.
+pub fn start(job: Job) -> std::io::Result<Worker> {
+    let (sender, flushes) = bounded(FLUSHES_WAITING);
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = stop.clone();
+    let name = format!("capture-{}", job.index);
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let engine = Engine::new(job.config.clone(), job.index, job.threads);
+        let state = State { engine, number: 0, problems: Vec::new(), rows_dropped: 0 };
+        match job.live {
+            true => live(job, state, &sender, &told),
+            false => file(job, state, &sender, &told),
+        }
+    })?;
+    Ok(Worker { flushes, stop, thread: Some(thread) })
+}
+
+struct State {
+    engine: Engine,
+    number: u64,
+    problems: Vec<String>,
+    rows_dropped: u64,
+}
+
+impl State {
+    fn flush(&mut self, sensor: &str, dropped: u64, end: bool) -> Flush {
+        Flush {
+            number: self.number,
+            time: self.engine.clock(),
+            rows: self.engine.out().take(sensor),
+            counters: self.engine.counters(),
+            open_flows: self.engine.open_flows(),
+            dropped,
+            rows_dropped: self.rows_dropped,
+            problems: std::mem::take(&mut self.problems),
+            end,
+        }
+    }
+}
+
+fn file(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBool) {
+    let node = job.config.node.clone();
+    loop {
+        match job.source.next() {
+            Ok(Next::Packet(packet)) => {
+                state.engine.packet(&packet);
+                state.number += 1;
+            }
+            Ok(Next::Idle) => continue,
+            Ok(Next::End) => break,
+            Err(error) => {
+                state.problems.push(error.to_string());
+                continue;
+            }
+        }
+        // A barrier of an earlier run may lie elsewhere, if this number has changed since.
+        if state.number % FLUSH_PACKETS != 0 && state.number != job.from {
+            continue;
+        }
+        tell(&job, &state);
+        state.engine.settle();
+        if state.number <= job.from {
+            state.engine.out().take(&node);
+            continue;
+        }
+        if stop.load(Ordering::SeqCst) || sender.send(state.flush(&node, 0, false)).is_err() {
+            return;
+        }
+    }
+    tell(&job, &state);
+    state.engine.finish();
+    // Nobody listens where the role has stopped; then nothing is owed either.
+    let _ = sender.send(state.flush(&node, 0, true));
+}
+
+fn tell(job: &Job, state: &State) {
+    let Some(progress) = &job.progress else { return };
+    progress.packets.store(state.number, Ordering::Relaxed);
+    if let Some(at) = job.source.progress() {
+        progress.read.store(at.read, Ordering::Relaxed);
+        progress.total.store(at.total, Ordering::Relaxed);
+    }
+}
+
+fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBool) {
+    let node = job.config.node.clone();
+    let mut last = i64::MIN;
+    while !stop.load(Ordering::SeqCst) {
+        match job.source.next() {
+            Ok(Next::Packet(packet)) => {
+                state.engine.packet(&packet);
+                state.number += 1;
+            }
+            Ok(Next::Idle) => state.engine.tick(job.clock.now_ms() * 1000),
+            Ok(Next::End) => break,
+            Err(error) => {
+                state.problems.push(error.to_string());
+                break;
+            }
+        }
+        let now = state.engine.clock();
+        if last == i64::MIN {
+            last = now;
+        }
+        if now.saturating_sub(last) < FLUSH_LIVE {
+            continue;
+        }
+        last = now;
+        tell(&job, &state);
+        state.engine.settle();
+        if sender.is_full() {
+            drop_rows(&mut state, &node);
+            continue;
+        }
+        let dropped = job.source.stats().map_or(0, |stats| stats.dropped);
+        match sender.try_send(state.flush(&node, dropped, false)) {
+            Ok(()) | Err(TrySendError::Full(_)) => {}
+            Err(TrySendError::Disconnected(_)) => return,
+        }
+    }
+    state.engine.finish();
+    let dropped = job.source.stats().map_or(0, |stats| stats.dropped);
+    let _ = sender.send(state.flush(&node, dropped, true));
+}
+
+/// The bus is slow: rows wait here until there are too many.
+fn drop_rows(state: &mut State, node: &str) {
+    if state.engine.out().rows() < LIVE_ROWS_MAX {
+        return;
+    }
+    let rows: usize = state.engine.out().take(node).iter().map(|rows| rows.marks.len()).sum();
+    state.rows_dropped += rows as u64;
+    tracing::warn!(rows, "the bus is too slow: rows were dropped");
+}

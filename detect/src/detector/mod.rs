@@ -1,0 +1,87 @@
+//! Detectors: each says what it observes in the rows of a stream, under which entity, in which
+//! window, and when what was seen is worth a notice. Adding one is a file and its line in [`all`].
+
+use std::net::IpAddr;
+
+use arrow_array::RecordBatch;
+use model::read::ColumnError;
+use model::stream::Def;
+
+use crate::site::Site;
+use crate::stat::Value;
+
+pub mod address_scan;
+
+pub use address_scan::AddressScan;
+
+/// All detectors, in the order of their rules' names.
+pub fn all(site: &Site) -> Vec<Box<dyn Detector>> {
+    vec![Box::new(AddressScan::new(site.clone()))]
+}
+
+/// How long the same notice is held back unless its detector says otherwise, microseconds (Zeek's
+/// `Notice::default_suppression_interval`).
+pub const SUPPRESS_FOR_US: i64 = 3_600_000_000;
+
+/// A detector.
+///
+/// The identifier of its notices must follow from the entity alone: rule and entity choose the
+/// manager that judges, and only one manager may decide on an identifier.
+pub trait Detector: Send + Sync {
+    /// Its name on the bus: never changes, is never used again for something else.
+    fn rule(&self) -> &'static str;
+    /// The stream whose rows it observes.
+    fn stream(&self) -> &'static Def;
+    /// How far apart observations may be that count together, microseconds.
+    fn window_us(&self) -> i64;
+    /// The statistic of an entity before anything was observed.
+    fn start(&self) -> Value;
+    /// Calls `each` for what counts, in the order of the rows. Columns are looked up once.
+    fn observe(
+        &self,
+        rows: &RecordBatch,
+        each: &mut dyn FnMut(Observation<'_>),
+    ) -> Result<(), ColumnError>;
+    /// What to say of an entity, given all that was seen of it in one window.
+    fn judge(&self, entity: &str, seen: &Value) -> Option<Finding>;
+}
+
+/// Something seen of an entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Observation<'a> {
+    /// The row it was seen in.
+    pub row: usize,
+    /// When it happened, microseconds.
+    pub at: i64,
+    /// Whom it counts against.
+    pub entity: &'a str,
+    /// Under what, for statistics with keys.
+    pub key: &'a str,
+    /// What was seen.
+    pub member: &'a str,
+}
+
+/// A detector's verdict: the part of a notice that it knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// When it became true, microseconds.
+    pub ts: i64,
+    /// Type of the notice.
+    pub note: &'static str,
+    /// What happened.
+    pub msg: String,
+    /// More on it.
+    pub sub: Option<String>,
+    /// Source address.
+    pub src: Option<IpAddr>,
+    /// Destination address.
+    pub dst: Option<IpAddr>,
+    /// Port.
+    pub p: Option<u16>,
+    /// Transport protocol.
+    pub proto: Option<&'static str>,
+    /// What makes two notices of this type the same.
+    pub identifier: String,
+    /// How long the same is held back, microseconds.
+    pub suppress_for_us: i64,
+}

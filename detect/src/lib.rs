@@ -1,0 +1,30 @@
+//! What weir decides by: statistics that merge, and detectors that judge them. No I/O, no clock.
+//!
+//! An aggregator observes rows into the panes of its lanes; a manager merges the panes of all lanes
+//! and judges. Because every statistic merges, it does not matter how rows were spread over workers,
+//! lanes and panes.
+//!
+//! - [`stat`]: statistics, one file each.
+//! - [`detector`]: detectors, one file each.
+//! - [`site`]: which addresses are local.
+//! - [`rows`]: batches with cells replaced, for notices on their way.
+
+pub mod detector;
+pub mod rows;
+pub mod site;
+pub mod stat;
+
+pub use detector::{Detector, Finding, Observation};
+pub use site::Site;
+pub use stat::Value;
+
+/// Length of a pane, microseconds: the grain in which windows slide. Thirty seconds: a tenth of the
+/// shortest window, and as long as people will wait for the notice of a scan that goes on.
+pub const PANE_US: i64 = 30_000_000;
+
+/// Start of the pane of `pane_us` that `time` falls in.
+pub fn pane_start(time: i64, pane_us: i64) -> i64 {
+    let pane_us = pane_us.max(1);
+    // The first pane of all time begins where time does, not below it.
+    time.div_euclid(pane_us).checked_mul(pane_us).unwrap_or(i64::MIN)
+}

@@ -1,0 +1,55 @@
+//! What a manager is told, and what it counts.
+
+/// How a manager works.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The node it runs on.
+    pub node: String,
+    /// Partition count of every partitioned topic: how many aggregator lanes are waited for.
+    pub lanes: u32,
+    /// How long the same notice is held back where the notice does not say, microseconds.
+    pub suppress_for_us: i64,
+    /// Suppressions that a lane keeps; above it those that end first go.
+    pub suppressions_max: usize,
+    /// Members of statistics that a lane keeps; above it the oldest panes are judged and go.
+    pub held_max: usize,
+    /// Which addresses are local.
+    pub site: detect::Site,
+}
+
+impl Config {
+    /// The defaults, for a node and a partition count.
+    pub fn new(node: &str, lanes: u32) -> Config {
+        Config {
+            node: node.to_owned(),
+            lanes: lanes.max(1),
+            suppress_for_us: detect::detector::SUPPRESS_FOR_US,
+            // A few hundred bytes each: tens of megabytes in the state topic of a lane.
+            suppressions_max: 100_000,
+            // About 100 bytes each.
+            held_max: 1_000_000,
+            site: detect::Site::default(),
+        }
+    }
+}
+
+/// What a manager counted since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Rows of notice read.
+    pub notice_in: u64,
+    /// Rows of partial read.
+    pub partial_in: u64,
+    /// Notices that detectors here raised.
+    pub found: u64,
+    /// Notices held back: in + found = out + suppressed.
+    pub suppressed: u64,
+    /// Notices logged.
+    pub notice_out: u64,
+    /// Panes that went before their window was over because the lane kept too much.
+    pub early: u64,
+    /// Rows of partial whose rule or statistic is not known here.
+    pub unknown: u64,
+    /// Records that could not be used.
+    pub dead_letters: u64,
+}

@@ -1,0 +1,118 @@
+//! What a manager sends: notices for the log, dead letters.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use arrow_array::{Array, Float64Array, RecordBatch, StringArray, UInt32Array};
+use arrow_select::take::take_record_batch;
+use bus::{Lane, Outgoing, Record, Topic, topic};
+use detect::rows;
+use model::id;
+use model::read::{self, ColumnError};
+use model::stream::{Mark, notice};
+use model::types::seconds;
+
+use crate::windows::Found;
+
+/// What is done with every notice; policy will add to it.
+const ACTION_LOG: &str = "Notice::ACTION_LOG";
+
+/// The rows of a batch of notices that go to the log, by lane: that of the identifier, else of the
+/// uid, else the one they came on. `picked` are row numbers with how long each holds back its like,
+/// microseconds.
+pub fn passed(
+    batch: &RecordBatch,
+    picked: &[(u32, i64)],
+    home: Lane,
+    lanes: u32,
+) -> Result<Vec<Outgoing>> {
+    let (identifier, uid) = (read::text(batch, "identifier")?, read::text(batch, "uid")?);
+    let cell = |column: &StringArray, row: usize| {
+        column.is_valid(row).then(|| id::partition(column.value(row).as_bytes(), lanes))
+    };
+    let mut by_lane: BTreeMap<Lane, Vec<(u32, i64)>> = BTreeMap::new();
+    for (row, suppress_for_us) in picked {
+        let at = *row as usize;
+        let lane = cell(identifier, at).or_else(|| cell(uid, at)).unwrap_or(home);
+        by_lane.entry(lane).or_default().push((*row, *suppress_for_us));
+    }
+    let mut out = Vec::new();
+    for (lane, picked) in by_lane {
+        let indices = UInt32Array::from_iter_values(picked.iter().map(|(row, _)| *row));
+        let rows = take_record_batch(batch, &indices).context("notices that are logged")?;
+        let suppress_for = picked.iter().map(|(_, us)| seconds(*us)).collect();
+        out.push(log(lane, decided(rows, suppress_for)?));
+    }
+    Ok(out)
+}
+
+/// Rows with what the manager decided on them.
+fn decided(rows: RecordBatch, suppress_for: Vec<f64>) -> Result<RecordBatch, ColumnError> {
+    let actions = BTreeSet::from([ACTION_LOG.to_owned()]);
+    let peers: StringArray = {
+        let (peer, sensor) = (read::text(&rows, "peer_descr")?, read::text(&rows, "sensor")?);
+        peer.iter().zip(sensor).map(|(peer, sensor)| peer.or(sensor)).collect()
+    };
+    let actions = rows::sets(std::iter::repeat_n(&actions, rows.num_rows()));
+    let rows = rows::replace(rows, "peer_descr", Arc::new(peers))?;
+    let rows = rows::replace(rows, "actions", actions)?;
+    rows::replace(rows, "suppress_for", Arc::new(Float64Array::from(suppress_for)))
+}
+
+/// A finding as a notice.
+pub fn found(found: &Found, node: &str, lanes: u32) -> Outgoing {
+    let finding = &found.finding;
+    let observers: Vec<&str> = found.observers.iter().map(String::as_str).collect();
+    let lane = id::partition(finding.identifier.as_bytes(), lanes);
+    let row = notice::Row {
+        ts: Some(finding.ts),
+        proto: finding.proto,
+        note: finding.note,
+        msg: Some(&finding.msg),
+        sub: finding.sub.as_deref(),
+        src: finding.src,
+        dst: finding.dst,
+        p: finding.p,
+        n: Some(observers.len() as u64),
+        peer_descr: Some(node),
+        actions: &[ACTION_LOG],
+        suppress_for: finding.suppress_for_us,
+        identifier: Some(&finding.identifier),
+        observers: &observers,
+        last_ts: Some(found.last_ts),
+        ..notice::Row::unset()
+    };
+    let mut batch = notice::Batch::default();
+    batch.push(Mark::at(found.end, lane), row);
+    log(lane, batch.finish(node).0)
+}
+
+fn log(lane: Lane, rows: RecordBatch) -> Outgoing {
+    Outgoing::rows(Topic::log(&notice::DEF), lane, &notice::DEF, rows)
+}
+
+/// A record that could not be used, with the headers that Kafka Connect gives a dead letter.
+pub fn dead_letter(record: Record, node: &str, stage: &str, reason: &str) -> Outgoing {
+    let payload = match record.payload {
+        bus::Payload::Bad(bytes, _) => bus::Payload::Bytes(bytes),
+        other => other,
+    };
+    let header = |name: &str, value: String| (format!("__connect.errors.{name}"), value);
+    Outgoing {
+        topic: topic::DEADLETTER,
+        lane: record.lane,
+        key: Some(format!("{}-{}", record.topic, record.lane).into()),
+        payload,
+        stamp: None,
+        headers: vec![
+            header("topic", record.topic.to_string()),
+            header("partition", record.lane.to_string()),
+            header("offset", record.offset.to_string()),
+            header("connector.name", "manager".to_owned()),
+            header("task.id", node.to_owned()),
+            header("stage", stage.to_owned()),
+            header("exception.message", reason.to_owned()),
+        ],
+    }
+}

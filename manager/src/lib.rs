@@ -1,0 +1,136 @@
+//! The manager: decides for the whole cluster.
+//!
+//! Reads `notice` and `partial`, writes `log.notice`. Partials of all aggregator lanes merge and are
+//! judged when all lanes have passed a pane; notices, its own and those of workers, are logged once in
+//! their suppression span.
+//!
+//! - [`progress`]: how far the aggregator's lanes are. [`windows`]: panes, and judging them.
+//! - [`suppress`]: what is held back. [`lane`]: one lane of all this.
+//! - [`emit`]: what is sent. [`state`]: what a restart needs.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use bus::{Lane, Member, Record, Restored, Role, Session, Step, Wake, topic};
+use detect::Detector;
+
+pub mod config;
+pub mod emit;
+pub mod lane;
+pub mod progress;
+pub mod state;
+pub mod suppress;
+pub mod windows;
+
+pub use config::{Config, Counters};
+use lane::{LaneState, Work};
+
+/// Records that a step may take: enough that a transaction's cost does not show.
+const STEP_RECORDS: usize = 1_000;
+/// How long input may wait for its step, milliseconds.
+const STEP_MS: i64 = 200;
+
+/// The consumer group's member for a node.
+pub fn member(node: &str) -> Member {
+    Member {
+        group: "manager".to_owned(),
+        node: node.to_owned(),
+        topics: vec![topic::NOTICE, topic::PARTIAL],
+        state: Some(topic::STATE_MANAGER),
+        home: Vec::new(),
+    }
+}
+
+/// The role.
+pub struct Manager {
+    config: Config,
+    detectors: Vec<Box<dyn Detector>>,
+    lanes: BTreeMap<Lane, LaneState>,
+    counters: Counters,
+    /// Records taken since the last step, and when the first of them came.
+    records: usize,
+    since_ms: Option<i64>,
+}
+
+impl Manager {
+    /// A manager without lanes.
+    pub fn new(config: Config) -> Manager {
+        let detectors = detect::detector::all(&config.site);
+        let (lanes, counters) = (BTreeMap::new(), Counters::default());
+        Manager { config, detectors, lanes, counters, records: 0, since_ms: None }
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn take(&mut self, records: Vec<Record>, now_ms: i64) -> Result<()> {
+        for record in records {
+            self.records += 1;
+            let Manager { config, detectors, counters, lanes, .. } = self;
+            let lane = lanes.get_mut(&record.lane).with_context(|| {
+                format!("a record of {}[{}], which is not ours", record.topic, record.lane)
+            })?;
+            lane.take(record, &mut Work { config, detectors, counters })?;
+        }
+        self.since_ms.get_or_insert(now_ms);
+        Ok(())
+    }
+
+    fn is_step_due(&self, now_ms: i64) -> bool {
+        let waits = self.since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= STEP_MS);
+        waits || self.records >= STEP_RECORDS
+    }
+
+    /// Everything done since the last step.
+    fn step(&mut self, is_drained: bool) -> Option<Step> {
+        let mut step = Step::default();
+        let mut has_done = false;
+        let Manager { config, detectors, counters, lanes, .. } = self;
+        for lane in lanes.values_mut() {
+            lane.settle(is_drained, &mut Work { config, detectors, counters });
+            has_done |= lane.collect(&mut step);
+        }
+        (self.records, self.since_ms) = (0, None);
+        has_done.then_some(step)
+    }
+}
+
+impl Role for Manager {
+    fn opened(&mut self, _: &mut dyn Session) -> Result<()> {
+        self.lanes.clear();
+        (self.records, self.since_ms) = (0, None);
+        Ok(())
+    }
+
+    fn restored(&mut self, lane: Lane, from: Restored) -> Result<()> {
+        self.lanes.insert(lane, LaneState::restore(lane, from, &self.config)?);
+        Ok(())
+    }
+
+    fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {
+        match wake {
+            Wake::Assigned(_) | Wake::End(..) => Ok(None),
+            Wake::Records(records) => {
+                self.take(records, now_ms)?;
+                Ok(if self.is_step_due(now_ms) { self.step(false) } else { None })
+            }
+            Wake::Idle | Wake::Stop => Ok(self.step(false)),
+            Wake::Drained => Ok(self.step(true)),
+            Wake::Revoked(lanes) => {
+                let step = self.step(false);
+                lanes.iter().for_each(|lane| drop(self.lanes.remove(lane)));
+                Ok(step)
+            }
+            Wake::Lost(lanes) => {
+                lanes.iter().for_each(|lane| drop(self.lanes.remove(lane)));
+                Ok(None)
+            }
+        }
+    }
+
+    fn committed(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

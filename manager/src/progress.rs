@@ -1,0 +1,164 @@
+//! How far the aggregator's lanes have come. A pane can be judged when all of them have passed it: any
+//! of them may have seen a part.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bus::Stamp;
+use serde::{Deserialize, Serialize};
+
+use crate::state::{Key, Line};
+
+/// An input of the lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// `partial`.
+    Partial,
+    /// `notice`.
+    Notice,
+}
+
+/// Progress of one aggregator lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Its watermark on `partial`.
+    time: i64,
+    partial_ended: bool,
+    notice_ended: bool,
+}
+
+impl Default for Source {
+    fn default() -> Source {
+        Source { time: i64::MIN, partial_ended: false, notice_ended: false }
+    }
+}
+
+/// Progress of all.
+#[derive(Debug)]
+pub struct Progress {
+    lanes: u32,
+    by: BTreeMap<(Line, String), Source>,
+    changed: BTreeSet<(Line, String)>,
+}
+
+impl Progress {
+    /// Of so many lanes; nothing is known of them.
+    pub fn new(lanes: u32) -> Progress {
+        Progress { lanes, by: BTreeMap::new(), changed: BTreeSet::new() }
+    }
+
+    /// A source as it was kept.
+    pub fn restore(&mut self, line: Line, name: String, source: Source) {
+        self.by.insert((line, name), source);
+    }
+
+    /// A source spoke. Who is no aggregator lane is not waited for.
+    pub fn hear(&mut self, input: Input, stamp: &Stamp) {
+        let lane = stamp.source.strip_prefix("aggregate/").and_then(|n| n.parse::<u32>().ok());
+        if lane.is_none_or(|lane| lane >= self.lanes) {
+            return;
+        }
+        let key = (Line::from(stamp.timeline), stamp.source.clone());
+        let source = self.by.entry(key.clone()).or_default();
+        let before = *source;
+        match input {
+            // After its end it has begun another round.
+            Input::Partial if source.partial_ended && !stamp.end => {
+                (source.time, source.partial_ended) = (stamp.time, false);
+            }
+            Input::Partial => {
+                source.time = source.time.max(stamp.time);
+                source.partial_ended |= stamp.end;
+            }
+            Input::Notice => source.notice_ended |= stamp.end,
+        }
+        if *source != before {
+            self.changed.insert(key);
+        }
+    }
+
+    /// The time that every lane has passed on `partial`.
+    pub fn watermark(&self, line: Line) -> i64 {
+        let reached = |source: &Source| if source.partial_ended { i64::MAX } else { source.time };
+        self.least(line, reached, i64::MIN)
+    }
+
+    /// Whether every lane has ended the round of files on an input.
+    pub fn has_ended(&self, input: Input) -> bool {
+        let ended = |source: &Source| match input {
+            Input::Partial => source.partial_ended,
+            Input::Notice => source.notice_ended,
+        };
+        self.least(Line::File, ended, false)
+    }
+
+    /// The round of files is over on an input: what was said of it is forgotten.
+    pub fn forget(&mut self, input: Input) {
+        for (key, source) in self.by.iter_mut().filter(|(key, _)| key.0 == Line::File) {
+            match input {
+                Input::Partial => (source.time, source.partial_ended) = (i64::MIN, false),
+                Input::Notice => source.notice_ended = false,
+            }
+            self.changed.insert(key.clone());
+        }
+        self.by.retain(|key, source| key.0 != Line::File || *source != Source::default());
+    }
+
+    /// The least over all lanes; `missing` if one was not heard.
+    fn least<T: Ord>(&self, line: Line, of: impl Fn(&Source) -> T, missing: T) -> T {
+        let sources = self.by.iter().filter(|(key, _)| key.0 == line);
+        if sources.clone().count() < self.lanes as usize {
+            return missing;
+        }
+        sources.map(|(_, source)| of(source)).min().unwrap_or(missing)
+    }
+
+    /// Changes since it was last asked.
+    pub fn changes(&mut self) -> Vec<(Key, Option<Source>)> {
+        std::mem::take(&mut self.changed)
+            .into_iter()
+            .map(|key| {
+                let source = self.by.get(&key).copied();
+                (Key::Source(key.0, key.1), source)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::Timeline;
+
+    use super::*;
+
+    fn stamp(source: &str, time: i64, end: bool) -> Stamp {
+        Stamp { source: source.into(), timeline: Timeline::File, time, end }
+    }
+
+    #[test]
+    fn all_lanes_are_waited_for_and_nobody_else() {
+        let mut progress = Progress::new(2);
+        progress.hear(Input::Partial, &stamp("aggregate/0", 10, false));
+        assert_eq!(progress.watermark(Line::File), i64::MIN);
+        progress.hear(Input::Partial, &stamp("aggregate/1", 8, false));
+        progress.hear(Input::Partial, &stamp("aggregate/2", 1, false));
+        progress.hear(Input::Partial, &stamp("w1", 1, false));
+        assert_eq!(progress.watermark(Line::File), 8);
+        assert_eq!(progress.watermark(Line::Live), i64::MIN);
+        progress.hear(Input::Partial, &stamp("aggregate/1", i64::MAX, true));
+        assert_eq!(progress.watermark(Line::File), 10);
+        assert!(!progress.has_ended(Input::Partial));
+        progress.hear(Input::Partial, &stamp("aggregate/0", i64::MAX, true));
+        assert!(progress.has_ended(Input::Partial) && !progress.has_ended(Input::Notice));
+        progress.forget(Input::Partial);
+        assert_eq!(progress.watermark(Line::File), i64::MIN);
+        assert!(progress.changes().iter().all(|(_, source)| source.is_none()));
+    }
+
+    #[test]
+    fn a_lane_that_ended_may_begin_anew() {
+        let mut progress = Progress::new(1);
+        progress.hear(Input::Partial, &stamp("aggregate/0", i64::MAX, true));
+        progress.hear(Input::Partial, &stamp("aggregate/0", 5, false));
+        assert_eq!(progress.watermark(Line::File), 5);
+    }
+}

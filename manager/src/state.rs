@@ -1,0 +1,66 @@
+//! What a manager keeps for its next start, by lane.
+
+use bus::Timeline;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A timeline as it is written in keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// Live capture.
+    Live,
+    /// Capture files.
+    File,
+}
+
+impl From<Timeline> for Line {
+    fn from(timeline: Timeline) -> Line {
+        match timeline {
+            Timeline::Live => Line::Live,
+            Timeline::File => Line::File,
+        }
+    }
+}
+
+/// Both.
+pub const LINES: [Line; 2] = [Line::Live, Line::File];
+
+/// A key of the state topic, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Key {
+    /// What was seen in a pane: timeline, rule, entity, start.
+    Pane(Line, String, String, i64),
+    /// A notice that is held back: timeline, note, identifier.
+    Suppress(Line, String, String),
+    /// Progress of an aggregator's lane: timeline and its name.
+    Source(Line, String),
+    /// Which inputs have ended the present round of files.
+    Round,
+}
+
+impl Key {
+    /// As bytes.
+    pub fn bytes(&self) -> Bytes {
+        json(self)
+    }
+}
+
+/// A value as JSON bytes.
+pub fn json<T: Serialize>(value: &T) -> Bytes {
+    // Plain structs of text and numbers always have a JSON form.
+    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_come_back() {
+        let key = Key::Suppress(Line::Live, "A::B".into(), "x\0\"y".into());
+        assert_eq!(serde_json::from_slice::<Key>(&key.bytes()).unwrap(), key);
+        assert_eq!(&Key::Round.bytes()[..], br#""round""#);
+    }
+}

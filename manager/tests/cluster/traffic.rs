@@ -1,0 +1,167 @@
+//! What workers of a test send: flows and notices, chunk by chunk, with their progress.
+
+use arrow_array::RecordBatch;
+use bus::{Outgoing, Stamp, Timeline, Topic, topic};
+use model::id;
+use model::stream::{Mark, conn, notice};
+
+pub const SECOND: i64 = 1_000_000;
+/// Where the tests' time begins, in no way round.
+pub const BASE: i64 = 1_700_000_011 * SECOND;
+
+/// An attempt in vain.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    pub at: i64,
+    pub scanner: [u8; 4],
+    pub host: u8,
+    pub port: u16,
+}
+
+/// A notice of a worker.
+#[derive(Clone, Debug)]
+pub struct Alarm {
+    pub at: i64,
+    pub identifier: Option<String>,
+}
+
+/// A worker and what it sees, in order of time.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    pub name: String,
+    pub timeline: Timeline,
+    pub attempts: Vec<Attempt>,
+    pub alarms: Vec<Alarm>,
+    /// How often it commits, microseconds.
+    pub every: i64,
+}
+
+/// How long an attempt waits before its row is written.
+pub const TIMEOUT: i64 = 5 * SECOND;
+
+impl Worker {
+    pub fn new(name: &str, timeline: Timeline) -> Worker {
+        let (attempts, alarms) = (Vec::new(), Vec::new());
+        Worker { name: name.into(), timeline, attempts, alarms, every: 4 * SECOND }
+    }
+
+    fn stamp(&self, time: i64, end: bool) -> Stamp {
+        let source = format!("{}/in", self.name);
+        Stamp { source, timeline: self.timeline, time, end }
+    }
+
+    /// All it sends, commit by commit: at first only where it begins, at last its end.
+    pub fn commits(&self, lanes: u32) -> Vec<Vec<Outgoing>> {
+        let written = |attempt: &Attempt| attempt.at + TIMEOUT;
+        let last = self.attempts.iter().map(written);
+        let last = last.chain(self.alarms.iter().map(|alarm| alarm.at)).max().unwrap_or(BASE);
+        let mut commits = vec![self.progress(lanes, BASE - 60 * SECOND, false)];
+        let mut from = BASE - 60 * SECOND;
+        while from <= last {
+            let to = from + self.every;
+            let is_now = |at: i64| (from..to).contains(&at);
+            let mut commit = Vec::new();
+            for lane in 0..lanes {
+                let flows = self.attempts.iter().filter(|a| is_now(written(a)));
+                let flows = flows.filter(|a| u32::from(a.host) % lanes == lane);
+                let alarms =
+                    self.alarms.iter().filter(|a| is_now(a.at) && lane_of(a, lanes) == lane);
+                let (flows, alarms) = (self.flows(flows), self.alarms(alarms));
+                commit.push(self.record(topic::RAW_CONN, lane, &conn::DEF, flows, to));
+                commit.push(self.record(topic::RAW_NOTICE, lane, &notice::DEF, alarms, to));
+            }
+            commits.push(commit);
+            from = to;
+        }
+        // A live worker goes on for a while and sees nothing.
+        let end = if self.timeline == Timeline::Live {
+            self.progress(lanes, last + 600 * SECOND, false)
+        } else {
+            self.progress(lanes, i64::MAX, true)
+        };
+        commits.push(end);
+        commits
+    }
+
+    fn record(
+        &self,
+        topic: Topic,
+        lane: u32,
+        def: &'static model::stream::Def,
+        rows: RecordBatch,
+        to: i64,
+    ) -> Outgoing {
+        let stamp = self.stamp(to, false);
+        if rows.num_rows() == 0 {
+            return Outgoing::punctuation(topic, lane, stamp);
+        }
+        Outgoing::rows(topic, lane, def, rows).stamped(stamp)
+    }
+
+    fn progress(&self, lanes: u32, time: i64, end: bool) -> Vec<Outgoing> {
+        let stamp = self.stamp(time, end);
+        [topic::RAW_CONN, topic::RAW_NOTICE]
+            .iter()
+            .flat_map(|topic| (0..lanes).map(move |lane| (topic.clone(), lane)))
+            .map(|(topic, lane)| Outgoing::punctuation(topic, lane, stamp.clone()))
+            .collect()
+    }
+
+    fn flows<'a>(&self, attempts: impl Iterator<Item = &'a Attempt>) -> RecordBatch {
+        let mut batch = conn::Batch::default();
+        for attempt in attempts {
+            let uid = format!("C{}-{}-{}", attempt.scanner[3], attempt.port, attempt.host);
+            let row = conn::Row {
+                ts: attempt.at,
+                uid: &uid,
+                orig_h: attempt.scanner.into(),
+                orig_p: 40_000,
+                resp_h: [10, 0, 1, attempt.host].into(),
+                resp_p: attempt.port,
+                proto: "tcp",
+                conn_state: Some("S0"),
+                history: Some("S"),
+                observers: &[&self.name],
+                ..conn::Row::unset()
+            };
+            batch.push(Mark::at(attempt.at + TIMEOUT, 0), row);
+        }
+        batch.finish(&self.name).0
+    }
+
+    fn alarms<'a>(&self, alarms: impl Iterator<Item = &'a Alarm>) -> RecordBatch {
+        let mut batch = notice::Batch::default();
+        for alarm in alarms {
+            let row = notice::Row {
+                ts: Some(alarm.at),
+                note: "Test::Alarm",
+                msg: Some("alarm"),
+                identifier: alarm.identifier.as_deref(),
+                ..notice::Row::unset()
+            };
+            batch.push(Mark::at(alarm.at, 0), row);
+        }
+        batch.finish(&self.name).0
+    }
+}
+
+fn lane_of(alarm: &Alarm, lanes: u32) -> u32 {
+    alarm.identifier.as_ref().map_or(0, |identifier| id::partition(identifier.as_bytes(), lanes))
+}
+
+/// A scan of `hosts` hosts on one port, one every half second.
+pub fn scan(last: u8, hosts: u8, port: u16) -> Vec<Attempt> {
+    (0..hosts)
+        .map(|host| Attempt {
+            at: BASE + i64::from(host) * SECOND / 2,
+            scanner: [10, 0, 0, last],
+            host,
+            port,
+        })
+        .collect()
+}
+
+pub fn alarm(seconds: i64, identifier: &str) -> Alarm {
+    let identifier = (!identifier.is_empty()).then(|| identifier.to_owned());
+    Alarm { at: BASE + seconds * SECOND, identifier }
+}

@@ -1,0 +1,148 @@
+//! The folder: temporary names, final names, and the way from one to the other.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::entry::Entry;
+
+/// The folder of an output and its corner for temporary files.
+#[derive(Debug, Clone)]
+pub struct Place {
+    dir: PathBuf,
+    /// Name of the corner below the folder.
+    corner: String,
+    /// Sets this process's temporary names apart from those of one that should be dead and is not:
+    /// the bus shuts it out, the folder cannot.
+    nonce: u64,
+    /// Whether a file of the same name may be replaced.
+    force: bool,
+}
+
+impl Place {
+    /// The place of one format and node.
+    pub fn new(dir: &Path, node: &str, format: &str, force: bool) -> Place {
+        let nonce = RandomState::new().build_hasher().finish();
+        Place { dir: dir.to_owned(), corner: format!(".tmp-{node}-{format}"), nonce, force }
+    }
+
+    /// Makes the folders.
+    pub fn make(&self) -> Result<()> {
+        let corner = self.dir.join(&self.corner);
+        fs::create_dir_all(&corner)
+            .with_context(|| format!("cannot make the folder {}", corner.display()))
+    }
+
+    /// The folder, as entries name it.
+    pub fn dir(&self) -> String {
+        self.dir.to_string_lossy().into_owned()
+    }
+
+    /// A name below the folder as a path.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// The temporary name of a file.
+    pub fn temp(&self, name: &str) -> String {
+        let last = name.rsplit('/').next().unwrap_or(name);
+        format!("{}/{last}.{:016x}", self.corner, self.nonce)
+    }
+
+    /// Begins a temporary file.
+    pub fn create(&self, temp: &str) -> Result<File> {
+        self.make()?;
+        let path = self.path(temp);
+        File::create(&path).with_context(|| format!("cannot begin the file {}", path.display()))
+    }
+
+    /// Makes the names of temporary files lasting.
+    pub fn sync_temps(&self) -> Result<()> {
+        sync_dir(&self.dir.join(&self.corner))?;
+        sync_dir(&self.dir)
+    }
+
+    /// Takes the corner away where it is empty, so that a run leaves only its logs.
+    pub fn tidy(&self) {
+        // Not empty, or gone already: both are fine.
+        let _ = fs::remove_dir(self.dir.join(&self.corner));
+    }
+
+    /// Renames committed files to their names, and makes that lasting.
+    pub fn publish<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> Result<()> {
+        let mut dirs = BTreeSet::new();
+        for entry in entries {
+            self.rename(entry, &mut dirs)?;
+        }
+        for dir in &dirs {
+            sync_dir(dir)?;
+        }
+        Ok(())
+    }
+
+    fn rename(&self, entry: &Entry, dirs: &mut BTreeSet<PathBuf>) -> Result<()> {
+        let (temp, path) = (self.path(&entry.temp), self.path(&entry.name));
+        // Names carry writer and counter: nobody takes one between the look and the rename.
+        ensure!(
+            self.force || !path.exists(),
+            "{} exists and is not ours: its rows wait, committed, in {}; move the stranger away and \
+             start again",
+            path.display(),
+            temp.display()
+        );
+        for dir in path.ancestors().skip(1) {
+            dirs.insert(dir.to_owned());
+            if dir == self.dir {
+                break;
+            }
+        }
+        let make = path.parent().map_or(Ok(()), fs::create_dir_all);
+        make.and_then(|()| fs::rename(&temp, &path)).with_context(|| {
+            format!(
+                "cannot rename {} to {}: its rows are committed and safe there; mend the folder and \
+                 start again",
+                temp.display(),
+                path.display()
+            )
+        })
+    }
+
+    /// Deletes what an earlier run left under temporary names; what was committed is published first.
+    pub fn sweep(&self) -> Result<()> {
+        let corner = self.dir.join(&self.corner);
+        let looked = || format!("cannot read {}", corner.display());
+        for entry in fs::read_dir(&corner).with_context(looked)? {
+            let path = entry.with_context(looked)?.path();
+            if path.is_file() {
+                remove(&path)?;
+            }
+        }
+        self.tidy();
+        Ok(())
+    }
+
+    /// Deletes a temporary file that was not committed.
+    pub fn discard(&self, temp: &str) -> Result<()> {
+        remove(&self.path(temp))
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    // A relative folder's last ancestor has an empty name.
+    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.with_context(|| format!("cannot make the names in {} lasting", dir.display()))
+}

@@ -1,0 +1,350 @@
+//! The role: reads every log topic, writes files of one format, exactly once.
+//!
+//! When a step closes files:
+//! - packet time has passed the end of the interval that the last such step was in, by a grace for
+//!   the lanes that lag: all streams;
+//! - a file is as large as it may be, or a stream has too many intervals open: that stream;
+//! - a stream's first row is as old, by the wall clock, as it may be: that stream;
+//! - lanes are revoked, the input is drained, the process stops: all streams.
+//!
+//! Packet time is the newest `_write_ts` of all lanes. Rows that come later than the grace are written
+//! to another file of their interval. A row from a far future (a sensor with a wrong clock) puts packet
+//! time there; from then on files are closed by age.
+//!
+//! Without rotation the run is one step, when it is drained or stopped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, Result, bail};
+use bus::{
+    BusError, Lane, Member, Outgoing, Record, Restored, Role, Session, Step, Topic, Wake, topic,
+};
+use model::stream;
+
+use crate::config::{Config, known_format};
+use crate::entry::{Entry, State};
+use crate::name::Interval;
+use crate::output::{Closed, Files, Output};
+use crate::place::Place;
+use crate::summary::Summary;
+use crate::time::SECOND_US;
+
+/// Lanes lag by what capture and aggregate gather before they commit, some seconds; after this grace
+/// most rows of an interval are there. Short intervals have a tenth of theirs.
+const GRACE_US_MAX: i64 = 60 * SECOND_US;
+/// All files of a sink hold up to so much in memory, the largest give way first. Parquet encodes a row
+/// group in memory; 256 MiB leave it some dozen streams at full size.
+const BUFFERED_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Who the sink of a format is on the bus.
+pub fn member(format: &str, node: &str) -> Member {
+    Member {
+        group: format!("sink.{format}"),
+        node: node.to_owned(),
+        topics: stream::ALL.iter().map(|def| Topic::log(def)).collect(),
+        state: Some(topic::FILES),
+        home: Vec::new(),
+    }
+}
+
+/// What a step holds, until it is lasting.
+#[derive(Default)]
+struct Flight {
+    entries: Vec<Entry>,
+    notes: usize,
+    letters: u64,
+    rows_in: u64,
+    rows_dead: u64,
+}
+
+/// The sink of one format.
+pub struct Sink {
+    files: Files,
+    outputs: BTreeMap<Topic, Output>,
+    /// Newest `_write_ts`.
+    newest: Option<i64>,
+    /// Packet time at which all streams are closed next.
+    due: Option<i64>,
+    /// The step that is being committed.
+    flight: Option<Flight>,
+    /// Files that `weir.files` is to be told more of, with the next step.
+    notes: Vec<Entry>,
+    summary: Summary,
+}
+
+impl Sink {
+    /// A sink for a bus with so many lanes.
+    pub fn new(config: Config, lanes: u32) -> Result<Sink> {
+        config.check()?;
+        let format = known_format(&config.format)?;
+        let place = Place::new(&config.dir, &config.node, format.name(), config.force);
+        let taken = BTreeMap::new();
+        let outputs = stream::ALL.iter().map(|def| (Topic::log(def), Output::new(def))).collect();
+        Ok(Sink {
+            files: Files { config, format, place, lanes, counter: 0, taken },
+            outputs,
+            newest: None,
+            due: None,
+            flight: None,
+            notes: Vec::new(),
+            summary: Summary::default(),
+        })
+    }
+
+    /// What was done so far.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    fn record(&mut self, record: Record, now_ms: i64) -> Result<()> {
+        let Some(output) = self.outputs.get_mut(&record.topic) else {
+            bail!("the sink reads no topic {}", record.topic);
+        };
+        let Some((first, last)) = output.record(&mut self.files, record, now_ms)? else {
+            return Ok(());
+        };
+        self.newest = self.newest.max(Some(last));
+        if self.due.is_none() {
+            self.due = self.closing_time(first);
+        }
+        Ok(())
+    }
+
+    /// When the interval of this time is closed.
+    fn closing_time(&self, time: i64) -> Option<i64> {
+        let length = self.files.config.rotate?;
+        let grace = GRACE_US_MAX.min(length / 10);
+        Some(Interval::of(time, length).end.saturating_add(grace))
+    }
+
+    /// Keeps memory bounded: the largest half gives way.
+    fn relieve(&mut self) -> Result<()> {
+        let buffered = || self.outputs.values().flat_map(Output::buffered);
+        if buffered().sum::<usize>() <= BUFFERED_BYTES_MAX {
+            return Ok(());
+        }
+        let half = buffered().max().unwrap_or(0) / 2;
+        for output in self.outputs.values_mut() {
+            output.spill(half, &self.files.place)?;
+        }
+        Ok(())
+    }
+
+    /// The step that is due now, if one is.
+    fn tick(&mut self, now_ms: i64) -> Result<Option<Step>> {
+        let Some(age_ms) = self.files.config.age_ms() else { return self.overflow() };
+        if self.due.is_some() && self.newest >= self.due {
+            return self.close_all(now_ms);
+        }
+        self.close(now_ms, |output| output.is_full() || output.is_older_than(age_ms, now_ms))
+    }
+
+    fn close_all(&mut self, now_ms: i64) -> Result<Option<Step>> {
+        self.due = self.newest.and_then(|newest| self.closing_time(newest));
+        self.close(now_ms, |_| true)
+    }
+
+    fn close(&mut self, now_ms: i64, which: impl Fn(&Output) -> bool) -> Result<Option<Step>> {
+        let (mut step, mut flight) = (Step::default(), Flight::default());
+        for output in self.outputs.values_mut() {
+            if !which(output) {
+                continue;
+            }
+            let Closed { mut entries, positions, mut letters, rows_in, rows_dead } =
+                output.close(&self.files.place, now_ms)?;
+            flight.letters += letters.len() as u64;
+            flight.rows_in += rows_in;
+            flight.rows_dead += rows_dead;
+            flight.entries.append(&mut entries);
+            step.out.append(&mut letters);
+            step.positions.extend(positions);
+        }
+        if !flight.entries.is_empty() {
+            self.files.place.sync_temps()?;
+        }
+        self.launch(step, flight)
+    }
+
+    /// Without rotation dead letters have no step to wait for: too many go out alone. A restart reads
+    /// their records again, so these may be sent twice.
+    fn overflow(&mut self) -> Result<Option<Step>> {
+        let letters: Vec<Outgoing> = self.outputs.values_mut().flat_map(Output::overflow).collect();
+        let flight = Flight { letters: letters.len() as u64, ..Flight::default() };
+        self.launch(Step { out: letters, ..Step::default() }, flight)
+    }
+
+    /// Adds what `weir.files` is to be told; no step where there is nothing to commit.
+    fn launch(&mut self, mut step: Step, mut flight: Flight) -> Result<Option<Step>> {
+        flight.notes = self.notes.len();
+        for entry in flight.entries.iter().chain(&self.notes) {
+            step.out.push(entry.document(self.files.lanes)?);
+        }
+        if step.out.is_empty() && step.positions.is_empty() {
+            return Ok(None);
+        }
+        self.flight = Some(flight);
+        Ok(Some(step))
+    }
+
+    /// Forgets lanes that are gone. Files mix the lanes that were read; where only some of those are
+    /// gone, nothing less than a new session, which reads all again, is right.
+    fn lose(&mut self, lanes: &[Lane]) -> Result<()> {
+        let gone: BTreeSet<Lane> = lanes.iter().copied().collect();
+        let read: BTreeSet<Lane> = self.outputs.values().flat_map(Output::lanes).collect();
+        if read.is_disjoint(&gone) {
+            return Ok(());
+        }
+        if !read.is_subset(&gone) {
+            let text = format!("lanes {gone:?} are gone and files mix their rows with others'");
+            return Err(BusError::Session(text).into());
+        }
+        self.forget()
+    }
+
+    fn forget(&mut self) -> Result<()> {
+        for output in self.outputs.values_mut() {
+            output.forget(&self.files.place)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the catalog: renames what was committed and not yet, and counts on from there. It also
+    /// tells what became of the step whose outcome was open.
+    fn recover(&mut self, session: &mut dyn Session) -> Result<()> {
+        let (node, format) = (&self.files.config.node, self.files.format.name());
+        let mut mine = BTreeMap::new();
+        let mut bad = 0u64;
+        session
+            .documents(&topic::FILES, &mut |key, json| match Entry::parse(&json) {
+                Ok(entry) if entry.writer == *node && entry.format == format => {
+                    mine.insert(key, entry);
+                }
+                Ok(_) => {}
+                Err(_) => bad += 1,
+            })
+            .with_context(|| format!("cannot read the catalog of files, {}", topic::FILES))?;
+        if bad > 0 {
+            tracing::warn!(bad, topic = %topic::FILES, "documents that are no file entries");
+        }
+        let flight = self.flight.take().unwrap_or_default();
+        let is_in = |sent: &Entry| mine.values().any(|found| found.counter == sent.counter);
+        if flight.entries.first().is_some_and(is_in) {
+            self.count(&flight);
+        }
+        for entry in mine.into_values() {
+            self.files.counter = self.files.counter.max(entry.counter);
+            if entry.state == State::Committed {
+                self.settle(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what an earlier session began: a committed file gets its name.
+    fn settle(&mut self, entry: Entry) -> Result<()> {
+        let place = &self.files.place;
+        if entry.dir != place.dir() {
+            tracing::error!(
+                file = entry.name,
+                dir = entry.dir,
+                "committed in another folder and not renamed yet: start once with that folder"
+            );
+            return Ok(());
+        }
+        let state = if place.path(&entry.temp).exists() {
+            place.publish(std::iter::once(&entry))?;
+            State::Published
+        } else if place.path(&entry.name).exists() {
+            State::Published
+        } else {
+            tracing::error!(
+                file = entry.name,
+                rows = entry.rows,
+                "committed, and gone: somebody removed it before it had its name"
+            );
+            self.summary.files_missing += 1;
+            State::Missing
+        };
+        self.note(Entry { state, ..entry });
+        Ok(())
+    }
+
+    /// Counts a step that is lasting.
+    fn count(&mut self, flight: &Flight) {
+        let summary = &mut self.summary;
+        summary.dead_letters += flight.letters;
+        summary.rows_in += flight.rows_in;
+        summary.rows_dead += flight.rows_dead;
+        for entry in &flight.entries {
+            summary.files_committed += 1;
+            summary.rows_out += entry.rows;
+            if let Some(def) = stream::find(&entry.stream) {
+                *summary.rows.entry(def.name).or_default() += entry.rows;
+            }
+        }
+    }
+
+    fn note(&mut self, entry: Entry) {
+        if entry.state == State::Published {
+            *self.files.taken.entry(entry.stream.clone()).or_default() += 1;
+            self.summary.published(self.files.place.path(&entry.name), &entry);
+        }
+        self.notes.push(entry);
+    }
+}
+
+impl Role for Sink {
+    fn opened(&mut self, session: &mut dyn Session) -> Result<()> {
+        self.notes.clear();
+        self.newest = None;
+        self.due = None;
+        self.files.place.make()?;
+        self.forget()?;
+        self.recover(session)?;
+        self.files.place.sweep()
+    }
+
+    fn restored(&mut self, lane: Lane, _from: Restored) -> Result<()> {
+        // Its rows come again from the position that was committed. What was read before and not
+        // committed would be written twice.
+        if self.outputs.values().any(|output| output.lanes().any(|read| read == lane)) {
+            let text = format!("lane {lane} begins anew and files hold rows of it");
+            return Err(BusError::Session(text).into());
+        }
+        Ok(())
+    }
+
+    fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {
+        match wake {
+            Wake::Records(records) => {
+                for record in records {
+                    self.record(record, now_ms)?;
+                }
+                self.relieve()?;
+                self.tick(now_ms)
+            }
+            Wake::Assigned(_) | Wake::End(..) | Wake::Idle => self.tick(now_ms),
+            Wake::Revoked(_) if self.files.config.rotate.is_some() => self.close_all(now_ms),
+            Wake::Revoked(lanes) | Wake::Lost(lanes) => {
+                self.lose(&lanes)?;
+                Ok(None)
+            }
+            Wake::Drained | Wake::Stop => self.close_all(now_ms),
+        }
+    }
+
+    fn committed(&mut self) -> Result<()> {
+        let Some(flight) = self.flight.take() else { return Ok(()) };
+        self.notes.drain(..flight.notes);
+        self.count(&flight);
+        self.files.place.publish(flight.entries.iter())?;
+        for entry in flight.entries {
+            self.note(Entry { state: State::Published, ..entry });
+        }
+        self.files.place.tidy();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

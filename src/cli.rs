@@ -1,0 +1,199 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A network security monitor: packets in, Zeek's logs out, on one machine or as a cluster on Kafka.
+///
+/// Every setting can stand in a TOML file (`--config`), in the environment (`WEIR_…`, such as
+/// WEIR_SINK_ROTATE for `rotate` of `[sink]`) or be typed; what is typed wins.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, max_term_width = 100)]
+pub struct Cli {
+    /// Settings file, TOML
+    #[arg(long, global = true, env = "WEIR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Name of this node, in `sensor` and `peer` columns and on the bus [default: the host's name]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub node: Option<String>,
+    /// Kafka brokers
+    #[arg(long, global = true, value_name = "HOST:PORT,…")]
+    pub brokers: Option<String>,
+    /// Prefix of all topics [default: weir]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub prefix: Option<String>,
+    /// Say more (-vv, -vvv: still more)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Everything in one process: read packets, write logs
+    Run(RunArgs),
+    /// Read packets and send rows to Kafka (Zeek's worker)
+    Capture(CaptureArgs),
+    /// Merge what workers saw (Zeek's proxy)
+    Aggregate(ConsumerArgs),
+    /// Decide for the whole cluster (Zeek's manager)
+    Manager(ConsumerArgs),
+    /// Write logs (Zeek's logger)
+    Sink(ConsumerArgs),
+    /// Several consumer roles in one process
+    Node(NodeArgs),
+    /// Create or describe the topics
+    Topics(TopicsArgs),
+    /// Print the streams and their columns
+    Schema(SchemaArgs),
+}
+
+/// Where packets come from.
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// Capture files (pcap, pcapng; `-` is standard input); several are one capture in time order
+    #[arg(long, short = 'r', value_name = "FILE", num_args = 1.., required_unless_present = "interface")]
+    pub read: Vec<PathBuf>,
+    /// Network interface
+    #[arg(long, short = 'i', value_name = "IF", conflicts_with = "read")]
+    pub interface: Option<String>,
+    /// BPF filter for the interface
+    #[arg(long, value_name = "FILTER", requires = "interface")]
+    pub filter: Option<String>,
+    /// Take packets with bad checksums as good, as captures made behind offloading need
+    #[arg(long, short = 'C')]
+    pub ignore_checksums: bool,
+    /// Threads that share the packets of files
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+/// Where logs go.
+#[derive(Debug, Args)]
+pub struct OutputArgs {
+    /// Folder for the logs
+    #[arg(long, short = 'o', value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Formats: tsv, parquet, json
+    #[arg(long, value_name = "FORMAT,…", value_delimiter = ',')]
+    pub format: Vec<String>,
+    /// Length of a rotated file, such as 1h, 15m; 0 for one file a stream
+    #[arg(long, value_name = "TIME")]
+    pub rotate: Option<String>,
+    /// Columns of TSV: zeek, or weir for weir's own too
+    #[arg(long, value_name = "WHOSE")]
+    pub columns: Option<String>,
+    /// Replace logs that are in the way
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `weir run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Where packets come from
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Where logs go
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+/// `weir capture`
+#[derive(Debug, Args)]
+pub struct CaptureArgs {
+    /// Where packets come from
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Read a capture that was read to its end before once more
+    #[arg(long)]
+    pub again: bool,
+}
+
+/// A consumer role
+#[derive(Debug, Args)]
+pub struct ConsumerArgs {
+    /// Where logs go (sink)
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Finish when everything up to the present end is consumed and published
+    #[arg(long)]
+    pub drain: bool,
+    /// Capture files being read by the cluster: windows close when so many have ended (aggregate)
+    #[arg(long, value_name = "N")]
+    pub sources: Option<usize>,
+}
+
+/// `weir node`
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// Which roles
+    #[arg(long, value_delimiter = ',', value_name = "ROLE,…", default_value = "aggregate,manager,sink")]
+    pub roles: Vec<RoleName>,
+    /// Their settings
+    #[command(flatten)]
+    pub consumer: ConsumerArgs,
+}
+
+/// A consumer role's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RoleName {
+    /// Merges what workers saw
+    Aggregate,
+    /// Decides for the whole cluster
+    Manager,
+    /// Writes logs
+    Sink,
+}
+
+/// `weir topics`
+#[derive(Debug, Args)]
+pub struct TopicsArgs {
+    /// What to do with them
+    #[command(subcommand)]
+    pub action: TopicsAction,
+}
+
+/// What to do with the topics.
+#[derive(Debug, Subcommand)]
+pub enum TopicsAction {
+    /// Create what is missing and check what is there
+    Create {
+        /// Partitions of every partitioned topic; fixed for its life
+        #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        partitions: u32,
+        /// Copies of every record [default: the broker's own]
+        #[arg(long)]
+        replication: Option<u16>,
+    },
+    /// Print the table of topics beside what the broker has
+    Describe,
+}
+
+/// `weir schema`
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Only this stream
+    pub stream: Option<String>,
+    /// As a reference page, DuckDB views, or JSON
+    #[arg(long, value_enum, default_value_t = SchemaFormat::Md)]
+    pub format: SchemaFormat,
+    /// Folder of the logs, for the views
+    #[arg(long, default_value = "logs", value_name = "DIR")]
+    pub dir: String,
+}
+
+/// How to print the streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SchemaFormat {
+    /// Markdown
+    Md,
+    /// DuckDB views
+    Sql,
+    /// JSON
+    Json,
+}

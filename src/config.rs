@@ -1,0 +1,333 @@
+//! Settings: defaults, a TOML file, the environment, what was typed; each wins over the one before.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::Context as _;
+use capture::nets::Nets;
+use serde::Deserialize;
+
+use crate::cli::{Cli, InputArgs, OutputArgs};
+
+/// The settings or the command line are wrong: exit code 2.
+#[derive(Debug)]
+pub struct BadConfig(pub String);
+
+impl fmt::Display for BadConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadConfig {}
+
+/// All settings, as they stand in the file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name of the node.
+    pub node: Option<String>,
+    /// Kafka brokers.
+    pub brokers: Option<String>,
+    /// Prefix of all topics.
+    pub prefix: Option<String>,
+    /// Handed to librdkafka as it is: TLS, SASL, tuning.
+    pub kafka: BTreeMap<String, toml::Value>,
+    /// Reading packets.
+    pub capture: CaptureConfig,
+    /// What the nodes of the cluster must agree on.
+    pub cluster: ClusterConfig,
+    /// Writing logs.
+    pub sink: SinkConfig,
+}
+
+/// `[capture]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CaptureConfig {
+    /// Threads that share the packets of files; one a core at most is of use.
+    pub threads: Option<usize>,
+    /// Take packets with bad checksums as good.
+    pub ignore_checksums: Option<bool>,
+    /// Local networks; default: the private address space.
+    pub local_nets: Option<Vec<String>>,
+    /// Flows held at once; the oldest goes first.
+    pub flows_max: Option<usize>,
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Capture files being read: windows close when so many have ended.
+    pub sources: Option<usize>,
+    /// How long to wait for further sources once all that were seen have ended, milliseconds.
+    pub grace_ms: Option<i64>,
+}
+
+/// `[sink]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SinkConfig {
+    /// Folder for the logs.
+    pub out: Option<String>,
+    /// Formats: tsv, parquet, json.
+    pub format: Option<Vec<String>>,
+    /// Length of a rotated file, such as `1h`; `0` for one file a stream.
+    pub rotate: Option<String>,
+    /// A rotated file is closed when it has grown to so many bytes.
+    pub size_max: Option<u64>,
+    /// A rotated file is closed so long after its first row by the wall clock, milliseconds.
+    pub age_max_ms: Option<i64>,
+    /// Columns of TSV: `zeek` or `weir`.
+    pub columns: Option<String>,
+}
+
+/// Variables that begin like settings and are none: the command's own, and those of the tests.
+const NOT_SETTINGS: [&str; 5] =
+    ["WEIR_CONFIG", "WEIR_LOG", "WEIR_PYTHON", "WEIR_KAFKA_LIBS", "WEIR_BLESS"];
+
+impl Config {
+    /// Reads file and environment and lays what was typed over them.
+    pub fn load(cli: &Cli) -> anyhow::Result<Config> {
+        let (name, text) = match &cli.config {
+            None => ("environment".to_owned(), String::new()),
+            Some(path) => {
+                let name = path.display().to_string();
+                let read = std::fs::read_to_string(path);
+                let text = read.map_err(|e| BadConfig(format!("cannot read {name}: {e}")))?;
+                (name, text)
+            }
+        };
+        let wrong = |e: &dyn fmt::Display| BadConfig(format!("{name}: {}", one_line(e)));
+        // Once for its own sake, so that messages have the file's lines.
+        let _: Config = toml::from_str(&text).map_err(|e| wrong(&e))?;
+        let mut table: toml::Table = toml::from_str(&text).map_err(|e| wrong(&e))?;
+        let vars = std::env::vars().filter(|(key, _)| {
+            key.starts_with("WEIR_") && !NOT_SETTINGS.contains(&key.as_str())
+        });
+        for (key, value) in vars {
+            set(&mut table, &key, &value)?;
+        }
+        let mut config: Config =
+            table.try_into().map_err(|e| BadConfig(format!("environment: {}", one_line(&e))))?;
+        for (typed, slot) in [
+            (&cli.node, &mut config.node),
+            (&cli.brokers, &mut config.brokers),
+            (&cli.prefix, &mut config.prefix),
+        ] {
+            if typed.is_some() {
+                slot.clone_from(typed);
+            }
+        }
+        Ok(config)
+    }
+
+    /// The node's name, by default the host's.
+    pub fn node_name(&self) -> anyhow::Result<String> {
+        if let Some(node) = &self.node {
+            return Ok(node.clone());
+        }
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
+        let host = host.context("cannot read the host's name: give --node")?;
+        Ok(host.trim().to_owned())
+    }
+
+    /// How to reach Kafka.
+    pub fn kafka(&self) -> anyhow::Result<bus::kafka::Config> {
+        let brokers = self.brokers.clone().ok_or_else(|| {
+            BadConfig("no `brokers`: give --brokers HOST:PORT, or set it in the file".into())
+        })?;
+        let options = self.kafka.iter().map(|(key, value)| {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            (key.clone(), text)
+        });
+        Ok(bus::kafka::Config { brokers, prefix: self.prefix(), options: options.collect() })
+    }
+
+    /// Prefix of all topics.
+    pub fn prefix(&self) -> String {
+        self.prefix.clone().unwrap_or_else(|| "weir".into())
+    }
+
+    /// Settings of a capture node.
+    pub fn capture(
+        &self,
+        node: &str,
+        lanes: u32,
+        args: &InputArgs,
+    ) -> Result<capture::Config, BadConfig> {
+        let mut config = capture::Config::new(node);
+        config.lanes = lanes;
+        config.threads = args.threads.or(self.capture.threads).unwrap_or(1).max(1);
+        config.ignore_checksums =
+            args.ignore_checksums || self.capture.ignore_checksums.unwrap_or(false);
+        if let Some(flows_max) = self.capture.flows_max {
+            config.flows_max = flows_max;
+        }
+        if let Some(nets) = &self.capture.local_nets {
+            config.local_nets = Nets::default();
+            for net in nets {
+                let added = config.local_nets.add(net);
+                added.map_err(|e| BadConfig(format!("capture.local_nets: {e}")))?;
+            }
+        }
+        Ok(config)
+    }
+
+    /// Settings of the sinks, one a format.
+    pub fn sinks(
+        &self,
+        node: &str,
+        args: &OutputArgs,
+        rotate_default: &str,
+    ) -> Result<Vec<sink::Config>, BadConfig> {
+        let mine = &self.sink;
+        let out = args.out.clone().or_else(|| mine.out.clone().map(Into::into));
+        let out = out.ok_or_else(|| BadConfig("no folder for the logs: give --out DIR".into()))?;
+        let mut formats = args.format.clone();
+        if formats.is_empty() {
+            formats = mine.format.clone().unwrap_or_else(|| vec!["tsv".into()]);
+        }
+        let rotate = args.rotate.as_ref().or(mine.rotate.as_ref());
+        let rotate = duration_us(rotate.map_or(rotate_default, String::as_str))?;
+        let columns = match args.columns.as_ref().or(mine.columns.as_ref()).map(String::as_str) {
+            None | Some("zeek") => sink::Columns::Zeek,
+            Some("weir") => sink::Columns::Weir,
+            Some(other) => {
+                return Err(BadConfig(format!("sink.columns: `{other}`: say zeek or weir")));
+            }
+        };
+        let known: Vec<&str> = sink::format::ALL.iter().map(|format| format.name()).collect();
+        let mut sinks: Vec<sink::Config> = Vec::new();
+        for format in formats {
+            if !known.contains(&format.as_str()) {
+                let known = known.join(", ");
+                return Err(BadConfig(format!("sink.format: no `{format}`: there are {known}")));
+            }
+            if sinks.iter().any(|sink| sink.format == format) {
+                continue;
+            }
+            let mut config = sink::Config::new(out.clone(), &format, node);
+            config.rotate = (rotate > 0).then_some(rotate);
+            config.columns = columns;
+            config.force = args.force;
+            config.prefix = self.prefix();
+            config.size_max = mine.size_max.unwrap_or(config.size_max);
+            config.age_max_ms = mine.age_max_ms.or(config.age_max_ms);
+            sinks.push(config);
+        }
+        Ok(sinks)
+    }
+}
+
+/// A message without line breaks and source excerpts' tails.
+fn one_line(error: &dyn fmt::Display) -> String {
+    let text = error.to_string();
+    text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n  ")
+}
+
+/// Lays `WEIR_SECTION_KEY=value` over the table.
+fn set(table: &mut toml::Table, variable: &str, value: &str) -> Result<(), BadConfig> {
+    let name = variable.trim_start_matches("WEIR_").to_ascii_lowercase();
+    let (section, key) = match name.split_once('_') {
+        Some((section @ ("capture" | "cluster" | "sink"), key)) => (Some(section), key.to_owned()),
+        // Names in librdkafka are dotted.
+        Some(("kafka", key)) => (Some("kafka"), key.replace('_', ".")),
+        _ => (None, name.clone()),
+    };
+    let target = match section {
+        None => table,
+        Some(section) => table
+            .entry(section)
+            .or_insert_with(|| toml::Table::new().into())
+            .as_table_mut()
+            .ok_or_else(|| BadConfig(format!("`{section}` is no section")))?,
+    };
+    target.insert(key.clone(), typed(&key, value));
+    let checked: Result<Config, _> = match section {
+        None => toml::Table::from_iter([(key.clone(), typed(&key, value))]).try_into(),
+        Some(section) => {
+            let inner = toml::Table::from_iter([(key.clone(), typed(&key, value))]);
+            toml::Table::from_iter([(section.to_owned(), inner.into())]).try_into()
+        }
+    };
+    match checked {
+        Ok(_) => Ok(()),
+        Err(error) => Err(BadConfig(format!("{variable}: {}", one_line(&error)))),
+    }
+}
+
+/// A value of the environment with the type that its key has.
+fn typed(key: &str, value: &str) -> toml::Value {
+    if matches!(key, "format" | "local_nets") {
+        let items = value.split(',').map(|item| item.trim().to_owned().into());
+        return toml::Value::Array(items.collect());
+    }
+    if let Ok(number) = value.parse::<i64>()
+        && key != "rotate"
+    {
+        return number.into();
+    }
+    match value {
+        "true" => true.into(),
+        "false" => false.into(),
+        text => text.to_owned().into(),
+    }
+}
+
+/// `1h`, `15m`, `30s`, `1d` or a number of seconds, as microseconds.
+fn duration_us(text: &str) -> Result<i64, BadConfig> {
+    let wrong = || BadConfig(format!("sink.rotate: `{text}` is no length of time; write 1h, 15m"));
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: i64 = digits.parse().map_err(|_| wrong())?;
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" | "min" => 60,
+        "h" | "hr" => 3600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_mul(unit)
+        .and_then(|seconds| seconds.checked_mul(1_000_000))
+        .filter(|us| *us >= 0)
+        .ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time() {
+        assert_eq!(duration_us("1h").unwrap(), 3_600_000_000);
+        assert_eq!(duration_us("90").unwrap(), 90_000_000);
+        assert_eq!(duration_us("0").unwrap(), 0);
+        for wrong in ["", "h", "1x", "-1s", "99999999999999d"] {
+            assert!(duration_us(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_environment_lies_over_the_file_and_is_checked() {
+        let mut table: toml::Table = toml::from_str("[sink]\nrotate = '1h'\n").unwrap();
+        set(&mut table, "WEIR_SINK_ROTATE", "5m").unwrap();
+        set(&mut table, "WEIR_KAFKA_SECURITY_PROTOCOL", "SSL").unwrap();
+        set(&mut table, "WEIR_CAPTURE_THREADS", "2").unwrap();
+        set(&mut table, "WEIR_SINK_FORMAT", "tsv,parquet").unwrap();
+        let config: Config = table.clone().try_into().unwrap();
+        assert_eq!(config.sink.rotate.as_deref(), Some("5m"));
+        assert_eq!(config.kafka["security.protocol"].as_str(), Some("SSL"));
+        assert_eq!(config.capture.threads, Some(2));
+        assert_eq!(config.sink.format.unwrap(), ["tsv", "parquet"]);
+        let error = set(&mut table, "WEIR_SINK_ROTAT", "5m").unwrap_err();
+        assert!(error.0.contains("WEIR_SINK_ROTAT"), "{error}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = toml::from_str::<Config>("[sink]\nrotat = 1\n").unwrap_err();
+        assert!(error.to_string().contains("rotat"));
+    }
+}

@@ -1,0 +1,55 @@
+//! The `weir` command: what was typed, to the part that does it, to an exit code.
+
+mod cli;
+mod config;
+mod node;
+mod run;
+mod schema;
+mod stop;
+mod summary;
+mod topics;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    telemetry(cli.verbose);
+    let outcome = config::Config::load(&cli).and_then(|config| dispatch(cli.command, config));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let usage = error.downcast_ref::<config::BadConfig>().is_some();
+            eprintln!("weir: {error:#}");
+            ExitCode::from(if usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn dispatch(command: cli::Command, config: config::Config) -> anyhow::Result<()> {
+    use cli::{Command, RoleName};
+    match command {
+        Command::Run(args) => run::run(&args, &config),
+        Command::Capture(args) => node::capture(&args, &config),
+        Command::Aggregate(args) => node::consumers(&[RoleName::Aggregate], &args, &config),
+        Command::Manager(args) => node::consumers(&[RoleName::Manager], &args, &config),
+        Command::Sink(args) => node::consumers(&[RoleName::Sink], &args, &config),
+        Command::Node(args) => node::consumers(&args.roles, &args.consumer, &config),
+        Command::Topics(args) => topics::topics(&args, &config),
+        Command::Schema(args) => schema::schema(&args),
+    }
+}
+
+/// Messages go to standard error; `-v` says more, `WEIR_LOG` says it by module.
+fn telemetry(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+    let filter =
+        EnvFilter::try_from_env("WEIR_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,216 @@
+//! `weir run`: every role in this process, on the memory bus.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use aggregate::Aggregate;
+use anyhow::Context as _;
+use bus::clock::{Clock, System};
+use bus::drive::{Stop, Until, drive};
+use bus::memory::{Memory, Retain};
+use bus::{Bus, Member, Role};
+use capture::Capture;
+use capture::role::Input;
+use capture::source::LiveOptions;
+use capture::worker::Progress;
+use indicatif::{ProgressBar, ProgressStyle};
+use manager::Manager;
+use sink::Sink;
+
+use crate::cli::{InputArgs, RunArgs};
+use crate::config::Config;
+
+/// One process needs no more than one lane: it has one aggregator and one manager.
+const LANES: u32 = 1;
+/// Zeek's own name of a node that is no cluster's, so that `peer` reads as it does there.
+const NODE: &str = "zeek";
+
+/// What the command line says of the input.
+pub fn input(args: &InputArgs) -> Input {
+    match &args.interface {
+        None => Input::Files(args.read.clone()),
+        Some(interface) => {
+            let options = LiveOptions { filter: args.filter.clone(), ..LiveOptions::default() };
+            Input::Live(interface.clone(), options)
+        }
+    }
+}
+
+/// Reads packets and writes logs.
+pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
+    let node = config.node.clone().unwrap_or_else(|| NODE.into());
+    let sinks = config.sinks(&node, &args.output, "0")?;
+    let capture_config = config.capture(&node, LANES, &args.input)?;
+    let clock: Arc<dyn Clock> = Arc::new(System);
+    let mut capture = Capture::new(capture_config, input(&args.input), false, clock.clone())?;
+    let formats: Vec<&str> = sinks.iter().map(|sink| sink.format.as_str()).collect();
+    if let Some(first) = sinks.first() {
+        sink::check_dir(&first.dir, &formats, first.rotate, first.force)?;
+    }
+    let stop = crate::stop::on_signal()?;
+    let began = Instant::now();
+    let progress = capture.progress();
+    let pipeline = Pipeline::start(&node, config, sinks, clock.clone())?;
+    let bar = show(&progress, &args.input);
+    let me = capture::role::member(&node, LANES);
+    let bus = &*pipeline.bus;
+    let read = drive(bus, &me, &mut capture, &*clock, &stop, Until::Forever);
+    // What was processed is kept, whatever became of the rest.
+    let written = pipeline.finish();
+    if let Some(bar) = bar {
+        bar.finish();
+    }
+    read.context("capture")?;
+    let written = written?;
+    crate::summary::print(capture.summary(), &written, began.elapsed());
+    let problems = &capture.summary().problems;
+    anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
+    Ok(())
+}
+
+/// The roles behind capture, each in its thread.
+struct Pipeline {
+    bus: Arc<Memory>,
+    stages: Vec<Vec<Stage>>,
+}
+
+/// One role at work.
+struct Stage {
+    stop: Stop,
+    thread: std::thread::JoinHandle<anyhow::Result<Option<sink::Summary>>>,
+}
+
+impl Pipeline {
+    fn start(
+        node: &str,
+        config: &Config,
+        sinks: Vec<sink::Config>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Pipeline> {
+        let bus = Arc::new(Memory::new(LANES, Retain::UntilRead));
+        let members: Vec<Member> = [aggregate::member(node), manager::member(node)]
+            .into_iter()
+            .chain(sinks.iter().map(|sink| sink::member(&sink.format, node)))
+            .collect();
+        // Before anything is written, so that nothing is let go before all have read it.
+        for member in &members {
+            bus.expect(&member.group, &member.topics);
+        }
+        let mut pipeline = Pipeline { bus, stages: Vec::new() };
+        let aggregate = Aggregate::new(aggregate_config(config, node, LANES, Some(1)));
+        let aggregate = pipeline.stage(aggregate::member(node), aggregate, &clock, |_| None)?;
+        pipeline.stages.push(vec![aggregate]);
+        let manager = Manager::new(manager_config(node, LANES));
+        let manager = pipeline.stage(manager::member(node), manager, &clock, |_| None)?;
+        pipeline.stages.push(vec![manager]);
+        let mut last = Vec::new();
+        for config in sinks {
+            let member = sink::member(&config.format, node);
+            let role = Sink::new(config, LANES)?;
+            last.push(pipeline.stage(member, role, &clock, |sink| Some(sink.summary().clone()))?);
+        }
+        pipeline.stages.push(last);
+        Ok(pipeline)
+    }
+
+    fn stage<R: Role + 'static>(
+        &self,
+        me: Member,
+        mut role: R,
+        clock: &Arc<dyn Clock>,
+        summary: fn(&R) -> Option<sink::Summary>,
+    ) -> anyhow::Result<Stage> {
+        let (bus, clock, stop) = (self.bus.clone(), clock.clone(), Stop::new());
+        let told = stop.clone();
+        let thread = std::thread::Builder::new().name(me.group.clone()).spawn(move || {
+            let ran = drive(&*bus, &me, &mut role, &*clock, &told, Until::Forever);
+            if ran.is_err() {
+                // Nobody reads for this role any more: the others must not wait for it.
+                bus.forget(&me.group);
+            }
+            ran.with_context(|| me.group.clone())?;
+            Ok(summary(&role))
+        });
+        let thread = thread.context("cannot start a thread")?;
+        Ok(Stage { stop, thread })
+    }
+
+    /// Drains the roles in the order of the data.
+    fn finish(self) -> anyhow::Result<Vec<sink::Summary>> {
+        let mut summaries = Vec::new();
+        let mut failed = None;
+        for stage in self.stages {
+            for role in &stage {
+                role.stop.request_drain();
+            }
+            for role in stage {
+                match role.thread.join() {
+                    Ok(Ok(summary)) => summaries.extend(summary),
+                    Ok(Err(error)) => failed = failed.or(Some(error)),
+                    Err(_) => failed = Some(anyhow::anyhow!("a role panicked")),
+                }
+            }
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(summaries),
+        }
+    }
+}
+
+/// Settings of an aggregator.
+pub fn aggregate_config(
+    config: &Config,
+    node: &str,
+    lanes: u32,
+    sources: Option<usize>,
+) -> aggregate::Config {
+    let mut made = aggregate::Config::new(node, lanes);
+    made.sources = sources.or(config.cluster.sources);
+    if let Some(grace_ms) = config.cluster.grace_ms {
+        made.grace_ms = grace_ms;
+    }
+    made
+}
+
+/// Settings of a manager.
+pub fn manager_config(node: &str, lanes: u32) -> manager::Config {
+    manager::Config::new(node, lanes)
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn show(progress: &Arc<Progress>, args: &InputArgs) -> Option<ProgressBar> {
+    if !std::io::stderr().is_terminal() || args.interface.is_some() {
+        return None;
+    }
+    let bar = ProgressBar::new(0);
+    let style = "{bar:40} {bytes}/{total_bytes} {bytes_per_sec}, {msg} packets, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    let (shown, progress) = (bar.clone(), progress.clone());
+    std::thread::spawn(move || {
+        while !shown.is_finished() {
+            shown.set_length(progress.total.load(Ordering::Relaxed));
+            shown.set_position(progress.read.load(Ordering::Relaxed));
+            shown.set_message(progress.packets.load(Ordering::Relaxed).to_string());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    Some(bar)
+}
+
+/// Runs one role on any bus until it is stopped or drained.
+pub fn role_on(
+    bus: &dyn Bus,
+    me: &Member,
+    role: &mut dyn Role,
+    clock: &dyn Clock,
+    stop: &Stop,
+    drain: bool,
+) -> anyhow::Result<()> {
+    let until = if drain { Until::Drained } else { Until::Forever };
+    drive(bus, me, role, clock, stop, until).with_context(|| me.group.clone())
+}

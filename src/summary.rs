@@ -1,0 +1,45 @@
+//! What a person wants to see after a run.
+
+use std::time::Duration;
+
+use capture::role::Summary;
+
+/// Prints packets, flows, rows, files and rate to standard error.
+pub fn print(capture: &Summary, sinks: &[sink::Summary], took: Duration) {
+    let c = &capture.counters;
+    let seconds = took.as_secs_f64().max(1e-9);
+    eprintln!(
+        "{} packets, {:.1} MB, {} flows in {seconds:.2} s ({:.0} packets/s)",
+        c.packets,
+        c.bytes as f64 / 1e6,
+        c.flows,
+        c.packets as f64 / seconds,
+    );
+    for (count, what) in [
+        (c.not_ip, "packets are not IP"),
+        (c.undecodable, "packets have broken headers"),
+        (c.bad_checksums, "packets have a bad IP checksum (-C takes them as good)"),
+        (c.evicted, "flows were ended early to make room (capture.flows_max)"),
+        (capture.dropped, "packets were dropped by the kernel"),
+        (capture.rows_dropped, "rows were dropped because the bus was slow"),
+    ] {
+        if count > 0 {
+            eprintln!("  {count} {what}");
+        }
+    }
+    let Some(first) = sinks.first() else { return };
+    let rows: Vec<String> =
+        first.rows.iter().map(|(stream, rows)| format!("{stream} {rows}")).collect();
+    eprintln!("rows: {}", if rows.is_empty() { "none".into() } else { rows.join(", ") });
+    for file in sinks.iter().flat_map(|sink| &sink.files) {
+        eprintln!("  {} ({} rows, {} bytes)", file.path.display(), file.rows, file.bytes);
+    }
+    let parquet = sinks.iter().flat_map(|sink| &sink.files).find(|file| {
+        file.path.extension().is_some_and(|extension| extension == "parquet")
+            && file.path.to_string_lossy().contains("conn")
+    });
+    if let Some(file) = parquet {
+        eprintln!("query it: duckdb -c \"SELECT id.orig_h, id.resp_h, service, orig_bytes, resp_bytes");
+        eprintln!("            FROM '{}' ORDER BY resp_bytes DESC LIMIT 10\"", file.path.display());
+    }
+}
