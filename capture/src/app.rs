@@ -18,6 +18,7 @@ const PROBE_PIECES_MAX: usize = 100;
 /// One analyzer of the flow.
 struct Slot {
     name: &'static str,
+    skips_partial: bool,
     analyzer: Box<dyn Analyzer>,
     confirmed: bool,
     /// It is told nothing more, but still writes what it has when the flow ends.
@@ -96,7 +97,8 @@ impl App {
         }
     }
 
-    /// The next payload of one direction.
+    /// The next payload of one direction. `partial` says that the flow's beginning was not seen.
+    #[expect(clippy::too_many_arguments, reason = "a flow's parts are borrowed apart")]
     pub fn data(
         &mut self,
         meta: &Meta,
@@ -105,15 +107,19 @@ impl App {
         now: i64,
         dir: Dir,
         data: &[u8],
+        partial: bool,
     ) {
         if !self.started {
             self.start(meta, transport);
         }
         for i in 0..self.slots.len() {
+            if partial && self.slots[i].skips_partial {
+                continue;
+            }
             self.call(i, meta, shared, now, |analyzer, cx| analyzer.feed(cx, dir, data));
         }
         if self.probing.is_some() {
-            self.probe(meta, transport, shared, now, dir, data);
+            self.probe(meta, transport, shared, now, dir, data, partial);
         }
     }
 
@@ -175,6 +181,7 @@ impl App {
     fn attach(&mut self, kind: &Kind, transport: Transport) {
         self.slots.push(Slot {
             name: kind.name,
+            skips_partial: kind.skips_partial,
             analyzer: (kind.new)(transport),
             confirmed: false,
             stopped: false,
@@ -182,6 +189,7 @@ impl App {
     }
 
     /// Shows the beginning of the flow to those analyzers that have not answered yet.
+    #[expect(clippy::too_many_arguments, reason = "a flow's parts are borrowed apart")]
     fn probe(
         &mut self,
         meta: &Meta,
@@ -190,6 +198,7 @@ impl App {
         now: i64,
         dir: Dir,
         data: &[u8],
+        partial: bool,
     ) {
         let Some(mut probing) = self.probing.take() else { return };
         probing.bytes[dir.index()].extend_from_slice(data);
@@ -200,7 +209,11 @@ impl App {
                 continue;
             }
             let [orig, resp] = &probing.bytes;
-            let bytes = [&orig[..cut(orig)], &resp[..cut(resp)]];
+            let mut bytes = [&orig[..cut(orig)], &resp[..cut(resp)]];
+            if transport == Transport::Udp {
+                bytes = [&[], &[]];
+                bytes[dir.index()] = data;
+            }
             let verdict = (kind.probe)(&Start { transport, bytes, resp_p: meta.resp_p() });
             if verdict == Verdict::More {
                 continue;
@@ -208,6 +221,9 @@ impl App {
             probing.open &= !(1 << i);
             if verdict == Verdict::Yes {
                 self.attach(kind, transport);
+                if partial && kind.skips_partial {
+                    continue;
+                }
                 self.replay(meta, shared, now, &probing);
             }
         }
@@ -263,20 +279,26 @@ impl App {
             confirmed: slot.confirmed,
             flip: false,
             gave_up: false,
+            is_done: false,
         };
         f(slot.analyzer.as_mut(), &mut cx);
         self.wants_flip |= cx.flip;
         self.gave_up |= cx.gave_up;
-        match cx.signal {
-            Signal::None => {}
+        let (signal, is_done) = (cx.signal, cx.is_done);
+        match signal {
+            Signal::None | Signal::Done => {}
             Signal::Confirmed => {
                 slot.confirmed = true;
                 if !self.services.contains(&slot.name) {
                     self.services.push(slot.name);
                 }
             }
-            Signal::Violated | Signal::Done => slot.stopped = true,
+            Signal::Violated => {
+                slot.stopped = true;
+                self.services.retain(|name| *name != slot.name);
+            }
         }
+        slot.stopped |= is_done;
     }
 
     fn cx<'a>(&'a mut self, shared: &'a mut Shared, now: i64) -> Option<Cx<'a>> {
@@ -290,6 +312,7 @@ impl App {
             confirmed: true,
             flip: false,
             gave_up: false,
+            is_done: false,
         })
     }
 }

@@ -278,7 +278,7 @@ impl Engine {
             if first == now {
                 repeat = again + 1;
             }
-            self.end_flow(old, now);
+            self.end_flow(old, self.clock);
             at = None;
         }
         let at = at.unwrap_or_else(|| {
@@ -292,6 +292,8 @@ impl Engine {
         let dir = flow.meta.dir(from_high);
         let mut host = Host {
             now,
+            clock: self.clock,
+            partial: false,
             meta: &mut flow.meta,
             app: &mut flow.app,
             shared: &mut self.shared,
@@ -315,6 +317,8 @@ impl Engine {
         let Proto::Tcp(tcp) = &flow.proto else { return None };
         let mut host = Host {
             now,
+            clock: self.clock,
+            partial: false,
             meta: &mut flow.meta,
             app: &mut flow.app,
             shared: &mut self.shared,
@@ -344,6 +348,8 @@ impl Engine {
         count_packet(&mut flow.meta, dir, ip);
         let mut host = Host {
             now,
+            clock: self.clock,
+            partial: false,
             meta: &mut flow.meta,
             app: &mut flow.app,
             shared: &mut self.shared,
@@ -389,6 +395,8 @@ impl Engine {
         if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
             let mut host = Host {
                 now,
+                clock: self.clock,
+                partial: false,
                 meta: &mut flow.meta,
                 app: &mut flow.app,
                 shared: &mut self.shared,
@@ -600,13 +608,7 @@ impl Engine {
     }
 
     /// A weird that belongs to no flow; the same one of the same hosts is held back for a while.
-    fn packet_weird(
-        &mut self,
-        now: i64,
-        shard: u8,
-        weird: Weird,
-        ends: Option<(IpAddr, IpAddr)>,
-    ) {
+    fn packet_weird(&mut self, now: i64, shard: u8, weird: Weird, ends: Option<(IpAddr, IpAddr)>) {
         if self.packet_weirds.len() >= PACKET_WEIRDS_MAX {
             self.packet_weirds.clear();
         }

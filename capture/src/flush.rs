@@ -73,8 +73,7 @@ mod tests {
     fn rows(marks: &[(i64, u64, u32)]) -> Rows {
         let mut batch = weird::Batch::default();
         for (i, (write_ts, flow, lane)) in marks.iter().enumerate() {
-            let mark =
-                Mark { write_ts: *write_ts, flow: *flow, seq: i as u64, lane: *lane };
+            let mark = Mark { write_ts: *write_ts, flow: *flow, seq: i as u64, lane: *lane };
             batch.push(mark, weird::Row { ts: *write_ts, ..weird::Row::unset() });
         }
         let (batch, marks) = batch.finish("n");

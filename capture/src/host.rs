@@ -24,8 +24,12 @@ const INTERACTIVE_PORTS: [u16; 4] = [21, 22, 23, 513];
 
 /// One flow and one moment.
 pub struct Host<'a> {
-    /// Packet time, microseconds.
+    /// This packet's time, microseconds.
     pub now: i64,
+    /// The latest packet time: what is logged of an event, as captures are not always in order.
+    pub clock: i64,
+    /// The flow's beginning was not seen.
+    pub partial: bool,
     /// What all flows have.
     pub meta: &'a mut Meta,
     /// Its application side.
@@ -49,7 +53,7 @@ impl Host<'_> {
     /// A weird about the flow with more on it.
     pub fn weird_with(&mut self, name: &'static str, addl: Option<&str>, source: Option<&str>) {
         let app = self.app.get_or_insert_default();
-        app.weird(self.meta, self.shared, self.now, name, addl, source);
+        app.weird(self.meta, self.shared, self.clock, name, addl, source);
     }
 
     /// Whether the flow has raised any weird.
@@ -67,9 +71,9 @@ impl Host<'_> {
         if data.is_empty() || !self.wants_payload() {
             return;
         }
-        let (meta, transport, now) = (&*self.meta, self.transport, self.now);
+        let (meta, transport, now) = (&*self.meta, self.transport, self.clock);
         let app = self.app.get_or_insert_default();
-        app.data(meta, transport, self.shared, now, dir, data);
+        app.data(meta, transport, self.shared, now, dir, data, self.partial);
         let gave_up = app.gave_up;
         if std::mem::take(&mut app.wants_flip) {
             self.flip();
@@ -82,14 +86,14 @@ impl Host<'_> {
     /// Bytes that were never seen.
     pub fn gap(&mut self, dir: Dir, len: u64) {
         if let Some(app) = self.app {
-            app.gap(self.meta, self.shared, self.now, dir, len);
+            app.gap(self.meta, self.shared, self.clock, dir, len);
         }
     }
 
     /// One direction is complete.
     pub fn end(&mut self, dir: Dir) {
         if let Some(app) = self.app {
-            app.end(self.meta, self.shared, self.now, dir);
+            app.end(self.meta, self.shared, self.clock, dir);
         }
     }
 

@@ -110,9 +110,7 @@ impl Capture {
                 let print = source::fingerprint(paths)?;
                 (format!("{}/{print}", config.node), Timeline::File)
             }
-            Input::Live(interface, _) => {
-                (format!("{}/{interface}", config.node), Timeline::Live)
-            }
+            Input::Live(interface, _) => (format!("{}/{interface}", config.node), Timeline::Live),
         };
         Ok(Capture {
             config: Arc::new(config),

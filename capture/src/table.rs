@@ -57,9 +57,7 @@ impl Table {
     /// Where the flow of this key is.
     pub fn find(&self, key: &Key) -> Option<u32> {
         let places = &self.places;
-        self.index
-            .find(self.hasher.hash_one(key), |at| key_at(places, *at) == Some(key))
-            .copied()
+        self.index.find(self.hasher.hash_one(key), |at| key_at(places, *at) == Some(key)).copied()
     }
 
     /// The flow at a place.

@@ -248,10 +248,12 @@ impl Tcp {
         self.ends[dir.index()].last_time = host.now;
         let mut close = Close::default();
         dir = self.state_machine(dir, seg, len, advance, host, &mut close);
+        host.partial = self.is_partial;
         if flags.ack() {
             self.acked(dir.other(), rel_ack, host);
         }
         self.first_seen[dir.index()] = true;
+        host.partial = self.is_partial;
         if len > 0 && !flags.rst() && !underflow {
             self.payload(dir, seg, rel_seq, host);
         }
@@ -718,13 +720,11 @@ impl Tcp {
         let clean = self.ends.iter().all(End::is_clean);
         let keep = host.wants_payload();
         let end = &mut self.ends[dir.index()];
-        let (ack, none_acked, size) =
-            (end.relative_ack(), end.none_acked(), end.size(peer_state));
+        let (ack, none_acked, size) = (end.relative_ack(), end.none_acked(), end.size(peer_state));
         let (stream, gaps) = (&mut end.stream, &mut end.gaps);
-        let gave_up =
-            stream.segment(seq, seg.payload, ack, none_acked, size, keep, &mut |piece| {
-                deliver(host, dir, piece, clean, gaps);
-            });
+        let gave_up = stream.segment(seq, seg.payload, ack, none_acked, size, keep, &mut |piece| {
+            deliver(host, dir, piece, clean, gaps);
+        });
         match gave_up {
             Some(GaveUp::AboveHole) => host.weird("above_hole_data_without_any_acks"),
             Some(GaveUp::Unacked) => host.weird("excessive_data_without_further_acks"),
@@ -791,8 +791,7 @@ impl Tcp {
             return;
         }
         end.did_close = true;
-        let complete =
-            end.state == State::Reset || peer.did_close || peer.state == State::Inactive;
+        let complete = end.state == State::Reset || peer.did_close || peer.state == State::Inactive;
         if !complete {
             if end.prev != State::Inactive {
                 self.half_closed_at = host.meta.last;

@@ -229,3 +229,75 @@ impl Windows {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use detect::{Site, detector};
+
+    use super::*;
+
+    const PANE: i64 = detect::PANE_US;
+
+    fn whom(entity: &str) -> Whom {
+        (Line::Live, "address-scan".into(), entity.into())
+    }
+
+    /// Takes in a pane in which those hosts were tried, one each microsecond.
+    fn take(windows: &mut Windows, entity: &str, pane: i64, hosts: std::ops::Range<i64>) {
+        let detector = &detector::all(&Site::default())[0];
+        let mut value = detector.start();
+        for host in hosts {
+            value.observe(pane * PANE + host, "22/tcp", &host.to_string());
+        }
+        let observers = BTreeSet::from([format!("w{pane}")]);
+        let (start, end) = (pane * PANE, (pane + 1) * PANE);
+        let (first_ts, last_ts) = (start, end - 1);
+        let pane = Pane { end, first_ts, last_ts, observations: 1, observers, value };
+        windows.take(whom(entity), start, pane, detector.as_ref());
+    }
+
+    fn judge(windows: &mut Windows, watermark: i64) -> Vec<(String, i64)> {
+        let mut found = Vec::new();
+        windows.judge(Line::Live, watermark, &detector::all(&Site::default()), &mut found);
+        found.into_iter().map(|found| (found.finding.identifier, found.last_ts)).collect()
+    }
+
+    #[test]
+    fn panes_are_judged_together_when_the_last_is_passed() {
+        let mut windows = Windows::default();
+        take(&mut windows, "10.0.0.2", 9, 12..25);
+        take(&mut windows, "10.0.0.2", 0, 0..12);
+        take(&mut windows, "10.0.0.1", 9, 0..25);
+        take(&mut windows, "10.0.0.3", 10, 0..12);
+        take(&mut windows, "10.0.0.3", 0, 12..25);
+        assert_eq!(judge(&mut windows, 10 * PANE - 1), []);
+        let last = 10 * PANE - 1;
+        let want = [("10.0.0.1".to_owned(), last), ("10.0.0.2".to_owned(), last)];
+        assert_eq!(judge(&mut windows, 10 * PANE), want);
+        assert_eq!(judge(&mut windows, i64::MAX), [], "out of the window, or found already");
+        windows.expire(Line::Live, i64::MAX, &detector::all(&Site::default()));
+        assert!(windows.by.is_empty() && windows.ages.is_empty() && windows.due.is_empty());
+        assert_eq!(windows.weight[&Line::Live], 0);
+    }
+
+    #[test]
+    fn a_late_pane_is_judged_with_those_after_it() {
+        let mut windows = Windows::default();
+        take(&mut windows, "10.0.0.1", 3, 12..25);
+        assert_eq!(judge(&mut windows, 4 * PANE), []);
+        take(&mut windows, "10.0.0.1", 1, 0..12);
+        assert_eq!(judge(&mut windows, 4 * PANE).len(), 1);
+    }
+
+    #[test]
+    fn what_is_too_much_is_judged_and_goes() {
+        let mut windows = Windows::default();
+        take(&mut windows, "10.0.0.1", 1, 0..25);
+        take(&mut windows, "10.0.0.2", 2, 0..9);
+        let mut found = Vec::new();
+        let gone = windows.relieve(11, &detector::all(&Site::default()), &mut found);
+        assert_eq!((gone, found.len(), windows.by.len()), (1, 1, 1));
+        assert_eq!(windows.relieve(0, &detector::all(&Site::default()), &mut found), 1);
+        assert_eq!((found.len(), windows.by.len()), (1, 0));
+    }
+}

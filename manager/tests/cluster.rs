@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "all of it is test, helpers too")]
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use aggregate::Aggregate;
@@ -76,6 +77,26 @@ impl Cluster {
 
     fn notices(&self) -> Vec<String> {
         self.fake.rows(&Topic::log(&notice::DEF), notice_text)
+    }
+
+    /// What the aggregators made of it: merged notices, and observations by entity and pane.
+    fn merged(&self) -> Vec<String> {
+        let mut merged = self.fake.rows(&topic::NOTICE, |rows, row| {
+            let text = |name: &str| read::text(rows, name).unwrap().value(row).to_owned();
+            let n = read::count(rows, "n").unwrap().value(row);
+            format!("{} n={n} {}", text("identifier"), read::time(rows, "ts").unwrap().value(row))
+        });
+        let mut seen: BTreeMap<String, i64> = BTreeMap::new();
+        for row in self.fake.rows(&topic::PARTIAL, |rows, row| {
+            let start = read::time(rows, "ts").unwrap().value(row);
+            let count = read::count(rows, "observations").unwrap().value(row);
+            format!("{} {start}={count}", read::text(rows, "entity").unwrap().value(row))
+        }) {
+            let (pane, count) = row.split_once('=').unwrap();
+            *seen.entry(pane.to_owned()).or_default() += count.parse::<i64>().unwrap();
+        }
+        merged.extend(seen.iter().map(|(pane, count)| format!("{pane}={count}")));
+        merged
     }
 
     fn flows(&self) -> Vec<String> {
@@ -228,6 +249,33 @@ fn files_without_a_number_wait_for_all_ends_and_the_grace() {
 }
 
 #[test]
+fn a_round_of_files_that_is_over_is_not_read_again() {
+    let mut cluster = Cluster::new(Some(3));
+    // An open live window keeps every position where it begins.
+    let mut live = Worker::new("tap", Timeline::Live);
+    live.attempts = scan(70, 3, 22);
+    live.alarms = ["x", "y", "z", "v"].map(|identifier| alarm(4, identifier)).to_vec();
+    for commit in live.commits(LANES).into_iter().take(3) {
+        cluster.put(commit);
+    }
+    let mut files = workers(Timeline::File, &scan(66, 40, 22), |_, _| true);
+    files.iter_mut().for_each(|worker| worker.alarms = live.alarms.clone());
+    cluster.run(&files);
+    let before = cluster.merged();
+    cluster.aggregate.restart(&cluster.fake);
+    cluster.run(&files[..1]);
+    cluster.aggregate.restart(&cluster.fake);
+    cluster.run(&files[1..]);
+    let twice = |row: &String| row.replace("=120", "=240").replace("=60", "=120");
+    let (notices, panes): (Vec<_>, Vec<_>) =
+        before.iter().cloned().partition(|row| row.contains(" n="));
+    let mut want: Vec<String> = notices.iter().chain(&notices).cloned().collect();
+    want.sort();
+    want.extend(panes.iter().map(twice));
+    assert_eq!(cluster.merged(), want);
+}
+
+#[test]
 fn drained_everything_goes() {
     let mut cluster = Cluster::new(None);
     cluster.run(&workers(Timeline::File, &scan(66, 40, 22), |_, _| true));
@@ -367,7 +415,7 @@ fn on_the_memory_bus_with_the_real_loop() {
     }
     let mut aggregate = Aggregate::new(aggregate::Config::new("a1", LANES));
     let mut manager = Manager::new(manager::Config::new("m1", LANES));
-    let mut run = |me: &Member, role: &mut dyn Role| {
+    let run = |me: &Member, role: &mut dyn Role| {
         drive(&memory, me, role, &Manual::default(), &Stop::new(), Until::Drained).unwrap();
     };
     run(&aggregate::member("a1"), &mut aggregate);
@@ -402,21 +450,23 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Workers with two scanners, some noise and notices; each sees a part, some parts overlap.
+/// Workers with two scanners, some noise and notices; each sees a part, some parts overlap. Short
+/// enough that events bring it to its end and beyond.
 fn busy(timeline: Timeline) -> Vec<Worker> {
     let mut seen = scan(66, 40, 22);
     seen.extend(scan(67, 30, 80));
     seen.extend(scan(68, 20, 443));
     for attempt in seen.iter_mut().filter(|attempt| attempt.scanner[3] == 67) {
-        attempt.at += i64::from(attempt.host) * 4 * SECOND;
+        attempt.at += i64::from(attempt.host) * SECOND;
     }
     seen.sort_by_key(|attempt| (attempt.at, attempt.scanner));
     let mut all = workers(timeline, &seen, |n, a| usize::from(a.host) % 4 >= n);
     for (n, worker) in all.iter_mut().enumerate() {
         let n = n as i64;
-        worker.every = (3 + n) * SECOND;
-        worker.alarms = [0, 4, 8, 9, 40, 41, 90].map(|at| alarm(at + n, "x")).to_vec();
-        worker.alarms.extend([3, 6, 70].map(|at| alarm(at - n, "y")));
+        worker.every = (6 + n) * SECOND;
+        for (identifier, step) in [("x", 2), ("y", 3), ("z", 4), ("u", 7)] {
+            worker.alarms.extend((0..20).step_by(step).map(|at| alarm(at + n, identifier)));
+        }
         worker.alarms.push(alarm(20, ""));
         worker.alarms.sort_by_key(|alarm| alarm.at);
     }
@@ -464,12 +514,14 @@ fn after(workers: &[Worker], held_max: usize, events: &[Event]) -> Cluster {
     cluster
 }
 
-/// Notices and flows when nothing goes wrong.
-fn calm(timeline: Timeline) -> &'static (Vec<String>, Vec<String>) {
-    static CALM: [OnceLock<(Vec<String>, Vec<String>)>; 2] = [OnceLock::new(), OnceLock::new()];
+/// The day when nothing goes wrong: notices, flows, and what went between the roles.
+struct Calm(Vec<String>, Vec<String>, Vec<String>);
+
+fn calm(timeline: Timeline) -> &'static Calm {
+    static CALM: [OnceLock<Calm>; 2] = [OnceLock::new(), OnceLock::new()];
     CALM[usize::from(timeline == Timeline::Live)].get_or_init(|| {
         let cluster = after(&busy(timeline), HELD, &[]);
-        (cluster.notices(), cluster.flows())
+        Calm(cluster.notices(), cluster.flows(), cluster.merged())
     })
 }
 
@@ -482,11 +534,12 @@ proptest! {
         is_live in any::<bool>(),
     ) {
         let timeline = if is_live { Timeline::Live } else { Timeline::File };
-        let (notices, flows) = calm(timeline);
-        prop_assert_eq!(notices.len(), 7);
+        let Calm(notices, flows, merged) = calm(timeline);
+        prop_assert_eq!(notices.len(), 9, "two scans, four alarms, three without identifier");
         let cluster = after(&busy(timeline), HELD, &events);
         prop_assert_eq!(&cluster.notices(), notices);
         prop_assert_eq!(&cluster.flows(), flows);
+        prop_assert_eq!(&cluster.merged(), merged);
     }
 
     #[test]
@@ -500,10 +553,12 @@ proptest! {
         // Notices that go early are not merged with those after; statistics merge whenever.
         workers.iter_mut().for_each(|worker| worker.alarms.clear());
         let is_scan = |notice: &&String| notice.starts_with("Scan");
-        let (notices, flows) = calm(timeline);
+        let Calm(notices, flows, merged) = calm(timeline);
         let scans: Vec<String> = notices.iter().filter(is_scan).cloned().collect();
         let cluster = after(&workers, held_max, &events);
         prop_assert_eq!(cluster.notices(), scans);
         prop_assert_eq!(&cluster.flows(), flows);
+        let panes = merged.iter().filter(|row| row.contains('=') && !row.contains(" n=")).cloned();
+        prop_assert_eq!(cluster.merged(), panes.collect::<Vec<_>>());
     }
 }

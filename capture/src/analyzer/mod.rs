@@ -14,7 +14,7 @@ pub mod http;
 pub mod ssl;
 
 /// Every analyzer, in the order in which they are asked. Adding one is a file and a line here.
-pub static ALL: &[&Kind] = &[&dns::KIND, &http::KIND, &ssl::KIND];
+pub static ALL: &[&Kind] = &[&dns::KIND, &http::KIND, &ssl::KIND, &ssl::DTLS_KIND];
 
 /// Transport that carries a flow's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,8 @@ impl Dir {
 pub struct Start<'a> {
     /// Transport.
     pub transport: Transport,
-    /// First bytes of each direction, by [`Dir::index`]; at most [`PROBE_BYTES_MAX`].
+    /// First bytes of each direction, by [`Dir::index`], at most [`PROBE_BYTES_MAX`]; for UDP the
+    /// datagram at hand alone.
     pub bytes: [&'a [u8]; 2],
     /// The responder's port.
     pub resp_p: u16,
@@ -87,6 +88,8 @@ pub struct Kind {
     pub udp_ports: &'static [u16],
     /// Tells by content whether the flow is for it, whatever its port.
     pub probe: fn(&Start<'_>) -> Verdict,
+    /// It is told nothing of a TCP flow whose beginning was not seen (Zeek's `IsPartial`).
+    pub skips_partial: bool,
     /// A new analyzer for one flow.
     pub new: fn(Transport) -> Box<dyn Analyzer>,
 }
@@ -138,19 +141,19 @@ pub enum Signal {
     Confirmed,
     /// The flow is not (or no longer) this protocol: the analyzer is removed.
     Violated,
-    /// The analyzer is done with the flow, which stays its protocol (encrypted from here on, say).
+    /// The analyzer is done with the flow, which stays its protocol.
     Done,
 }
 
 /// What an analyzer works with during a call.
 pub struct Cx<'a> {
-    /// Packet time, microseconds.
+    /// Packet time, microseconds: the latest seen, so that it never goes back.
     pub now: i64,
     /// The flow.
     pub ids: &'a FlowIds,
     /// Where rows go.
     pub out: &'a mut Out,
-    /// Time of this node's name in `peer` columns.
+    /// This node's name, for `peer` columns.
     pub node: &'a str,
     /// What the call has said so far.
     pub signal: Signal,
@@ -158,6 +161,8 @@ pub struct Cx<'a> {
     pub weirds: &'a mut Vec<&'static str>,
     /// Whether the analyzer has confirmed already.
     pub confirmed: bool,
+    /// The analyzer is done with the flow, which stays its protocol (encrypted from here on, say).
+    pub is_done: bool,
     /// The analyzer sets this when the roles are the wrong way round: they change sides after the call.
     pub flip: bool,
     /// The analyzer sets this when a limit made it give up: history gets an `X`.
@@ -175,7 +180,7 @@ impl Cx<'_> {
 
     /// The flow is this protocol.
     pub fn confirm(&mut self) {
-        if !self.confirmed && self.signal == Signal::None {
+        if !self.confirmed && matches!(self.signal, Signal::None | Signal::Done) {
             self.signal = Signal::Confirmed;
         }
     }
@@ -187,7 +192,8 @@ impl Cx<'_> {
 
     /// Nothing further of the flow is wanted.
     pub fn done(&mut self) {
-        if self.signal != Signal::Violated {
+        self.is_done = true;
+        if self.signal == Signal::None {
             self.signal = Signal::Done;
         }
     }

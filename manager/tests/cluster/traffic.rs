@@ -55,8 +55,8 @@ impl Worker {
         let written = |attempt: &Attempt| attempt.at + TIMEOUT;
         let last = self.attempts.iter().map(written);
         let last = last.chain(self.alarms.iter().map(|alarm| alarm.at)).max().unwrap_or(BASE);
-        let mut commits = vec![self.progress(lanes, BASE - 60 * SECOND, false)];
-        let mut from = BASE - 60 * SECOND;
+        let mut commits = vec![self.progress(lanes, BASE - SECOND, false)];
+        let mut from = BASE - SECOND;
         while from <= last {
             let to = from + self.every;
             let is_now = |at: i64| (from..to).contains(&at);

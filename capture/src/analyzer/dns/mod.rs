@@ -39,8 +39,14 @@ const VIOLATION_BYTES_MAX: u64 = 10 * 1024;
 const SOURCE: &str = "DNS";
 
 /// The DNS analyzer. Zeek knows it by port only.
-pub static KIND: Kind =
-    Kind { name: "dns", tcp_ports: &[53], udp_ports: &[53, NETBIOS_PORT, 5353, 5355], probe, new };
+pub static KIND: Kind = Kind {
+    name: "dns",
+    tcp_ports: &[53],
+    udp_ports: &[53, NETBIOS_PORT, 5353, 5355],
+    skips_partial: false,
+    probe,
+    new,
+};
 
 fn probe(_: &Start<'_>) -> Verdict {
     Verdict::No
@@ -87,12 +93,14 @@ impl Dns {
             return cx.weird("DNS_truncated_len_lt_hdr_len", None, Some(SOURCE));
         };
         if !header.known_opcode() {
+            cx.gave_up = true;
             let code = header.opcode().to_string();
             return cx.weird("DNS_unknown_opcode", Some(&code), Some(SOURCE));
         }
         if std::mem::replace(&mut self.first, false) && header.reply() && dir == Some(Dir::Orig) {
             // A reply comes from the server: the flow was seen the wrong way round.
             self.session.flipped = !multicast(tuple.resp_h);
+            cx.flip |= self.session.flipped;
         }
         let server_p = if self.session.flipped { tuple.orig_p } else { tuple.resp_p };
         let datagram = self.transport == Transport::Udp;
@@ -121,6 +129,7 @@ impl Analyzer for Dns {
         if self.violated {
             return;
         }
+        self.session.flipped = false;
         self.payload += data.len() as u64;
         match self.transport {
             Transport::Udp => {
@@ -142,6 +151,7 @@ impl Analyzer for Dns {
     fn gap(&mut self, _: &mut Cx<'_>, _: Dir, _: u64) {}
 
     fn end(&mut self, cx: &mut Cx<'_>, _: Dir) {
+        self.session.flipped = false;
         for at in 0..self.framing.len() {
             if self.violated {
                 return;
@@ -157,6 +167,7 @@ impl Analyzer for Dns {
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
+        self.session.flipped = false;
         self.session.finish(cx);
     }
 
@@ -170,7 +181,7 @@ impl Analyzer for Dns {
             return;
         }
         // Zeek removes the flow here; what comes later begins anew.
-        self.session.finish(cx);
+        self.finish(cx);
         self.first = true;
         self.deadline = None;
     }

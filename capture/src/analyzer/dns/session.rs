@@ -34,7 +34,8 @@ pub struct Session {
     query: Option<Slot>,
     queries: Pending,
     replies: Pending,
-    /// Whether rows name the ends the other way round.
+    /// Whether the flow was found to run the other way round in this call: until its end the engine
+    /// does not know, and rows must name the ends so.
     pub flipped: bool,
 }
 

@@ -59,6 +59,7 @@ impl Http {
         }
         if message.header.len() >= HEADER_BYTES_MAX {
             let length = message.header.len().to_string();
+            cx.gave_up = true;
             weird_with(cx, "exceeded_mime_max_header_bytes", length.as_bytes());
             return;
         }

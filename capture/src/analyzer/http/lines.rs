@@ -57,6 +57,8 @@ pub struct Lines {
     limit: Option<u64>,
     /// An LF that follows now belongs to the line before the limit was set.
     free_lf: bool,
+    /// The limit was set by the line at hand.
+    new_limit: bool,
     /// Only CR LF ends a line: inside a part of a multipart body.
     strict: bool,
     /// Nothing is wanted any more.
@@ -74,6 +76,15 @@ impl Lines {
     pub fn set_limit(&mut self, count: Option<u64>) {
         self.limit = count;
         self.free_lf = self.last == CR;
+        self.new_limit = true;
+    }
+
+    /// A line was followed, with so much of its segment left. As in Zeek a limit that was set counts
+    /// only if the body begins with the next segment.
+    pub fn arm_limit(&mut self, left: usize) {
+        if std::mem::take(&mut self.new_limit) && left > 0 {
+            self.limit = None;
+        }
     }
 
     /// Whether CR and LF alone do not end a line.

@@ -41,6 +41,7 @@ pub static KIND: Kind = Kind {
     tcp_ports: &[80, 81, 631, 1080, 3128, 8000, 8080, 8888],
     udp_ports: &[],
     probe: probe::probe,
+    skips_partial: true,
     new: |_: Transport| Box::<Http>::default(),
 };
 
@@ -101,6 +102,9 @@ struct Http {
     upgrade_named: bool,
     /// Bytes of both directions so far.
     seen: u64,
+    /// When a line was met that is not HTTP. Zeek takes the analyzer away only once it has seen all that
+    /// came with the same packet.
+    broken_at: Option<i64>,
     /// What follows is not HTTP.
     stopped: bool,
 }
@@ -179,6 +183,7 @@ impl Http {
     ) {
         if is_line {
             self.line(cx, dir, bytes, left);
+            self.side(dir).lines.arm_limit(left);
             self.side(dir).message.mid_line = false;
         } else {
             self.deliver(cx, dir, bytes, false);
@@ -408,14 +413,21 @@ impl Http {
     }
 
     /// The flow is not HTTP, unless it went well for long.
-    fn violate(&mut self, cx: &mut Cx<'_>) {
-        if self.seen > VIOLATION_BYTES_MAX {
-            return;
+    fn violate(&mut self, cx: &Cx<'_>) {
+        if self.seen <= VIOLATION_BYTES_MAX {
+            self.broken_at.get_or_insert(cx.now);
         }
-        self.stopped = true;
-        self.made(cx, Dir::Orig, true);
-        self.made(cx, Dir::Resp, true);
-        cx.violate();
+    }
+
+    /// Whether this call is for nothing; leaves the flow if an earlier packet was not HTTP.
+    fn is_over(&mut self, cx: &mut Cx<'_>) -> bool {
+        if self.broken_at.is_some_and(|at| at < cx.now) && !self.stopped {
+            self.stopped = true;
+            self.made(cx, Dir::Orig, true);
+            self.made(cx, Dir::Resp, true);
+            cx.violate();
+        }
+        self.stopped
     }
 }
 
@@ -443,12 +455,14 @@ fn line_weird(cx: &mut Cx<'_>, odd: LineWeird) {
 impl Analyzer for Http {
     fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
         self.seen = self.seen.saturating_add(data.len() as u64);
-        self.cut(cx, dir, data);
+        if !self.is_over(cx) {
+            self.cut(cx, dir, data);
+        }
     }
 
     fn gap(&mut self, cx: &mut Cx<'_>, dir: Dir, len: u64) {
         self.seen = self.seen.saturating_add(len);
-        if self.stopped || (self.side(dir).has_message && self.body_gap(cx, dir, len)) {
+        if self.is_over(cx) || (self.side(dir).has_message && self.body_gap(cx, dir, len)) {
             return;
         }
         if dir == Dir::Orig {
@@ -460,7 +474,7 @@ impl Analyzer for Http {
     }
 
     fn end(&mut self, cx: &mut Cx<'_>, dir: Dir) {
-        if self.stopped {
+        if self.is_over(cx) {
             return;
         }
         if self.side(dir).lines.is_partial() && self.side(dir).next != Next::Raw {
@@ -473,5 +487,8 @@ impl Analyzer for Http {
         self.made(cx, Dir::Orig, true);
         self.made(cx, Dir::Resp, true);
         self.log.finish(cx);
+        if self.broken_at.is_some() {
+            cx.violate();
+        }
     }
 }

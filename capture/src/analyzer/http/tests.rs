@@ -65,14 +65,18 @@ fn run(steps: &[Step]) -> Found {
             node: "n",
             signal: Signal::None,
             weirds: &mut weirds,
-            confirmed, flip: false, gave_up: false };
+            confirmed,
+            flip: false,
+            gave_up: false,
+            is_done: false,
+        };
         f(&mut http, &mut cx);
         confirmed |= cx.signal == Signal::Confirmed;
         last = if cx.signal == Signal::None { last } else { cx.signal };
         matches!(cx.signal, Signal::Violated | Signal::Done)
     };
-    for step in steps {
-        let stop = call(0, &mut |http, cx| match step {
+    for (now, step) in (1..).zip(steps) {
+        let stop = call(now, &mut |http, cx| match step {
             Step::Data(dir, bytes) => http.feed(cx, *dir, bytes),
             Step::Gap(dir, len) => http.gap(cx, *dir, *len),
             Step::End(dir) => http.end(cx, *dir),
@@ -81,7 +85,7 @@ fn run(steps: &[Step]) -> Found {
             break;
         }
     }
-    call(0, &mut |http, cx| http.finish(cx));
+    call(i64::MAX, &mut |http, cx| http.finish(cx));
     let (batch, _) = out.http.finish("s");
     let (odd, _) = out.weird.finish("s");
     let names = read::text(&odd, "name").unwrap();
@@ -293,6 +297,9 @@ fn what_is_not_http_is_left() {
     let found = run(&[orig("\x16\x03\x01\r\n\r\n")]);
     assert_eq!((found.last, found.rows.len()), (Signal::Violated, 0));
     assert_eq!(found.weirds, ["bad_HTTP_request"]);
+    // What came with the same packet still counts, what comes later does not.
+    let found = run(&[orig("\x01\r\nGET / HTTP/1.1\r\n\r\n"), orig("GET / HTTP/1.1\r\n\r\n")]);
+    assert_eq!((found.last, found.rows.len()), (Signal::Violated, 0));
     let found = run(&[orig("GET / HTTP/1.1\r\n\r\n"), resp("SSH-2.0-x\r\n")]);
     assert_eq!(found.last, Signal::Violated);
     has(&found.rows[0], &[("uri", "/"), ("status_code", "-")]);
@@ -389,10 +396,27 @@ fn exchanges() -> Vec<(Vec<u8>, Vec<u8>)> {
     replies.extend_from_slice(
         b"HTTP/1.1 304 NM\nX: y\n\nHTTP/1.1 200 OK\r\n\r\nline\rline\nline\r\n\r\nlast",
     );
-    let unfinished = "POST / HTTP/1.1\r\nContent-Type: multipart/x; boundary=b\r\nContent-Length: ";
+    let second = "GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2);
+    vec![(requests, replies), (second.into_bytes(), b"HTTP/1.1 200 OK\r\n\r\nx\n".to_vec())]
+}
+
+/// Where Zeek's rule hangs on the segments: the last line of a multipart body needs no end if the body
+/// begins a segment.
+#[test]
+fn a_last_boundary_without_a_line_end() {
     let body = "--b\r\n\r\nx\r\n--b--";
-    let odd = format!("{unfinished}{}\r\n\r\n{body}GET / HTTP/1.1\r\n\r\n", body.len());
-    vec![(requests, replies), (odd.into_bytes(), b"HTTP/1.1 200 OK\r\n\r\n".repeat(2))]
+    let head = format!(
+        "POST / HTTP/1.1\r\nContent-Type: multipart/x; boundary=b\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let reply = resp("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    let found = run(&[orig(&head), orig(body), reply.clone()]);
+    assert_eq!(found.weirds, ["line_terminated_without_CRLF"]);
+    has(&found.rows[0], &[("request_body_len", &(body.len() + 2).to_string())]);
+    let found = run(&[orig(format!("{head}{body}")), reply]);
+    assert_eq!(found.weirds, Vec::<String>::new());
+    has(&found.rows[0], &[("request_body_len", "0"), ("status_code", "200")]);
+    has(&found.rows[1], &[("request_body_len", "10"), ("status_code", "-")]);
 }
 
 #[test]
@@ -402,7 +426,7 @@ fn segments_make_no_difference() {
         let ends = [Step::End(Dir::Orig), Step::End(Dir::Resp)];
         let whole = [&[orig(&requests), resp(&replies)][..], &ends].concat();
         let want = run(&whole);
-        assert!(want.rows.len() >= 2, "{want:#?}");
+        assert!(!want.rows.is_empty(), "{want:#?}");
         for most in [1, 2, 3, 7, 50, 1000] {
             for _ in 0..30 {
                 let mut steps = random.split(Dir::Orig, &requests, most);

@@ -29,6 +29,7 @@ pub static KIND: Kind = Kind {
     tcp_ports: &[443, 465, 563, 585, 614, 636, 989, 990, 992, 993, 995, 5223],
     udp_ports: &[],
     probe: probe::tls,
+    skips_partial: true,
     new: |_| Box::new(tls::Tls::new()),
 };
 
@@ -38,5 +39,6 @@ pub static DTLS_KIND: Kind = Kind {
     tcp_ports: &[],
     udp_ports: &[443],
     probe: probe::dtls,
+    skips_partial: true,
     new: |_| Box::new(dtls::Dtls::new()),
 };

@@ -56,7 +56,11 @@ impl Bench {
             node: "zeek",
             signal: Signal::None,
             weirds: &mut self.weirds,
-            confirmed: self.confirmed, flip: false, gave_up: false };
+            confirmed: self.confirmed,
+            flip: false,
+            gave_up: false,
+            is_done: false,
+        };
         f(self.analyzer.as_mut(), &mut cx);
         let signal = cx.signal;
         self.confirmed |= signal == Signal::Confirmed;

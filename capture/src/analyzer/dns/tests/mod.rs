@@ -19,6 +19,7 @@ struct Bench {
     weirds: Vec<&'static str>,
     signals: Vec<Signal>,
     confirmed: bool,
+    gave_up: bool,
     analyzer: Box<dyn Analyzer>,
     now: i64,
 }
@@ -53,6 +54,7 @@ impl Bench {
             weirds: Vec::new(),
             signals: Vec::new(),
             confirmed: false,
+            gave_up: false,
             analyzer: (KIND.new)(transport),
             now: START,
         }
@@ -66,12 +68,23 @@ impl Bench {
             node: "weir",
             signal: Signal::None,
             weirds: &mut self.weirds,
-            confirmed: self.confirmed, flip: false, gave_up: false };
+            confirmed: self.confirmed,
+            flip: false,
+            gave_up: false,
+            is_done: false,
+        };
         f(self.analyzer.as_mut(), &mut cx);
+        let (flip, gave_up) = (cx.flip, cx.gave_up);
+        self.gave_up |= gave_up;
         if cx.signal != Signal::None {
             self.confirmed |= cx.signal == Signal::Confirmed;
             let signal = cx.signal;
             self.signals.push(signal);
+        }
+        if flip {
+            let tuple = &mut self.ids.tuple;
+            std::mem::swap(&mut tuple.orig_h, &mut tuple.resp_h);
+            std::mem::swap(&mut tuple.orig_p, &mut tuple.resp_p);
         }
     }
 
