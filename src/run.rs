@@ -145,6 +145,7 @@ impl Pipeline {
             for role in &stage {
                 role.stop.request_drain();
             }
+            self.bus.nudge();
             for role in stage {
                 match role.thread.join() {
                     Ok(Ok(summary)) => summaries.extend(summary),

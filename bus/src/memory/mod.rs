@@ -60,9 +60,18 @@ struct State {
     /// The session that a member has now.
     epochs: HashMap<(String, String), u64>,
     last_epoch: u64,
+    /// Rises when everybody is to look up; see [`Memory::nudge`].
+    nudges: u64,
 }
 
 impl Memory {
+    /// Every session that waits for records says [`crate::Wake::Idle`] now: somebody has asked its role
+    /// for something, such as to drain.
+    pub fn nudge(&self) {
+        self.0.lock().nudges += 1;
+        self.0.changed.notify_all();
+    }
+
     /// A bus with so many lanes.
     pub fn new(lanes: u32, retain: Retain) -> Memory {
         Memory::with_limit(lanes, retain, TOPIC_BYTES)

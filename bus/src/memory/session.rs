@@ -32,6 +32,8 @@ pub(super) struct MemorySession {
     /// Where the last wake stopped, so that no partition starves another.
     after: Option<(Lane, Topic)>,
     told_home: bool,
+    /// Nudges taken note of.
+    nudges: u64,
 }
 
 impl MemorySession {
@@ -45,6 +47,7 @@ impl MemorySession {
         if !me.topics.is_empty() {
             state.groups.entry(me.group.clone()).or_default().join(&me.node, shared.lanes);
         }
+        let nudges = state.nudges;
         drop(state);
         Ok(MemorySession {
             shared,
@@ -53,6 +56,7 @@ impl MemorySession {
             reading: BTreeMap::new(),
             after: None,
             told_home: false,
+            nudges,
         })
     }
 
@@ -256,8 +260,9 @@ impl Session for MemorySession {
             if let Some(wake) = self.end() {
                 return Ok(wake);
             }
+            let nudged = std::mem::replace(&mut self.nudges, state.nudges) != state.nudges;
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if left.is_zero() || nudged {
                 return Ok(Wake::Idle);
             }
             state = shared.wait(state, left);
@@ -290,6 +295,15 @@ impl Session for MemorySession {
         drop(state); // `each` is the caller's: it must not hold everybody up
         found.into_pairs().for_each(|(key, value)| each(key, value));
         Ok(positions)
+    }
+
+    fn settled(&mut self) -> Result<bool, BusError> {
+        let state = self.shared.lock();
+        self.alive(&state)?;
+        let unread = |((lane, topic), cursor): (&(Lane, Topic), &Cursor)| {
+            state.log(topic, *lane).is_some_and(|log| log.from(cursor.next).next().is_some())
+        };
+        Ok(!self.reading.iter().any(unread))
     }
 
     fn documents(

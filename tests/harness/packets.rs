@@ -1,0 +1,116 @@
+//! pcap files taken apart and put together anew, with nothing of weir's own reader.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write as _};
+use std::path::Path;
+
+/// Bytes before the first packet.
+const FILE_HEADER: usize = 24;
+/// Bytes before each packet.
+const PACKET_HEADER: usize = 16;
+/// Little-endian, microseconds.
+const MAGIC: [u8; 4] = [0xd4, 0xc3, 0xb2, 0xa1];
+/// Bytes of an Ethernet header.
+const ETHERNET: usize = 14;
+
+/// A capture.
+#[derive(Debug)]
+pub struct Pcap {
+    header: Vec<u8>,
+    packets: Vec<Packet>,
+}
+
+#[derive(Debug)]
+struct Packet {
+    seconds: u32,
+    /// Microseconds and lengths, as they stand in the file.
+    rest: [u8; 12],
+    bytes: Vec<u8>,
+}
+
+impl Pcap {
+    /// Reads a file up to its end or to a packet that is cut.
+    pub fn read(path: &str) -> Pcap {
+        let file = fs::read(path).expect("a capture");
+        assert_eq!(file[..4], MAGIC, "{path} is no pcap as tcpdump writes it");
+        let mut packets = Vec::new();
+        let mut rest = &file[FILE_HEADER..];
+        while rest.len() >= PACKET_HEADER {
+            let (header, after) = rest.split_at(PACKET_HEADER);
+            let length = word(&header[8..]) as usize;
+            let Some(bytes) = after.get(..length) else { break };
+            let fixed = header[4..].try_into().expect("twelve bytes");
+            packets.push(Packet { seconds: word(header), rest: fixed, bytes: bytes.to_vec() });
+            rest = &after[length..];
+        }
+        Pcap { header: file[..FILE_HEADER].to_vec(), packets }
+    }
+
+    /// How many packets there are.
+    pub fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// Writes the capture so many times into one file, each so much later than the one before.
+    pub fn write(&self, path: &Path, copies: u32, seconds_between: u32) {
+        let file = File::create(path).expect("a file for the capture");
+        let mut file = BufWriter::new(file);
+        let mut put = |bytes: &[u8]| file.write_all(bytes).expect("room for the capture");
+        put(&self.header);
+        for copy in 0..copies {
+            for packet in &self.packets {
+                let seconds = packet.seconds + copy * seconds_between;
+                put(&seconds.to_le_bytes());
+                put(&packet.rest);
+                put(&packet.bytes);
+            }
+        }
+        file.flush().expect("room for the capture");
+    }
+
+    /// Counts flows over Ethernet by protocol (6: TCP, 17: UDP): pairs of endpoints, in no direction.
+    pub fn flows(&self) -> BTreeMap<u8, usize> {
+        let mut flows = BTreeSet::new();
+        for packet in &self.packets {
+            flows.extend(flow(&packet.bytes));
+        }
+        let mut counts = BTreeMap::new();
+        for (protocol, _) in flows {
+            *counts.entry(protocol).or_default() += 1;
+        }
+        counts
+    }
+}
+
+type Flow = (u8, BTreeSet<Vec<u8>>);
+
+/// Protocol and endpoints of a TCP or UDP packet that has its ports.
+fn flow(frame: &[u8]) -> Option<Flow> {
+    let ip = frame.get(ETHERNET..)?;
+    let (protocol, addresses, length, transport) = match frame[12..ETHERNET] {
+        [0x08, 0x00] => {
+            let is_first = ip.get(6)? & 0x1f == 0 && *ip.get(7)? == 0;
+            (*ip.get(9)?, 12, 4, is_first.then(|| usize::from(ip[0] & 0xf) * 4)?)
+        }
+        [0x86, 0xdd] if *ip.get(6)? == 44 => {
+            let is_first = *ip.get(42)? == 0 && *ip.get(43)? & 0xf8 == 0;
+            (*ip.get(40)?, 8, 16, is_first.then_some(48)?)
+        }
+        [0x86, 0xdd] => (*ip.get(6)?, 8, 16, 40),
+        _ => return None,
+    };
+    if protocol != 6 && protocol != 17 {
+        return None;
+    }
+    let end = |address: usize, port: usize| {
+        Some([ip.get(address..address + length)?, ip.get(port..port + 2)?].concat())
+    };
+    let from = end(addresses, transport)?;
+    let to = end(addresses + length, transport + 2)?;
+    Some((protocol, BTreeSet::from([from, to])))
+}
+
+fn word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes(bytes[..4].try_into().expect("four bytes"))
+}

@@ -1,0 +1,137 @@
+//! The `weir` command: run to its end, or left running as a role of a cluster.
+
+use std::fs::{self, File};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use tempfile::TempDir;
+
+use super::{LOOK, PATIENCE, folder};
+
+/// `weir` with these arguments and none of the settings of whoever runs the tests.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
+    command.args(args);
+    for (key, _) in std::env::vars() {
+        if key.starts_with("WEIR_") {
+            command.env_remove(key);
+        }
+    }
+    command
+}
+
+/// Runs `weir` to its end.
+pub fn weir(args: &[&str]) -> Done {
+    Running::start(command(args)).wait()
+}
+
+/// Runs `weir` to its end, which has to be a good one.
+pub fn weir_ok(args: &[&str]) -> Done {
+    weir(args).ok()
+}
+
+/// How a command ended, and what it said.
+#[derive(Debug)]
+pub struct Done {
+    what: String,
+    /// Exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Done {
+    /// It has to have ended well.
+    pub fn ok(self) -> Done {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.what, self.err);
+        self
+    }
+
+    /// It has to have failed with this code, and to have said each of these.
+    pub fn fails(self, code: i32, said: &[&str]) -> Done {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.what, self.err);
+        for word in said {
+            assert!(self.err.contains(word), "{}\nnot a word of `{word}`:\n{}", self.what, self.err);
+        }
+        assert!(!self.err.contains("panicked"), "{}\n{}", self.what, self.err);
+        self
+    }
+}
+
+/// A command at work. Dropping it kills it.
+#[derive(Debug)]
+pub struct Running {
+    what: String,
+    child: Child,
+    said: TempDir,
+}
+
+impl Running {
+    /// Starts a command; what it says goes to files, so that no full pipe holds it up.
+    pub fn start(mut command: Command) -> Running {
+        let said = folder();
+        let file = |name: &str| File::create(said.path().join(name)).expect("a file for its words");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file("out"))
+            .stderr(file("err"))
+            .spawn()
+            .expect("the command starts");
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
+        Running { what: format!("weir {}", args.join(" ")), child, said }
+    }
+
+    /// Whether it is still at work.
+    pub fn is_alive(&mut self) -> bool {
+        self.ended().is_none()
+    }
+
+    /// Waits for it to end by itself.
+    pub fn wait(mut self) -> Done {
+        let from = Instant::now();
+        let status = loop {
+            match self.ended() {
+                Some(status) => break status,
+                None if from.elapsed() < PATIENCE => std::thread::sleep(LOOK),
+                None => {
+                    panic!("{} still runs after {PATIENCE:?}:\n{}", self.what, self.read("err"))
+                }
+            }
+        };
+        let (out, err) = (self.read("out"), self.read("err"));
+        Done { what: self.what.clone(), code: status.code(), out, err }
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn terminate(self) -> Done {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM for {}", self.what);
+        self.wait()
+    }
+
+    /// Sends SIGKILL: nothing of it is left but what it had made lasting.
+    pub fn kill(mut self) {
+        self.child.kill().expect("SIGKILL");
+        self.child.wait().expect("its end");
+    }
+
+    fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("its state")
+    }
+
+    fn read(&self, name: &str) -> String {
+        let bytes = fs::read(self.said.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already gone, mostly.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,13 @@
+//! Tests of the whole: the `weir` command on real captures, alone and as a cluster on a real Kafka.
+//!
+//! One binary, so that one broker serves all of it. `WEIR_BLESS=1` writes the golden files anew.
+
+mod harness;
+
+mod cli;
+mod cluster;
+mod crash;
+mod duckdb_reads;
+mod facts;
+mod golden;
+mod tidy;
