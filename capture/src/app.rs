@@ -47,6 +47,8 @@ pub struct App {
     pub wants_flip: bool,
     /// An analyzer gave up at a limit.
     pub gave_up: bool,
+    /// An analyzer wants the flow to end.
+    pub over: bool,
 }
 
 impl std::fmt::Debug for App {
@@ -279,11 +281,13 @@ impl App {
             confirmed: slot.confirmed,
             flip: false,
             gave_up: false,
+            over: false,
             is_done: false,
         };
         f(slot.analyzer.as_mut(), &mut cx);
         self.wants_flip |= cx.flip;
         self.gave_up |= cx.gave_up;
+        self.over |= cx.over;
         let (signal, is_done) = (cx.signal, cx.is_done);
         match signal {
             Signal::None | Signal::Done => {}
@@ -312,6 +316,7 @@ impl App {
             confirmed: true,
             flip: false,
             gave_up: false,
+            over: false,
             is_done: false,
         })
     }

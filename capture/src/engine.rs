@@ -1,7 +1,8 @@
 //! One capture thread's engine: every packet of its shards through decoding, the flow table and the
 //! protocols, with timers by packet time.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -80,6 +81,9 @@ pub struct Engine {
     decoder: Decoder,
     table: Table,
     wheel: Wheel,
+    /// Deadlines of analyzers, each with its flow's place and serial number. What happens there depends
+    /// on the time of the first packet after it, so that they are not rounded as the wheel's are.
+    asked: BinaryHeap<Reverse<(i64, u32, u32)>>,
     fragments: BTreeMap<u8, Reassembler>,
     packet_weirds: BTreeMap<(Weird, Option<(IpAddr, IpAddr)>), i64>,
     counters: Counters,
@@ -111,12 +115,14 @@ impl Engine {
     pub fn new(config: Arc<Config>, index: u32, threads: u32) -> Engine {
         let decoder = Decoder { ignore_checksums: config.ignore_checksums };
         let table = Table::new(config.flows_max);
-        let shared = Shared { config, out: Out::default(), ports: Ports::default() };
+        let out = Out::new(config.lanes);
+        let shared = Shared { config, out, ports: Ports::default() };
         Engine {
             shared,
             decoder,
             table,
             wheel: Wheel::default(),
+            asked: BinaryHeap::new(),
             fragments: BTreeMap::new(),
             packet_weirds: BTreeMap::new(),
             counters: Counters::default(),
@@ -148,6 +154,7 @@ impl Engine {
     /// One captured packet. Packets of other threads' shards only move the clock.
     pub fn packet(&mut self, packet: &Packet<'_>) {
         self.clock = self.clock.max(packet.ts_us);
+        self.call_asked();
         if self.wheel.is_due(self.clock) {
             self.turn_wheel();
         }
@@ -180,6 +187,7 @@ impl Engine {
     /// Nothing was captured up to this time: timers go on.
     pub fn tick(&mut self, now: i64) {
         self.clock = self.clock.max(now);
+        self.call_asked();
         self.turn_wheel();
     }
 
@@ -302,7 +310,7 @@ impl Engine {
         if let Some(weird) = seg.broken {
             host.weird_with(weird.name(), None, weird.source());
         } else if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
-            host.weird(weird.name());
+            host.weird_with(weird.name(), None, weird.source());
             bad_checksum(host.meta, dir);
         } else {
             let dir = tcp.segment(dir, seg, &mut host);
@@ -344,8 +352,6 @@ impl Engine {
         let Some(flow) = self.table.get(at) else { return };
         let Proto::Datagram(sent) = &mut flow.proto else { return };
         let dir = flow.meta.dir(from_high);
-        // Counted before the checksum is looked at, as Zeek does for UDP.
-        count_packet(&mut flow.meta, dir, ip);
         let mut host = Host {
             now,
             clock: self.clock,
@@ -356,23 +362,22 @@ impl Engine {
             transport: Carrier::Udp,
         };
         if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
-            host.weird(weird.name());
+            host.weird_with(weird.name(), None, weird.source());
             bad_checksum(host.meta, dir);
             return;
         }
         if udp.mismatch {
             let addl = format!("{} != {}", udp.len, u64::from(udp.payload_len) + 8);
-            host.weird_with("UDP_datagram_length_mismatch", Some(&addl), None);
+            host.weird_with("UDP_datagram_length_mismatch", Some(&addl), Some("UDP"));
         }
         host.meta.last = now;
         host.meta.letter_once(dir, seen::DATA, b'D');
         let len = u64::from(udp.len).saturating_sub(8);
         sent[dir.index()] = Some(sent[dir.index()].unwrap_or(0) + len);
-        let before = host.meta.swapped;
+        // Where that turns the flow, Zeek leaves what was counted of the payload with the same roles,
+        // and counts this packet for the role that its sender had.
         host.data(dir, udp.payload);
-        if host.meta.swapped != before {
-            sent.swap(0, 1);
-        }
+        count_packet(host.meta, dir, ip);
         self.reschedule(at);
     }
 
@@ -402,7 +407,7 @@ impl Engine {
                 shared: &mut self.shared,
                 transport: Carrier::Udp,
             };
-            host.weird(weird.name());
+            host.weird_with(weird.name(), None, weird.source());
             return;
         }
         flow.meta.last = now;
@@ -527,7 +532,7 @@ impl Engine {
             meta.flip();
         }
         let wheel_at = i64::MAX;
-        let at = self.table.insert(Flow { meta, proto, app: None, wheel_at });
+        let at = self.table.insert(Flow { meta, proto, app: None, wheel_at, asked_at: i64::MAX });
         self.reschedule(at);
         at
     }
@@ -536,10 +541,33 @@ impl Engine {
     fn reschedule(&mut self, at: u32) {
         let serial = self.table.serial(at);
         let Some(flow) = self.table.get(at) else { return };
+        let asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
+        if asked < flow.asked_at {
+            flow.asked_at = asked;
+            self.asked.push(Reverse((asked, at, serial)));
+        }
         let due = deadline(flow);
         if due < flow.wheel_at {
             flow.wheel_at = due;
-            self.wheel.add(Entry { index: at, serial, at: due });
+            self.wheel.add(Entry { index: at, serial, at: due }, self.clock);
+        }
+    }
+
+    /// Calls the analyzers whose deadline has passed.
+    fn call_asked(&mut self) {
+        while let Some(Reverse((asked, at, serial))) = self.asked.peek().copied() {
+            if asked > self.clock {
+                return;
+            }
+            self.asked.pop();
+            let Some(flow) = self.table.get_serial(at, serial) else { continue };
+            if flow.asked_at != asked {
+                continue;
+            }
+            flow.asked_at = i64::MAX;
+            if !self.fire(at, self.clock) {
+                self.reschedule(at);
+            }
         }
     }
 
@@ -568,18 +596,22 @@ impl Engine {
         loop {
             let Some(flow) = self.table.get(at) else { return true };
             let due = deadline(flow);
-            if due > now {
+            let asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
+            if due.min(asked) > now {
                 return false;
             }
-            let asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
             if asked > due {
                 self.end_flow(at, due);
                 return true;
             }
             if let Some(app) = &mut flow.app {
-                app.expire(&flow.meta, &mut self.shared, due);
+                app.expire(&flow.meta, &mut self.shared, now);
+                if app.over {
+                    self.end_flow(at, now);
+                    return true;
+                }
                 // An analyzer that does not move its deadline must not hold the loop.
-                if app.deadline() <= due {
+                if app.deadline() <= now {
                     return false;
                 }
             }
@@ -650,9 +682,6 @@ fn deadline(flow: &Flow) -> i64 {
     let mut due = meta.last.saturating_add(meta.timeout);
     if let Proto::Tcp(tcp) = &flow.proto {
         due = due.min(tcp.deadline(meta.first, meta.last));
-    }
-    if let Some(app) = &flow.app {
-        due = due.min(app.deadline());
     }
     due
 }

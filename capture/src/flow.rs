@@ -230,4 +230,6 @@ pub struct Flow {
     pub app: Option<Box<App>>,
     /// Time of its one valid entry in the timer wheel.
     pub wheel_at: i64,
+    /// Time of its one valid entry among the deadlines of analyzers.
+    pub asked_at: i64,
 }

@@ -5,9 +5,10 @@ use anyhow::Context;
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
-use model::stream::{self, Def, Mark};
+use model::stream::{self, Def, Mark, weird};
 
 use crate::out::Rows;
+use crate::weirds::Logged;
 
 /// Rows of one stream for one lane, in order.
 #[derive(Debug)]
@@ -20,14 +21,19 @@ pub struct LaneRows {
     pub batch: RecordBatch,
 }
 
-/// Puts the rows of some threads in order and divides them over the lanes.
-pub fn merge(threads: Vec<Vec<Rows>>, lanes: u32) -> anyhow::Result<Vec<LaneRows>> {
+/// Puts the rows of some threads in order and divides them over the lanes. Weirds that were logged
+/// already go no further.
+pub fn merge(
+    threads: Vec<Vec<Rows>>,
+    lanes: u32,
+    logged: &mut Logged,
+) -> anyhow::Result<Vec<LaneRows>> {
     let mut merged = Vec::new();
     let mut all: Vec<Rows> = threads.into_iter().flatten().collect();
     for def in stream::ALL {
         let (mine, rest) = all.into_iter().partition(|rows| rows.def.name == def.name);
         all = rest;
-        divide(def, mine, lanes, &mut merged)
+        divide(def, mine, lanes, logged, &mut merged)
             .with_context(|| format!("cannot put the rows of {} in order", def.name))?;
     }
     Ok(merged)
@@ -37,6 +43,7 @@ fn divide(
     def: &'static Def,
     mut parts: Vec<Rows>,
     lanes: u32,
+    logged: &mut Logged,
     merged: &mut Vec<LaneRows>,
 ) -> anyhow::Result<()> {
     let (batch, marks) = match parts.len() {
@@ -50,12 +57,17 @@ fn divide(
             (batch, parts.into_iter().flat_map(|part| part.marks).collect())
         }
     };
-    if lanes == 1 && marks.is_sorted() {
+    let is_weird = def.name == weird::DEF.name;
+    if lanes == 1 && !is_weird && marks.is_sorted() {
         merged.push(LaneRows { def, lane: 0, batch });
         return Ok(());
     }
     let mut order: Vec<u32> = (0..marks.len() as u32).collect();
     let mark = |i: &u32| -> &Mark { &marks[*i as usize] };
+    if is_weird {
+        order.sort_unstable_by_key(|i| *mark(i));
+        order = logged.keep(&batch, order.into_iter())?;
+    }
     order.sort_unstable_by_key(|i| (mark(i).lane, *mark(i)));
     for run in order.chunk_by(|a, b| mark(a).lane == mark(b).lane) {
         let lane = mark(&run[0]).lane;
@@ -68,16 +80,16 @@ fn divide(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::stream::weird;
+    use model::stream::dns;
 
     fn rows(marks: &[(i64, u64, u32)]) -> Rows {
-        let mut batch = weird::Batch::default();
+        let mut batch = dns::Batch::default();
         for (i, (write_ts, flow, lane)) in marks.iter().enumerate() {
             let mark = Mark { write_ts: *write_ts, flow: *flow, seq: i as u64, lane: *lane };
-            batch.push(mark, weird::Row { ts: *write_ts, ..weird::Row::unset() });
+            batch.push(mark, dns::Row { ts: *write_ts, ..dns::Row::unset() });
         }
         let (batch, marks) = batch.finish("n");
-        Rows { def: &weird::DEF, batch, marks }
+        Rows { def: &dns::DEF, batch, marks }
     }
 
     fn times(rows: &LaneRows) -> Vec<i64> {
@@ -86,10 +98,15 @@ mod tests {
 
     #[test]
     fn order_does_not_depend_on_threads() {
-        let one = merge(vec![vec![rows(&[(1, 1, 0), (2, 2, 1), (2, 9, 0), (3, 1, 0)])]], 2);
+        let one = merge(
+            vec![vec![rows(&[(1, 1, 0), (2, 2, 1), (2, 9, 0), (3, 1, 0)])]],
+            2,
+            &mut Logged::default(),
+        );
         let two = merge(
             vec![vec![rows(&[(2, 9, 0), (1, 1, 0), (3, 1, 0)])], vec![rows(&[(2, 2, 1)])]],
             2,
+            &mut Logged::default(),
         );
         let (one, two) = (one.unwrap(), two.unwrap());
         assert_eq!(one.len(), 2);

@@ -45,8 +45,13 @@ impl Host<'_> {
         self.app.get_or_insert_default()
     }
 
-    /// A weird about the flow.
+    /// A weird that the TCP analyzer raises.
     pub fn weird(&mut self, name: &'static str) {
+        self.weird_with(name, None, Some("TCP"));
+    }
+
+    /// A weird that Zeek's core raises without saying who.
+    pub fn core_weird(&mut self, name: &'static str) {
         self.weird_with(name, None, None);
     }
 
@@ -68,7 +73,9 @@ impl Host<'_> {
 
     /// Payload of one direction.
     pub fn data(&mut self, dir: Dir, data: &[u8]) {
-        if data.is_empty() || !self.wants_payload() {
+        // A datagram without payload is one all the same: Zeek's analyzers see it.
+        let nothing = data.is_empty() && self.transport == Transport::Tcp;
+        if nothing || !self.wants_payload() {
             return;
         }
         let (meta, transport, now) = (&*self.meta, self.transport, self.clock);

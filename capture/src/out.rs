@@ -4,6 +4,7 @@ use arrow_array::RecordBatch;
 use model::stream::{Def, Mark, conn, dns, http, notice, ssl, weird};
 
 use crate::analyzer::FlowIds;
+use crate::weirds;
 
 /// A batch a stream, and what was counted instead of written.
 #[derive(Default)]
@@ -22,10 +23,17 @@ pub struct Out {
     pub notice: notice::Batch,
     /// Weirds that were not written because the flow had raised the same, or too many.
     pub weirds_held: u64,
+    /// Partitions of a topic, for rows that have another key than their flow.
+    lanes: u32,
     seq: u64,
 }
 
 impl Out {
+    /// Empty, for so many partitions.
+    pub fn new(lanes: u32) -> Out {
+        Out { lanes, ..Out::default() }
+    }
+
     /// The place of the row about to be written: packet time, the flow's order, its lane.
     pub fn mark(&mut self, write_ts: i64, flow: u64, lane: u32) -> Mark {
         self.seq += 1;
@@ -42,6 +50,7 @@ impl Out {
         addl: Option<&str>,
         source: Option<&str>,
     ) {
+        let notice = weirds::action(name) == weirds::Action::NoticePerOrig;
         self.weird.push(
             mark,
             weird::Row {
@@ -53,14 +62,56 @@ impl Out {
                 resp_p: Some(ids.tuple.resp_p),
                 name,
                 addl,
+                notice,
                 peer: node,
                 source,
                 community_id: Some(&ids.community_id),
                 ..weird::Row::unset()
             },
         );
+        if notice {
+            self.weird_notice(mark, ids, node, name, addl);
+        }
+    }
+
+    /// The notice that some weirds are worth (Zeek's `Weird::Activity`), one for each originator.
+    fn weird_notice(
+        &mut self,
+        mark: Mark,
+        ids: &FlowIds,
+        node: &str,
+        name: &str,
+        addl: Option<&str>,
+    ) {
+        let identifier = format!("{name} {}", ids.tuple.orig_h);
+        let row = notice::Row {
+            ts: Some(mark.write_ts),
+            uid: Some(&ids.uid),
+            orig_h: Some(ids.tuple.orig_h),
+            orig_p: Some(ids.tuple.orig_p),
+            resp_h: Some(ids.tuple.resp_h),
+            resp_p: Some(ids.tuple.resp_p),
+            proto: Some(ids.tuple.proto_name()),
+            note: "Weird::Activity",
+            msg: Some(name),
+            sub: addl,
+            src: Some(ids.tuple.orig_h),
+            dst: Some(ids.tuple.resp_h),
+            p: Some(ids.tuple.resp_p),
+            peer_descr: Some(node),
+            suppress_for: WEIRD_NOTICE_HOLD,
+            community_id: Some(&ids.community_id),
+            identifier: Some(&identifier),
+            observers: &[node],
+            ..notice::Row::unset()
+        };
+        let lane = model::id::partition(identifier.as_bytes(), self.lanes);
+        self.notice.push(Mark { lane, ..mark }, row);
     }
 }
+
+/// How long such a notice is not repeated (Zeek's `did_notice`), microseconds.
+const WEIRD_NOTICE_HOLD: i64 = 24 * 3600 * crate::config::SECOND;
 
 impl Out {
     /// Rows that wait for the next flush.

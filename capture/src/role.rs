@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::engine::Counters;
 use crate::flush;
 use crate::source::{self, LiveOptions, LiveSource, PacketSource, STDIN};
+use crate::weirds::Logged;
 use crate::worker::{self, Flush, Job, Progress, Worker};
 
 /// How long one call waits for a flush: the stop flag is looked at in between.
@@ -77,6 +78,8 @@ pub struct Capture {
     /// Flushes of the barrier at hand, by thread.
     pending: Vec<Option<Flush>>,
     from: Position,
+    /// Weirds logged already.
+    logged: Logged,
     stopping: bool,
     ended: bool,
     summary: Summary,
@@ -123,6 +126,7 @@ impl Capture {
             workers: Vec::new(),
             pending: Vec::new(),
             from: Position::default(),
+            logged: Logged::default(),
             stopping: false,
             ended: false,
             summary: Summary::default(),
@@ -205,7 +209,7 @@ impl Capture {
             .into_iter()
             .map(|topic| (topic, (0..self.config.lanes).collect()))
             .collect();
-        for rows in flush::merge(threads, self.config.lanes)? {
+        for rows in flush::merge(threads, self.config.lanes, &mut self.logged)? {
             *self.summary.rows.entry(rows.def.name).or_default() += rows.batch.num_rows() as u64;
             let topic = match rows.def.name {
                 "conn" => topic::RAW_CONN,
@@ -264,6 +268,7 @@ impl Role for Capture {
         self.pending.clear();
         self.ended = false;
         self.from = Position::default();
+        self.logged = Logged::default();
         anyhow::ensure!(
             !(again && self.is_stdin()),
             "the bus failed while standard input was read; it cannot be read again"
@@ -301,10 +306,14 @@ impl Role for Capture {
         if self.workers.is_empty() {
             self.start()?;
         }
-        match self.gather()? {
-            Some(flushes) => self.step(flushes).map(Some),
-            None => Ok(None),
+        let Some(flushes) = self.gather()? else { return Ok(None) };
+        if flushes.iter().all(|flush| flush.number <= self.from.packets && !flush.end) {
+            // An earlier run committed these; what they leave behind is remembered all the same.
+            let threads = flushes.into_iter().map(|flush| flush.rows).collect();
+            flush::merge(threads, self.config.lanes, &mut self.logged)?;
+            return Ok(None);
         }
+        self.step(flushes).map(Some)
     }
 
     fn committed(&mut self) -> anyhow::Result<()> {

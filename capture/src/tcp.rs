@@ -281,15 +281,15 @@ impl Tcp {
             // As though a SYN had been seen, so that positions stay the same.
             State::Inactive => end.start_at(seq.wrapping_sub(1), seq),
             State::SynSent | State::SynAckSent if flags.syn() && moved => {
-                host.weird("SYN_seq_jump");
+                host.core_weird("SYN_seq_jump");
                 end.start_at(seq, upper);
             }
             State::Established | State::Partial if flags.syn() => {
                 if end.size(other) > 0 {
-                    host.weird("SYN_inside_connection");
+                    host.core_weird("SYN_inside_connection");
                 }
                 if moved {
-                    host.weird("SYN_seq_jump");
+                    host.core_weird("SYN_seq_jump");
                 }
                 end.start_at(seq, upper);
             }
@@ -367,7 +367,7 @@ impl Tcp {
         let advance = delta(new_edge, old_edge);
         // Scaling loses the low bits: that much is no recision.
         if advance < 0 && advance.unsigned_abs() >= 1 << scale {
-            host.weird("window_recision");
+            host.core_weird("window_recision");
         }
         end.window = window;
         end.window_ack_seq = seg.ack;
@@ -434,7 +434,7 @@ impl Tcp {
             let opened =
                 matches!(end.state, State::SynSent | State::SynAckSent | State::Established);
             if plain && opened && !host.did_weird() {
-                host.weird("possible_split_routing");
+                host.core_weird("possible_split_routing");
             }
             let before = seg.ack.wrapping_sub(1);
             peer.start_at(before, before);

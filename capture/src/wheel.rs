@@ -35,10 +35,10 @@ impl Default for Wheel {
 }
 
 impl Wheel {
-    /// Puts a flow in.
-    pub fn add(&mut self, entry: Entry) {
+    /// Puts a flow in, as of `now`: the first one says where the ring stands.
+    pub fn add(&mut self, entry: Entry, now: i64) {
         if self.next == i64::MIN {
-            self.next = entry.at.div_euclid(SLOT);
+            self.next = now.min(entry.at).div_euclid(SLOT);
         }
         let slot = entry.at.div_euclid(SLOT).clamp(self.next, self.next + SLOTS - 1);
         self.slots[slot.rem_euclid(SLOTS) as usize].push(entry);

@@ -90,7 +90,8 @@ pub struct Job {
     pub threads: u32,
     /// Packets.
     pub source: Box<dyn PacketSource>,
-    /// Barrier up to which an earlier run committed its rows: they are made again and thrown away.
+    /// Barrier up to which an earlier run committed its rows: they are made again, and
+    /// the role throws them away.
     pub from: u64,
     /// Whether packets come from a live interface.
     pub live: bool,
@@ -161,10 +162,6 @@ fn file(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
         }
         tell(&job, &state);
         state.engine.settle();
-        if state.number <= job.from {
-            state.engine.out().take(&node);
-            continue;
-        }
         if stop.load(Ordering::SeqCst) || sender.send(state.flush(&node, 0, false)).is_err() {
             return;
         }

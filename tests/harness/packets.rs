@@ -88,27 +88,23 @@ type Flow = (u8, BTreeSet<Vec<u8>>);
 /// Protocol and endpoints of a TCP or UDP packet that has its ports.
 fn flow(frame: &[u8]) -> Option<Flow> {
     let ip = frame.get(ETHERNET..)?;
-    let (protocol, addresses, length, transport) = match frame[12..ETHERNET] {
-        [0x08, 0x00] => {
-            let is_first = ip.get(6)? & 0x1f == 0 && *ip.get(7)? == 0;
-            (*ip.get(9)?, 12, 4, is_first.then(|| usize::from(ip[0] & 0xf) * 4)?)
-        }
-        [0x86, 0xdd] if *ip.get(6)? == 44 => {
-            let is_first = *ip.get(42)? == 0 && *ip.get(43)? & 0xf8 == 0;
-            (*ip.get(40)?, 8, 16, is_first.then_some(48)?)
-        }
-        [0x86, 0xdd] => (*ip.get(6)?, 8, 16, 40),
+    let half = |at: usize| half_at(ip, at);
+    // Where the first address begins, its length, and where the ports are.
+    let (protocol, addresses, length, ports) = match half_at(frame, ETHERNET - 2)? {
+        0x0800 if half(6)? & 0x1fff == 0 => (*ip.get(9)?, 12, 4, usize::from(ip[0] & 0xf) * 4),
+        0x86dd if *ip.get(6)? != 44 => (ip[6], 8, 16, 40),
+        0x86dd if half(42)? & 0xfff8 == 0 => (*ip.get(40)?, 8, 16, 48),
         _ => return None,
     };
-    if protocol != 6 && protocol != 17 {
-        return None;
-    }
     let end = |address: usize, port: usize| {
         Some([ip.get(address..address + length)?, ip.get(port..port + 2)?].concat())
     };
-    let from = end(addresses, transport)?;
-    let to = end(addresses + length, transport + 2)?;
-    Some((protocol, BTreeSet::from([from, to])))
+    let ends = [end(addresses, ports)?, end(addresses + length, ports + 2)?];
+    matches!(protocol, 6 | 17).then(|| (protocol, BTreeSet::from(ends)))
+}
+
+fn half_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
 }
 
 fn word(bytes: &[u8]) -> u32 {

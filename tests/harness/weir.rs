@@ -53,7 +53,12 @@ impl Done {
     pub fn fails(self, code: i32, said: &[&str]) -> Done {
         assert_eq!(self.code, Some(code), "{}\n{}", self.what, self.err);
         for word in said {
-            assert!(self.err.contains(word), "{}\nnot a word of `{word}`:\n{}", self.what, self.err);
+            assert!(
+                self.err.contains(word),
+                "{}\nnot a word of `{word}`:\n{}",
+                self.what,
+                self.err
+            );
         }
         assert!(!self.err.contains("panicked"), "{}\n{}", self.what, self.err);
         self

@@ -98,8 +98,11 @@ impl ConsumerContext for Context {
         partitions: &mut TopicPartitionList,
     ) {
         if self.closing.load(Ordering::SeqCst) {
-            // A consumer that is being closed has no other way on.
-            let _ = consumer.unassign();
+            // A consumer that is being closed has no other way on; one that is closed would never be
+            // answered.
+            if !consumer.closed() {
+                let _ = consumer.unassign();
+            }
             return;
         }
         let event =

@@ -383,9 +383,14 @@ impl Drop for Membership {
     /// Leaves without waiting for anybody: as a static member its lanes stay reserved for a new
     /// session of the same name until the group's patience ends.
     fn drop(&mut self) {
-        self.consumer.context().close();
+        let context = Arc::clone(self.consumer.context());
+        context.close();
+        // What the group waits for has to be answered, or closing waits for good; and it must not be
+        // answered twice: what comes up from here on, the context answers itself.
+        let unanswered = self.owed != Owed::Nothing || context.event().is_some();
         self.forget();
-        // Answers what the group may be waiting for, without which closing would wait for good.
-        let _ = self.consumer.unassign();
+        if unanswered {
+            let _ = self.consumer.unassign();
+        }
     }
 }

@@ -8,6 +8,7 @@ use model::id::FiveTuple;
 use model::stream::Mark;
 
 use crate::out::Out;
+use crate::weirds;
 
 pub mod dns;
 pub mod http;
@@ -108,7 +109,7 @@ pub trait Analyzer: Send {
     fn deadline(&self) -> Option<i64> {
         None
     }
-    /// The deadline has passed; `cx.now` is the deadline itself.
+    /// The deadline has passed; `cx.now` is the time of the first packet of the capture after it.
     fn expire(&mut self, cx: &mut Cx<'_>) {
         let _ = cx;
     }
@@ -167,6 +168,8 @@ pub struct Cx<'a> {
     pub flip: bool,
     /// The analyzer sets this when a limit made it give up: history gets an `X`.
     pub gave_up: bool,
+    /// The analyzer sets this in [`Analyzer::expire`] when the flow is to end there.
+    pub over: bool,
 }
 
 /// Different weirds one flow may raise: the rest are counted only, so that one flow cannot flood the log.
@@ -205,6 +208,9 @@ impl Cx<'_> {
             return;
         }
         self.weirds.push(name);
+        if weirds::action(name) == weirds::Action::Ignore {
+            return;
+        }
         let (mark, node) = (self.mark(), self.node);
         self.out.flow_weird(mark, self.ids, node, name, addl, source);
     }

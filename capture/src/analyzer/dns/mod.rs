@@ -180,10 +180,8 @@ impl Analyzer for Dns {
             self.deadline = Some(cx.now + SESSION_TIMEOUT);
             return;
         }
-        // Zeek removes the flow here; what comes later begins anew.
-        self.finish(cx);
-        self.first = true;
         self.deadline = None;
+        cx.over = true;
     }
 }
 

@@ -68,6 +68,7 @@ fn run(steps: &[Step]) -> Found {
             confirmed,
             flip: false,
             gave_up: false,
+            over: false,
             is_done: false,
         };
         f(&mut http, &mut cx);

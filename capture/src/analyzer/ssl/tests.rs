@@ -59,6 +59,7 @@ impl Bench {
             confirmed: self.confirmed,
             flip: false,
             gave_up: false,
+            over: false,
             is_done: false,
         };
         f(self.analyzer.as_mut(), &mut cx);

@@ -20,6 +20,7 @@ struct Bench {
     signals: Vec<Signal>,
     confirmed: bool,
     gave_up: bool,
+    over: bool,
     analyzer: Box<dyn Analyzer>,
     now: i64,
 }
@@ -55,6 +56,7 @@ impl Bench {
             signals: Vec::new(),
             confirmed: false,
             gave_up: false,
+            over: false,
             analyzer: (KIND.new)(transport),
             now: START,
         }
@@ -71,11 +73,13 @@ impl Bench {
             confirmed: self.confirmed,
             flip: false,
             gave_up: false,
+            over: false,
             is_done: false,
         };
         f(self.analyzer.as_mut(), &mut cx);
-        let (flip, gave_up) = (cx.flip, cx.gave_up);
+        let (flip, gave_up, over) = (cx.flip, cx.gave_up, cx.over);
         self.gave_up |= gave_up;
+        self.over |= over;
         if cx.signal != Signal::None {
             self.confirmed |= cx.signal == Signal::Confirmed;
             let signal = cx.signal;

@@ -247,7 +247,7 @@ fn too_many_questions_end_the_reading() {
 }
 
 #[test]
-fn a_silent_flow_begins_anew() {
+fn a_silent_flow_ends() {
     let mut bench = Bench::new(Transport::Udp);
     bench.query(&query(1));
     let first = bench.now;
@@ -256,9 +256,11 @@ fn a_silent_flow_begins_anew() {
     bench.query(&query(2));
     bench.now = first + SESSION_TIMEOUT;
     bench.call(|analyzer, cx| analyzer.expire(cx));
-    assert_eq!(bench.out.dns.len(), 0);
+    assert!(!bench.over);
+    assert_eq!(bench.analyzer.deadline(), Some(first + 2 * SESSION_TIMEOUT));
     bench.now += SESSION_TIMEOUT;
     bench.call(|analyzer, cx| analyzer.expire(cx));
-    assert_eq!(bench.out.dns.len(), 2);
+    assert!(bench.over);
     assert_eq!(bench.analyzer.deadline(), None);
+    assert_eq!(bench.finish().len(), 2);
 }

@@ -1,0 +1,188 @@
+//! Roles as processes of their own on a real Kafka give what one process gives.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::harness::cluster::{Cluster, node, workers};
+use crate::harness::logs::{self, Logs};
+use crate::harness::weir::{Running, weir_ok};
+use crate::harness::{duckdb, folder, kafka, split, text, trace};
+
+/// Columns that say which nodes saw a row; all others must be the same.
+pub const NODES: &[&str] = &["sensor", "observers", "peer", "peer_descr", "n"];
+
+/// Every stream that these captures have rows of.
+const STREAMS: [&str; 6] = ["conn", "dns", "http", "notice", "ssl", "weird"];
+
+/// What one process makes of the inputs, in TSV and Parquet.
+pub fn alone(inputs: &[String; 3], out: &Path) -> Logs {
+    let [first, second, third] = inputs;
+    let out_text = text(out);
+    let read = ["run", "--read", first, second, third];
+    weir_ok(&[&read[..], &["--out", &out_text, "--format", "tsv,parquet"]].concat());
+    logs::read(out)
+}
+
+/// Both folders hold the same rows, in TSV and, where DuckDB is at hand, in Parquet.
+pub fn assert_agree(want: &Path, got: &Path) {
+    let (tsv_want, tsv_got) = (logs::read(want), logs::read(got));
+    logs::assert_same("cluster and one process", &tsv_want, &tsv_got, NODES);
+    if !duckdb::is_here() {
+        return;
+    }
+    for (stream, log) in &tsv_want {
+        let rows = |dir: &Path| {
+            let names = NODES.iter().filter(|name| log.fields.iter().any(|field| field == *name));
+            let more: String = names.map(|name| format!(", {name}")).collect();
+            let glob = format!("{}/**/{stream}[.-]*parquet", dir.display());
+            // When a row was completed depends on what else its worker saw.
+            format!(
+                "SELECT * EXCLUDE (_write_ts, sensor {more} {}) \
+                 FROM read_parquet('{glob}', hive_partitioning = false)",
+                if ["conn", "notice"].contains(&stream.as_str()) { ", observers" } else { "" }
+            )
+        };
+        let (want, got) = (rows(want), rows(got));
+        let counts = duckdb::sql(&format!(
+            "SELECT (SELECT count(*) FROM ({want})), (SELECT count(*) FROM ({want} EXCEPT ALL {got})), \
+             (SELECT count(*) FROM ({got} EXCEPT ALL {want}))"
+        ));
+        assert_eq!(counts, [[log.rows.len(), 0, 0].map(Value::from)], "{stream} in Parquet");
+    }
+}
+
+#[test]
+fn topics_are_made_once_and_described() {
+    let cluster = Cluster::bare();
+    let prefix = cluster.prefix();
+    let made = cluster.run(&["topics", "create", "--partitions", "3"]).ok().out;
+    for topic in ["raw.conn", "log.conn", "log.notice", "state.manager", "files", "deadletter"] {
+        let name = format!("{prefix}.{topic} ");
+        let line = made.lines().find(|line| line.starts_with(&name)).expect(topic);
+        assert!(line.contains(" 3 ") && line.ends_with("created"), "{line}");
+    }
+    let again = cluster.run(&["topics", "create", "--partitions", "3"]).ok().out;
+    assert_eq!(again.lines().count(), made.lines().count());
+    assert!(again.lines().skip(1).all(|line| line.ends_with(" ok")), "{again}");
+    assert_eq!(cluster.run(&["topics", "describe"]).ok().out, again);
+    // Another count of partitions is no small thing: it is refused, and nothing is changed.
+    cluster
+        .run(&["topics", "create", "--partitions", "5"])
+        .fails(1, &[&format!("{prefix}.raw.conn")]);
+    assert_eq!(cluster.run(&["topics", "describe"]).ok().out, again);
+}
+
+#[test]
+fn every_role_refuses_topics_that_are_missing_or_wrong() {
+    let cluster = Cluster::bare();
+    let (prefix, out) = (cluster.prefix(), text(&cluster.path("out")));
+    let refused = |said: &str| {
+        let http = trace("http.pcap");
+        let roles = [
+            &["capture", "--read", &http][..],
+            &["aggregate", "--drain"],
+            &["manager", "--drain"],
+            &["sink", "--out", &out, "--drain"],
+        ];
+        let running: Vec<Running> = roles.map(|args| cluster.spawn(args)).into();
+        for role in running {
+            role.wait().fails(1, &[said, "weir topics create"]);
+        }
+    };
+    refused(&format!("{prefix}.…"));
+    // The topic `notice` of the prefix `P.log` has the name of `log.notice` of the prefix `P`, and so
+    // makes one topic of `P` that has another count of partitions; all others are still missing.
+    let brokers = kafka::shared().brokers();
+    let other = format!("{prefix}.log");
+    let create = ["topics", "create", "--partitions"];
+    weir_ok(&[&["--brokers", &brokers, "--prefix", &other], &create[..], &["2"]].concat());
+    refused(&format!("{prefix}.raw.conn"));
+    let wrong = format!("{prefix}.log.notice");
+    cluster.run(&[&create[..], &["3"]].concat()).fails(1, &[&wrong]);
+    cluster.run(&["topics", "describe"]).fails(1, &[&wrong]);
+    cluster.run(&["manager", "--drain"]).fails(1, &[&wrong, "2 partitions"]);
+}
+
+#[test]
+fn eight_processes_at_once_give_the_rows_of_one() {
+    let (cluster, inputs) = (Cluster::new(), split());
+    let want = cluster.path("alone");
+    assert_eq!(alone(&inputs, &want).keys().collect::<Vec<_>>(), STREAMS);
+    let out = cluster.path("out");
+    let stages = [cluster.aggregators(), cluster.managers(), cluster.sinks(&out, "1h")];
+    let running: Vec<Vec<Running>> = stages.iter().map(|nodes| cluster.start_all(nodes)).collect();
+    for worker in cluster.start_all(&workers(&inputs)) {
+        worker.wait().ok();
+    }
+    // In the order of the data: stopped by SIGTERM, which is a good end, and what was left is done.
+    for (nodes, running) in stages.iter().zip(running) {
+        for role in running {
+            role.terminate().ok();
+        }
+        cluster.drain(nodes);
+    }
+    assert_agree(&want, &out);
+}
+
+#[test]
+fn roles_one_after_the_other_give_the_same() {
+    let (cluster, inputs) = (Cluster::new(), split());
+    let (want, out) = (cluster.path("alone"), cluster.path("out"));
+    alone(&inputs, &want);
+    for worker in workers(&inputs) {
+        cluster.start(&worker).wait().ok();
+    }
+    cluster.drain(&cluster.aggregators());
+    cluster.drain(&cluster.managers());
+    // Without rotation, so that each sink has a folder of its own.
+    let sinks = ["s0", "s1"].map(|name| {
+        let dir = text(&out.join(name));
+        node(name, &["sink", "--format", "tsv,parquet", "--rotate", "0", "--out", &dir])
+    });
+    cluster.drain(&sinks);
+    assert_agree(&want, &out);
+    // Nothing is left: once more gives nothing more, nor does a capture that was read already.
+    let said = cluster.start(&workers(&inputs)[0]).wait().ok().err;
+    assert!(said.contains("--again"), "{said}");
+    cluster.drain(&cluster.aggregators());
+    cluster.drain(&cluster.managers());
+    let more = cluster.path("more");
+    cluster.drain(&cluster.sinks(&more, "1h"));
+    assert!(logs::read(&more).is_empty());
+}
+
+#[test]
+fn three_workers_that_see_one_scan_give_one_notice() {
+    let cluster = Cluster::new();
+    let scan = trace("scan.pcap");
+    let out = cluster.path("out");
+    let consumers = node("c0", &["node", "--roles", "aggregate,manager", "--sources", "3"]);
+    let running = cluster.start(&consumers);
+    for worker in cluster.start_all(&workers(&[scan.clone(), scan.clone(), scan])) {
+        worker.wait().ok();
+    }
+    running.terminate().ok();
+    cluster.drain(&[node("c0", &["aggregate", "--sources", "3"])]);
+    cluster.drain(&[node("c0", &["manager"])]);
+    let columns = ["--columns", "weir", "--rotate", "0"];
+    cluster.drain(&[node("s0", &[&["sink", "--out", &text(&out)], &columns[..]].concat())]);
+    let logs = logs::read(&out);
+    let notice = logs["notice"].select(["note", "src", "p", "n", "observers"]);
+    assert_eq!(notice, [["Scan::Address_Scan", "10.77.0.66", "22", "3", "w0,w1,w2"]]);
+    // Each worker tells of every flow that it saw.
+    assert_eq!(logs["conn"].count(["sensor"]), [(["w0"], 88), (["w1"], 88), (["w2"], 88)].into());
+}
+
+#[test]
+fn a_truncated_capture_reaches_the_logs_up_to_the_cut() {
+    let (cluster, dir) = (Cluster::new(), folder());
+    let cut = trace("truncated.pcap");
+    let capture = node("w0", &["capture", "--read", &cut]);
+    cluster.start(&capture).wait().fails(1, &["truncated.pcap", "packet 623"]);
+    cluster.drain(&[node("a0", &["aggregate", "--sources", "1"])]);
+    cluster.drain(&cluster.managers());
+    let out = text(dir.path());
+    cluster.drain(&[node("s0", &["sink", "--rotate", "0", "--out", &out])]);
+    assert_eq!(logs::read(dir.path())["conn"].rows.len(), 139);
+}

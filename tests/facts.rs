@@ -1,0 +1,246 @@
+//! What the captures' README says must be in the logs, as literal expectations.
+
+use std::collections::BTreeSet;
+
+use crate::harness::logs::{self, Logs};
+use crate::harness::packets::Pcap;
+use crate::harness::weir::weir_ok;
+use crate::harness::{folder, text, trace};
+
+fn logs_of(name: &str) -> Logs {
+    let dir = folder();
+    weir_ok(&["run", "--read", &trace(&format!("{name}.pcap")), "--out", &text(dir.path())]);
+    logs::read(dir.path())
+}
+
+#[test]
+fn flows_are_as_many_as_pairs_of_endpoints() {
+    for name in ["dns", "http", "mixed", "scan", "ssh", "tls"] {
+        let want = Pcap::read(&trace(&format!("{name}.pcap"))).flows();
+        let logs = logs_of(name);
+        let got = logs["conn"].count(["proto"]);
+        let of = |proto: &str| got.get(&[proto]).copied();
+        assert_eq!(
+            [of("tcp"), of("udp")],
+            [want.get(&6).copied(), want.get(&17).copied()],
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn mixed_has_the_flows_that_tshark_counts() {
+    let conn = &logs_of("mixed")["conn"];
+    let counts = conn.count(["proto"]);
+    assert_eq!([counts[&["tcp"]], counts[&["udp"]], counts[&["icmp"]]], [222, 390, 11]);
+    let states: BTreeSet<&str> = conn.column("conn_state").into_iter().collect();
+    for state in ["S0", "S1", "SF", "REJ", "RSTO", "RSTR"] {
+        assert!(states.contains(state), "{state} among {states:?}");
+    }
+    // The mirror missed packets of dim; what far lost came again.
+    let missed = |host: &str| -> u64 {
+        let cells = conn.only("id.orig_h", host).column("missed_bytes").join(" ");
+        cells.split(' ').map(|cell| cell.parse::<u64>().expect("a count")).sum()
+    };
+    assert!(missed("10.77.0.8") > 0);
+    assert_eq!([missed("10.77.0.9"), missed("10.77.0.2")], [0, 0]);
+}
+
+#[test]
+fn http_has_every_request_with_its_reply() {
+    const HOST: &str = "10.77.0.10";
+    let logs = logs_of("http");
+    let got = logs["http"].select(["method", "host", "uri", "status_code"]);
+    assert_eq!(
+        got,
+        [
+            ["GET", HOST, "/", "200"],
+            ["GET", HOST, "/missing", "404"],
+            ["GET", HOST, "/picture.png", "200"],
+            ["GET", HOST, "/paper.pdf", "200"],
+            ["GET", HOST, "/notes.txt.gz", "200"],
+            ["GET", HOST, "/data.json", "200"],
+            ["GET", HOST, "/chunked.shtml", "200"],
+            ["HEAD", HOST, "/data.json", "200"],
+            ["POST", HOST, "/form", "200"],
+            ["POST", HOST, "/form", "200"],
+            ["PUT", HOST, "/form", "200"],
+            ["GET", HOST, "/", "200"],
+            ["GET", "www.example.test", "http://www.example.test/", "200"],
+            ["GET", HOST, "/private", "200"],
+            ["GET", HOST, "/private", "200"],
+            ["GET", HOST, "/data.json", "200"],
+            ["GET", HOST, "/old", "301"],
+            ["GET", HOST, "/index.html", "200"],
+            ["GET", HOST, "/broken", "503"],
+            ["GET", HOST, "/data.json", "206"],
+            ["GET", "www.example.test", "/?q=1'+or+1=1&x=<b>", "200"],
+            ["GET", "a.test", "/paper.pdf", "200"],
+            ["GET", "b.test", "/", "200"],
+        ]
+    );
+    let http = &logs["http"];
+    assert_eq!(http.only("info_code", "100").rows.len(), 1);
+    assert_eq!(http.only("username", "alice").rows.len(), 1);
+    assert_eq!(
+        http.only("proxied", "X-FORWARDED-FOR -> 192.0.2.7,VIA -> 1.1 proxy.example.test")
+            .rows
+            .len(),
+        1
+    );
+    let put = http.only("method", "PUT");
+    assert_eq!(put.column("request_body_len"), ["3000"]);
+    let form = http.only("referrer", "http://10.77.0.10/index.html");
+    assert_eq!(
+        form.select(["user_agent", "request_body_len"]),
+        [["Mozilla/5.0 (weir test)", "19"]]
+    );
+    let types: BTreeSet<&str> = http.column("resp_mime_types").into_iter().collect();
+    for kind in ["text/html", "image/png", "application/pdf", "application/x-gzip", "text/json"] {
+        assert!(types.contains(kind), "{kind} among {types:?}");
+    }
+    assert_eq!(logs["conn"].only("service", "http").count(["conn_state"])[&["SF"]], 17);
+}
+
+#[test]
+fn dns_has_every_query_with_its_answer() {
+    let dns = &logs_of("dns")["dns"];
+    let asked = [
+        ["udp", "www.example.test", "A", "NOERROR"],
+        ["udp", "www.example.test", "AAAA", "NOERROR"],
+        ["udp", "web.example.test", "A", "NOERROR"],
+        ["udp", "example.test", "MX", "NOERROR"],
+        ["udp", "example.test", "TXT", "NOERROR"],
+        ["udp", "_xmpp-client._tcp.example.test", "SRV", "NOERROR"],
+        ["udp", "10.0.77.10.in-addr.arpa", "PTR", "NOERROR"],
+        [
+            "udp",
+            "0.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.7.7.d.f.ip6.arpa",
+            "PTR",
+            "NOERROR",
+        ],
+        ["udp", "absent.example.test", "A", "NXDOMAIN"],
+        ["udp", "example.com", "A", "REFUSED"],
+        ["udp", "version.bind", "TXT", "NOERROR"],
+        ["tcp", "www.example.test", "A", "NOERROR"],
+        ["udp", "big.example.test", "TXT", "NOERROR"],
+        ["tcp", "big.example.test", "TXT", "NOERROR"],
+        ["udp", "big.example.test", "TXT", "NOERROR"],
+        ["tcp", "www.example.test", "A", "NOERROR"],
+        ["tcp", "absent.example.test", "A", "NXDOMAIN"],
+    ];
+    for server in ["10.77.0.10", "fd77::10"] {
+        let answered = dns.only("id.resp_h", server);
+        let mut got = answered.select(["proto", "query", "qtype_name", "rcode_name"]);
+        let mut want = asked;
+        got.sort_unstable();
+        want.sort_unstable();
+        assert_eq!(got, want, "{server}");
+        assert_eq!(answered.only("qclass_name", "C_CHAOS").column("query"), ["version.bind"]);
+    }
+    let lost = dns.only("id.resp_h", "10.77.1.53");
+    assert_eq!(lost.select(["query", "rcode", "answers"]), [["lost.example.test", "-", "-"]; 2]);
+    let web = dns.only("query", "web.example.test");
+    assert_eq!(web.column("answers"), ["www.example.test,10.77.0.10"; 2]);
+    assert_eq!(dns.rows.len(), 36);
+}
+
+#[test]
+fn tls_has_every_handshake_with_its_outcome() {
+    let ssl = &logs_of("tls")["ssl"];
+    let counts = ssl.count(["version", "established", "resumed", "last_alert"]);
+    let want = [
+        (["-", "F", "F", "-"], 1), // a server of plain HTTP
+        (["-", "F", "F", "handshake_failure"], 1),
+        (["-", "F", "F", "protocol_version"], 1),
+        (["TLSv12", "T", "F", "-"], 5),
+        (["TLSv12", "T", "T", "-"], 2),
+        (["TLSv13", "F", "F", "unknown_ca"], 1),
+        (["TLSv13", "T", "F", "-"], 5),
+        (["TLSv13", "T", "T", "-"], 2),
+    ];
+    assert_eq!(counts, want.into());
+    assert_eq!(ssl.count(["server_name"]), [(["www.example.test"], 18)].into());
+    // Certificates are in the clear in full handshakes of 1.2, the client's in one of them.
+    let full = ssl.only("version", "TLSv12").only("resumed", "F");
+    assert_eq!(full.count(["sni_matches_cert"]), [(["T"], 5)].into());
+    let chains: BTreeSet<&str> = full.column("cert_chain_fps").into_iter().collect();
+    assert_eq!(chains.len(), 1);
+    assert_eq!(full.only("client_cert_chain_fps", "(empty)").rows.len(), 4);
+    assert_eq!(ssl.only("next_protocol", "http/1.1").rows.len(), 3);
+}
+
+#[test]
+fn ssh_has_its_five_flows() {
+    let conn = &logs_of("ssh")["conn"];
+    assert_eq!(
+        conn.only("id.resp_p", "22").count(["proto", "conn_state"]),
+        [(["tcp", "SF"], 5)].into()
+    );
+}
+
+#[test]
+fn a_scan_gives_one_notice() {
+    let logs = logs_of("scan");
+    let scanner = logs["conn"].only("id.orig_h", "10.77.0.66");
+    let want = [(["22", "REJ"], 5), (["22", "S0"], 35), (["23", "REJ"], 5), (["23", "S0"], 35)];
+    assert_eq!(scanner.count(["id.resp_p", "conn_state"]), want.into());
+    for name in ["scan", "mixed"] {
+        let notice = logs_of(name).remove("notice").expect("a notice");
+        assert_eq!(
+            notice.select([
+                "note",
+                "src",
+                "p",
+                "proto",
+                "sub",
+                "n",
+                "actions",
+                "suppress_for",
+                "msg"
+            ]),
+            [[
+                "Scan::Address_Scan",
+                "10.77.0.66",
+                "22",
+                "tcp",
+                "local",
+                "1",
+                "Notice::ACTION_LOG",
+                "3600.000000",
+                "10.77.0.66 scanned at least 25 unique hosts on port 22/tcp in 0m0s",
+            ]],
+            "{name}"
+        );
+    }
+    for name in ["http", "dns", "tls", "ssh"] {
+        assert!(!logs_of(name).contains_key("notice"), "{name}");
+    }
+}
+
+#[test]
+fn a_little_of_everything_reads_on_every_link() {
+    for name in ["vlan", "sll", "sll2", "raw"] {
+        let logs = logs_of(name);
+        let pages = logs["http"].select(["id.resp_h", "host", "uri", "status_code"]);
+        let want = [
+            ["10.77.0.10", "10.77.0.10", "/", "200"],
+            ["fd77::10", "[fd77::10]", "/data.json", "200"],
+        ];
+        assert_eq!(pages, want, "{name}");
+        let asked = logs["dns"].select(["query", "qtype_name", "answers"]);
+        assert_eq!(asked, [["www.example.test", "A", "10.77.0.10"]], "{name}");
+        let pings = logs["conn"].only("orig_bytes", "112");
+        let pings = pings.select(["id.orig_h", "id.resp_h", "proto", "resp_bytes"]);
+        let want =
+            [["10.77.0.2", "10.77.0.10", "icmp", "112"], ["fd77::2", "fd77::10", "icmp", "112"]];
+        assert_eq!(pings, want, "{name}");
+        let bad = logs.get("weird").map_or(0, |w| w.only("name", "bad_TCP_checksum").rows.len());
+        assert_eq!(bad, usize::from(name.starts_with("sll")), "{name}");
+    }
+}
+
+#[test]
+fn the_link_layer_changes_no_row() {
+    logs::assert_same("null.pcap, dns.pcap", &logs_of("dns"), &logs_of("null"), &[]);
+}
