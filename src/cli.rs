@@ -132,7 +132,12 @@ pub struct ConsumerArgs {
 #[derive(Debug, Args)]
 pub struct NodeArgs {
     /// Which roles
-    #[arg(long, value_delimiter = ',', value_name = "ROLE,…", default_value = "aggregate,manager,sink")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "ROLE,…",
+        default_value = "aggregate,manager,sink"
+    )]
     pub roles: Vec<RoleName>,
     /// Their settings
     #[command(flatten)]

@@ -103,9 +103,8 @@ impl Config {
         // Once for its own sake, so that messages have the file's lines.
         let _: Config = toml::from_str(&text).map_err(|e| wrong(&e))?;
         let mut table: toml::Table = toml::from_str(&text).map_err(|e| wrong(&e))?;
-        let vars = std::env::vars().filter(|(key, _)| {
-            key.starts_with("WEIR_") && !NOT_SETTINGS.contains(&key.as_str())
-        });
+        let vars = std::env::vars()
+            .filter(|(key, _)| key.starts_with("WEIR_") && !NOT_SETTINGS.contains(&key.as_str()));
         for (key, value) in vars {
             set(&mut table, &key, &value)?;
         }

@@ -29,7 +29,9 @@ async fn watch(stop: &Stop) {
             _ = terminate.recv() => {}
         }
         if stop.requested() {
-            eprintln!("weir: stopped at once; what was not committed is done again at the next start");
+            eprintln!(
+                "weir: stopped at once; what was not committed is done again at the next start"
+            );
             std::process::exit(1);
         }
         eprintln!("weir: stopping, once more to stop at once");

@@ -39,7 +39,9 @@ pub fn print(capture: &Summary, sinks: &[sink::Summary], took: Duration) {
             && file.path.to_string_lossy().contains("conn")
     });
     if let Some(file) = parquet {
-        eprintln!("query it: duckdb -c \"SELECT id.orig_h, id.resp_h, service, orig_bytes, resp_bytes");
+        eprintln!(
+            "query it: duckdb -c \"SELECT id.orig_h, id.resp_h, service, orig_bytes, resp_bytes"
+        );
         eprintln!("            FROM '{}' ORDER BY resp_bytes DESC LIMIT 10\"", file.path.display());
     }
 }

@@ -1,13 +1,13 @@
 //! Roles as processes of their own on a real Kafka give what one process gives.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use crate::harness::cluster::{Cluster, node, workers};
 use crate::harness::logs::{self, Logs};
 use crate::harness::weir::{Running, weir_ok};
-use crate::harness::{duckdb, folder, kafka, split, text, trace};
+use crate::harness::{duckdb, files, folder, kafka, split, text, trace};
 
 /// Columns that say which nodes saw a row; all others must be the same.
 pub const NODES: &[&str] = &["sensor", "observers", "peer", "peer_descr", "n"];
@@ -16,11 +16,11 @@ pub const NODES: &[&str] = &["sensor", "observers", "peer", "peer_descr", "n"];
 const STREAMS: [&str; 6] = ["conn", "dns", "http", "notice", "ssl", "weird"];
 
 /// What one process makes of the inputs, in TSV and Parquet.
-pub fn alone(inputs: &[String; 3], out: &Path) -> Logs {
-    let [first, second, third] = inputs;
-    let out_text = text(out);
-    let read = ["run", "--read", first, second, third];
-    weir_ok(&[&read[..], &["--out", &out_text, "--format", "tsv,parquet"]].concat());
+pub fn alone(inputs: &[String], out: &Path) -> Logs {
+    let dir = text(out);
+    let mut args = vec!["run", "--out", &dir, "--format", "tsv,parquet", "--read"];
+    args.extend(inputs.iter().map(String::as_str));
+    weir_ok(&args);
     logs::read(out)
 }
 
@@ -28,6 +28,8 @@ pub fn alone(inputs: &[String; 3], out: &Path) -> Logs {
 pub fn assert_agree(want: &Path, got: &Path) {
     let (tsv_want, tsv_got) = (logs::read(want), logs::read(got));
     logs::assert_same("cluster and one process", &tsv_want, &tsv_got, NODES);
+    let is_log = |path: &PathBuf| path.extension().is_some_and(|e| e == "log" || e == "parquet");
+    assert!(files(got, "").iter().all(is_log), "something is left over: {:?}", files(got, ""));
     if !duckdb::is_here() {
         return;
     }

@@ -82,6 +82,8 @@ fn http_has_every_request_with_its_reply() {
     let http = &logs["http"];
     assert_eq!(http.only("info_code", "100").rows.len(), 1);
     assert_eq!(http.only("username", "alice").rows.len(), 1);
+    let tagged = http.select(["uri", "tags"]).into_iter().filter(|row| row[1] != "(empty)");
+    assert_eq!(tagged.collect::<Vec<_>>(), [["/?q=1'+or+1=1&x=<b>", "HTTP::URI_SQLI"]]);
     assert_eq!(
         http.only("proxied", "X-FORWARDED-FOR -> 192.0.2.7,VIA -> 1.1 proxy.example.test")
             .rows

@@ -111,7 +111,9 @@ pub fn drive(
     let mut wait = BACKOFF_FIRST;
     let mut session = bus.open(me)?;
     loop {
-        let mut run = Run { me, role, clock, stop, until, held: Held::default(), committed: false };
+        let held = Held::default();
+        let (committed, let_go, rounds) = (false, false, 0);
+        let mut run = Run { me, role, clock, stop, until, held, committed, let_go, rounds };
         let lost = match run.session(session) {
             Ok(()) => return Ok(()),
             Err(DriveError::Bus(BusError::Session(lost))) => lost,
@@ -212,28 +214,28 @@ struct Run<'a> {
     until: Until,
     held: Held,
     committed: bool,
+    /// The role was told that all is read, and nothing came since.
+    let_go: bool,
+    /// How often being told gave it more to read.
+    rounds: u32,
 }
 
 impl Run<'_> {
     fn session(&mut self, mut session: Box<dyn Session>) -> Result<(), DriveError> {
         self.role.opened(&mut *session).map_err(|e| role_failed(self.me, e))?;
-        let mut rounds = 0;
         loop {
             if self.stop.requested() {
                 return self.finish(session);
             }
             let drain = self.until == Until::Drained || self.stop.drain_requested();
             if drain && self.held.drained(self.me) {
-                if session.settled()? {
-                    let more;
-                    (session, more) = self.drain(session)?;
-                    rounds += 1;
-                    if !more || rounds >= DRAIN_ROUNDS {
-                        return self.finish(session);
-                    }
-                } else {
-                    std::thread::sleep(SETTLE_WAIT);
+                let finished;
+                (session, finished) = self.drained(session)?;
+                if finished {
+                    return self.finish(session);
                 }
+            } else {
+                self.let_go = false;
             }
             let wake = session.next(self.role.wait())?;
             self.held.note(&wake);
@@ -288,10 +290,30 @@ impl Run<'_> {
         Ok(session)
     }
 
-    /// Lets the role go what it waits with; says whether that gave it more to read.
-    fn drain(&mut self, session: Box<dyn Session>) -> Result<(Box<dyn Session>, bool), DriveError> {
-        let session = self.step(session, Wake::Drained)?;
-        Ok((session, !self.held.drained(self.me)))
+    /// All that we hold is read. Lets the role go what it waits with, once, and says whether the run
+    /// is finished: not while more was written meanwhile, here or for others.
+    fn drained(
+        &mut self,
+        mut session: Box<dyn Session>,
+    ) -> Result<(Box<dyn Session>, bool), DriveError> {
+        if !self.let_go {
+            if !session.settled()? {
+                std::thread::sleep(SETTLE_WAIT);
+                return Ok((session, false));
+            }
+            session = self.step(session, Wake::Drained)?;
+            if !self.held.drained(self.me) {
+                // It wrote to what it reads itself.
+                self.rounds += 1;
+                return Ok((session, self.rounds >= DRAIN_ROUNDS));
+            }
+            self.let_go = true;
+        }
+        let finished = session.group_done()?;
+        if !finished {
+            std::thread::sleep(SETTLE_WAIT);
+        }
+        Ok((session, finished))
     }
 
     /// Stops the role. What it does after its last commit (the sink's word that files are published)

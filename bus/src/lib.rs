@@ -217,7 +217,8 @@ pub struct Restored {
     /// Committed positions in the lane's partitions; a partition never committed is absent and is
     /// read from its beginning.
     pub positions: Vec<Position>,
-    /// The lane's state, the newest value of each key, in order of first writing.
+    /// The lane's state, the newest value of each key, in order of first writing; where the log was
+    /// compacted in between that order is another, so that nothing may rest on it.
     pub state: Vec<(Bytes, Bytes)>,
 }
 
@@ -316,6 +317,12 @@ pub trait Session: Send {
     /// that shows a transaction some time after its writer knows of it looks again; `false` means
     /// that more is coming.
     fn settled(&mut self) -> Result<bool, BusError> {
+        Ok(true)
+    }
+    /// Whether the group has committed also the lanes that this member does not hold to their end.
+    /// Those of a member that died come to the others after a while, so that one that would finish
+    /// waits as long; `true` once there is nothing to wait for.
+    fn group_done(&mut self) -> Result<bool, BusError> {
         Ok(true)
     }
     /// One transaction. On error the session is gone.

@@ -1,11 +1,17 @@
 //! A broker that is killed while roles work: every record is copied once, with nobody's help.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bus::clock::System;
-use bus::contract::{IN, LANES, OUT, PATIENCE, after, note, reader, text, texts, writer};
+use bus::contract::{
+    IN, LANES, OUT, PATIENCE, after, assigned, commit, note, open, reader, text, texts, to_the_end,
+    write, writer,
+};
 use bus::drive::{Stop, Until, drive};
 use bus::kafka::{Config, Kafka, admin};
 use bus::{Bus, BusError, Change, Lane, Member, Record, Restored, Role, Session, Step, Wake};
@@ -81,6 +87,47 @@ fn no_broker_is_an_error_with_its_name() {
     let config = Config { brokers: "127.0.0.1:1".into(), prefix: "x".into(), options: options() };
     let error = Kafka::connect(config).map(|_| ()).expect_err("nobody listens there");
     assert!(error.to_string().starts_with("cannot reach Kafka at 127.0.0.1:1: "), "{error}");
+}
+
+#[test]
+fn a_position_that_retention_overtook_is_named() {
+    let brokers = kafka::shared().brokers();
+    let config = Config { brokers: brokers.clone(), prefix: "gone".into(), options: options() };
+    admin::create_topics(&config, LANES, 1).expect("topics are made");
+    let bus = Kafka::connect(config).expect("a broker");
+    write(&bus, (0..10).map(|i| note(IN, 0, &i.to_string())).collect());
+    let me = reader("late", "a", &[IN]);
+    let mut session = open(&bus, &me);
+    let (lanes, _) = assigned(&mut *session);
+    let records = to_the_end(&mut *session, &lanes, 1);
+    let positions = vec![after(&records[3], "")];
+    drop(commit(session, Step { positions, ..Step::default() }));
+
+    delete_before(&brokers, "gone.metrics", 7);
+    let mut session = open(&bus, &me);
+    let wake = session.next(PATIENCE).expect("an assignment");
+    assert!(matches!(&wake, Wake::Assigned(lanes) if lanes[0] == 0), "{wake:?}");
+    let error = session.restore(0, &mut |_, _| {}).expect_err("three records are gone");
+    let expected = "late on node a: committed is metrics[0]@4, and the log begins at 7: 3 records";
+    assert!(matches!(&error, BusError::Fatal(why) if why.starts_with(expected)), "{error}");
+}
+
+/// What retention does to partition 0.
+fn delete_before(brokers: &str, topic: &str, offset: i64) {
+    use rdkafka::admin::{AdminClient, AdminOptions};
+    use rdkafka::client::DefaultClientContext;
+    let mut config = rdkafka::ClientConfig::new();
+    let admin: AdminClient<DefaultClientContext> =
+        config.set("bootstrap.servers", brokers).create().expect("a client");
+    let mut list = rdkafka::TopicPartitionList::new();
+    list.add_partition_offset(topic, 0, rdkafka::Offset::Offset(offset)).expect("a place");
+    let (options, mut context) = (AdminOptions::new(), Context::from_waker(Waker::noop()));
+    let mut deleted = pin!(admin.delete_records(&list, &options));
+    let until = Instant::now() + PATIENCE;
+    while deleted.as_mut().poll(&mut context).is_pending() {
+        assert!(Instant::now() < until, "records are not deleted");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]

@@ -328,21 +328,12 @@ pub fn make_ids(meta: &Meta, lanes: u32) -> analyzer::FlowIds {
     let community_id = id::community_id(&tuple);
     let lane = id::partition(community_id.as_bytes(), lanes);
     FlowIds {
-        uid: id::flow_uid(&tuple_of_uid(meta), meta.first, meta.repeat),
+        // Of the ends in the key's order, as it must not change when the roles do.
+        uid: id::flow_uid(&meta.key.tuple(), meta.first, meta.repeat),
         community_id,
         tuple,
         lane,
         order: meta.order(),
         first: meta.first,
     }
-}
-
-/// The uid must not change when the roles do: it is made of the ends in the key's order.
-fn tuple_of_uid(meta: &Meta) -> id::FiveTuple {
-    let mut tuple = meta.tuple();
-    if meta.swapped {
-        std::mem::swap(&mut tuple.orig_h, &mut tuple.resp_h);
-        std::mem::swap(&mut tuple.orig_p, &mut tuple.resp_p);
-    }
-    tuple
 }

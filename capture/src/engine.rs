@@ -11,24 +11,24 @@ use model::id::{self, ip_proto};
 use model::stream::{conn, weird};
 
 use crate::analyzer::{Dir, Transport as Carrier};
-use crate::app::make_ids;
+use crate::app::{App, make_ids};
 use crate::checksum;
 use crate::config::{Config, SHARDS, timeout};
 use crate::decode::{
-    Decoded, Decoder, Icmp, IpPacket, TcpSegment, Transport, UdpDatagram, Weird, WeirdSet,
+    Decoded, Decoder, Icmp, IpPacket, TcpSegment, Transport, UdpDatagram, Undecodable, Weird,
+    WeirdSet,
 };
 use crate::flow::{Flow, Key, Meta, Proto, seen};
 use crate::fragment::{Outcome, Reassembler};
 use crate::host::{Host, Shared};
 use crate::out::Out;
 use crate::ports::Ports;
-use crate::source::Packet;
+use crate::source::{Link, Packet};
 use crate::table::Table;
 use crate::tcp::Tcp;
+use crate::tunnel::{self, Around, Inner, Kind, Layer, Oddity, Stack};
 use crate::wheel::{Entry, Wheel};
 
-/// Tunnels in tunnels that are followed (Zeek's `Tunnel::max_depth`).
-const TUNNEL_DEPTH_MAX: usize = 4;
 /// Weirds without a flow that are remembered so as not to be written again; beyond that all are forgotten.
 const PACKET_WEIRDS_MAX: usize = 4096;
 /// How long a weird without a flow is held back (Zeek's `weird_ignore`).
@@ -75,6 +75,9 @@ impl Counters {
     }
 }
 
+/// Who sent a packet to whom, where that is known.
+type Ends = Option<(IpAddr, IpAddr)>;
+
 /// The engine.
 pub struct Engine {
     shared: Shared,
@@ -84,8 +87,9 @@ pub struct Engine {
     /// Deadlines of analyzers, each with its flow's place and serial number. What happens there depends
     /// on the time of the first packet after it, so that they are not rounded as the wheel's are.
     asked: BinaryHeap<Reverse<(i64, u32, u32)>>,
-    fragments: BTreeMap<u8, Reassembler>,
-    packet_weirds: BTreeMap<(Weird, Option<(IpAddr, IpAddr)>), i64>,
+    /// By virtual shard and number of tunnels around.
+    fragments: BTreeMap<(u8, u8), Reassembler>,
+    packet_weirds: BTreeMap<(&'static str, bool, Ends), i64>,
     counters: Counters,
     /// Which of how many threads this is.
     share: (u32, u32),
@@ -143,7 +147,7 @@ impl Engine {
 
     /// Flows open.
     pub fn open_flows(&self) -> usize {
-        self.table.len()
+        self.table.held()
     }
 
     /// Latest packet time, microseconds; [`i64::MIN`] before the first packet.
@@ -158,28 +162,38 @@ impl Engine {
         if self.wheel.is_due(self.clock) {
             self.turn_wheel();
         }
-        match self.decoder.decode(packet.link, packet.wire_len, packet.data) {
-            Ok(Decoded::Ip(ip)) => {
-                let shard = shard_of(ip.src, ip.dst);
-                if self.is_mine(shard) {
-                    self.count(packet);
-                    self.ip(packet.ts_us, shard, &ip, &[]);
-                }
-            }
-            Ok(Decoded::NotIp { weirds, .. }) if self.is_mine(0) => {
-                self.count(packet);
+        let decoded = self.decoder.decode(packet.link, packet.wire_len, packet.data);
+        let ends = match &decoded {
+            Ok(Decoded::Ip(ip)) => Some((ip.src, ip.dst)),
+            Ok(Decoded::NotIp { .. }) => None,
+            Err(error) => error.addrs,
+        };
+        let shard = ends.map_or(0, |(src, dst)| shard_of(src, dst));
+        if self.is_mine(shard) {
+            self.count(packet);
+            self.decoded(packet.ts_us, shard, &decoded, &Stack::NONE);
+        }
+    }
+
+    /// A frame, outside or inside a tunnel.
+    fn decoded(
+        &mut self,
+        now: i64,
+        shard: u8,
+        decoded: &Result<Decoded<'_>, Undecodable>,
+        tunnels: &Stack,
+    ) {
+        let inside = !tunnels.is_empty();
+        match decoded {
+            Ok(Decoded::Ip(ip)) => self.ip(now, shard, ip, tunnels),
+            Ok(Decoded::NotIp { weirds, .. }) => {
                 self.counters.not_ip += 1;
-                self.packet_weirds(packet.ts_us, 0, weirds, None);
+                self.packet_weirds(now, shard, *weirds, None, inside);
             }
-            Ok(Decoded::NotIp { .. }) => {}
             Err(error) => {
-                let shard = error.addrs.map_or(0, |(src, dst)| shard_of(src, dst));
-                if self.is_mine(shard) {
-                    self.count(packet);
-                    self.counters.undecodable += 1;
-                    self.packet_weirds(packet.ts_us, shard, error.also, error.addrs);
-                    self.packet_weird(packet.ts_us, shard, error.reason, error.addrs);
-                }
+                self.counters.undecodable += 1;
+                self.packet_weirds(now, shard, error.also, error.addrs, inside);
+                self.packet_weird(now, shard, error.reason, error.addrs, inside);
             }
         }
     }
@@ -219,23 +233,25 @@ impl Engine {
     }
 
     /// One IP packet, whole or a fragment, outside or inside a tunnel.
-    fn ip(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, tunnels: &[String]) {
-        let ends = Some((ip.src, ip.dst));
+    fn ip(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, tunnels: &Stack) {
+        let (ends, inside) = (Some((ip.src, ip.dst)), !tunnels.is_empty());
         if !ip.weirds.is_empty() {
-            self.packet_weirds(now, shard, ip.weirds, ends);
+            self.packet_weirds(now, shard, ip.weirds, ends, inside);
         }
         if !self.shared.config.ignore_checksums
             && let Some(weird) = checksum::verify_ip(ip)
         {
             self.counters.bad_checksums += 1;
-            return self.packet_weird(now, shard, weird, None);
+            return self.packet_weird(now, shard, weird, None, inside);
         }
         if ip.fragment.is_none() {
             return self.transport(now, shard, ip, tunnels);
         }
-        let mut reassembler = self.fragments.remove(&shard).unwrap_or_default();
+        // One for each depth: this one is away while its datagram is looked into.
+        let place = (shard, tunnels.depth());
+        let mut reassembler = self.fragments.remove(&place).unwrap_or_default();
         let (outcome, weirds) = reassembler.add(now, ip);
-        self.packet_weirds(now, shard, weirds, ends);
+        self.packet_weirds(now, shard, weirds, ends, inside);
         match outcome {
             Outcome::AsIs => self.transport(now, shard, ip, tunnels),
             Outcome::Complete(datagram) => {
@@ -243,10 +259,10 @@ impl Engine {
             }
             Outcome::Held => self.counters.fragments += 1,
         }
-        self.fragments.insert(shard, reassembler);
+        self.fragments.insert(place, reassembler);
     }
 
-    fn transport(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, tunnels: &[String]) {
+    fn transport(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, tunnels: &Stack) {
         match ip.transport() {
             Ok(Transport::Tcp(seg)) => self.tcp(now, shard, ip, &seg, tunnels),
             Ok(Transport::Udp(udp)) => self.udp(now, shard, ip, &udp, tunnels),
@@ -255,9 +271,14 @@ impl Engine {
             }
             Ok(Transport::Other) => self.other(now, shard, ip, tunnels),
             Ok(Transport::NoFlow) => self.counters.undecodable += 1,
+            // A bubble is meant to be nothing but its header.
+            Err(Weird::Ipv6NoNext) if tunnels.last_kind() == Some(Kind::Teredo) => {
+                self.counters.undecodable += 1;
+            }
             Err(weird) => {
                 self.counters.undecodable += 1;
-                self.packet_weird(now, shard, weird, Some((ip.src, ip.dst)));
+                let ends = Some((ip.src, ip.dst));
+                self.packet_weird(now, shard, weird, ends, !tunnels.is_empty());
             }
         }
     }
@@ -268,10 +289,10 @@ impl Engine {
         shard: u8,
         ip: &IpPacket<'_>,
         seg: &TcpSegment<'_>,
-        tunnels: &[String],
+        tunnels: &Stack,
     ) {
         let (src, dst) = ((ip.src, seg.src_port), (ip.dst, seg.dst_port));
-        let (key, from_high) = Key::new(src, dst, ip.proto, false);
+        let (key, from_high) = Key::new(shard, src, dst, ip.proto, false);
         let ports = &self.shared.ports;
         let (syn, ack) = (seg.flags.syn(), seg.flags.ack());
         // A beginning that was not seen: guess the server by its port.
@@ -289,10 +310,16 @@ impl Engine {
             self.end_flow(old, self.clock);
             at = None;
         }
-        let at = at.unwrap_or_else(|| {
-            let proto = Proto::Tcp(Box::default());
-            self.new_flow(key, from_high, flip, shard, now, proto, repeat, tunnels)
-        });
+        let at = match at {
+            Some(at) => {
+                self.check_tunnels(at, now, tunnels);
+                at
+            }
+            None => {
+                let proto = Proto::Tcp(Box::default());
+                self.new_flow(key, from_high, flip, shard, now, proto, repeat, tunnels)
+            }
+        };
         self.counters.in_flows += 1;
         let checked = self.shared.config.ignore_checksums;
         let Some(flow) = self.table.get(at) else { return };
@@ -342,11 +369,12 @@ impl Engine {
         shard: u8,
         ip: &IpPacket<'_>,
         udp: &UdpDatagram<'_>,
-        tunnels: &[String],
+        tunnels: &Stack,
     ) {
         let (src, dst) = ((ip.src, udp.src_port), (ip.dst, udp.dst_port));
-        let (key, from_high) = Key::new(src, dst, ip.proto, false);
+        let (key, from_high) = Key::new(shard, src, dst, ip.proto, false);
         let flip = self.shared.ports.udp(udp.src_port) && !self.shared.ports.udp(udp.dst_port);
+        let flows = self.counters.flows;
         let at = self.datagram_flow(key, from_high, flip, shard, now, tunnels);
         let checked = self.shared.config.ignore_checksums;
         let Some(flow) = self.table.get(at) else { return };
@@ -374,24 +402,56 @@ impl Engine {
         host.meta.letter_once(dir, seen::DATA, b'D');
         let len = u64::from(udp.len).saturating_sub(8);
         sent[dir.index()] = Some(sent[dir.index()].unwrap_or(0) + len);
+        let resp_p = host.meta.resp_p();
+        let found = tunnel::udp::look(&mut host, dir, udp.payload, tunnels);
+        if let (Some((_, layer)), true) = (found.inner, self.counters.flows != flows)
+            && let Some(around) = &mut host.meta.around
+        {
+            around.grow(layer);
+        }
         // Where that turns the flow, Zeek leaves what was counted of the payload with the same roles,
         // and counts this packet for the role that its sender had.
         host.data(dir, udp.payload);
         count_packet(host.meta, dir, ip);
         self.reschedule(at);
+        self.inside_udp(now, shard, ip, resp_p, &found, tunnels);
     }
 
-    fn icmp(
+    /// What a datagram carries as a tunnel; it was counted with the flow outside.
+    fn inside_udp(
         &mut self,
         now: i64,
         shard: u8,
         ip: &IpPacket<'_>,
-        icmp: &Icmp<'_>,
-        tunnels: &[String],
+        resp_p: u16,
+        found: &tunnel::udp::Found<'_>,
+        tunnels: &Stack,
     ) {
+        if found.inner.is_none() && found.odd.is_none() && resp_p != tunnel::gre::UDP_PORT {
+            return;
+        }
+        let counted = self.counters;
+        if let Some(odd) = &found.odd {
+            let ends = Some((ip.src, ip.dst));
+            self.oddity(now, shard, odd, ends, !tunnels.is_empty());
+        }
+        if let Some((inner, layer)) = &found.inner {
+            // What the capture cut off is missing inside as well.
+            let cut = ip.payload_len.saturating_sub(ip.payload.len() as u32);
+            self.inside(now, shard, inner, cut, &tunnels.with(*layer));
+        }
+        if resp_p == tunnel::gre::UDP_PORT {
+            let gre = tunnel::gre::open(ip.payload.get(8..).unwrap_or_default());
+            self.inside_hosts(now, shard, ip, gre, tunnels);
+        }
+        let Counters { flows, evicted, .. } = self.counters;
+        self.counters = Counters { flows, evicted, ..counted };
+    }
+
+    fn icmp(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, icmp: &Icmp<'_>, tunnels: &Stack) {
         let v6 = ip.proto == ip_proto::ICMP6;
         let (kind, other, one_way) = id::icmp_ports(icmp.kind, icmp.code, v6);
-        let (key, from_high) = Key::new((ip.src, kind), (ip.dst, other), ip.proto, one_way);
+        let (key, from_high) = Key::new(shard, (ip.src, kind), (ip.dst, other), ip.proto, one_way);
         let at = self.datagram_flow(key, from_high, false, shard, now, tunnels);
         let checked = self.shared.config.ignore_checksums;
         let Some(flow) = self.table.get(at) else { return };
@@ -420,17 +480,22 @@ impl Engine {
     }
 
     /// Tunnels are opened; any other protocol is a flow of its own.
-    fn other(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, tunnels: &[String]) {
+    fn other(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, tunnels: &Stack) {
         use crate::decode::proto::{GRE, IPV4, IPV6};
-        let inner = match ip.proto {
-            IPV4 | IPV6 => Some((ip.payload, ip.payload_len)),
-            GRE => gre_payload(ip.payload, ip.payload_len),
-            _ => None,
-        };
-        if let Some((bytes, len)) = inner {
-            return self.tunnel(now, shard, ip, bytes, len, tunnels);
+        use tunnel::ip::{Misfit, fits};
+        match ip.proto {
+            IPV4 | IPV6 => {
+                let inner = fits(ip.proto, ip.payload).map(|()| Inner::ip(ip.payload));
+                let inner = inner.map_err(Misfit::oddity);
+                return self.inside_hosts(now, shard, ip, inner, tunnels);
+            }
+            GRE => {
+                let inner = tunnel::gre::open(ip.payload);
+                return self.inside_hosts(now, shard, ip, inner, tunnels);
+            }
+            _ => {}
         }
-        let (key, from_high) = Key::new((ip.src, 0), (ip.dst, 0), ip.proto, false);
+        let (key, from_high) = Key::new(shard, (ip.src, 0), (ip.dst, 0), ip.proto, false);
         let at = self.datagram_flow(key, from_high, false, shard, now, tunnels);
         let Some(flow) = self.table.get(at) else { return };
         flow.meta.last = now;
@@ -439,33 +504,64 @@ impl Engine {
         self.reschedule(at);
     }
 
-    fn tunnel(
+    /// What a tunnel between two hosts carries; it has no flow of its own.
+    fn inside_hosts(
         &mut self,
         now: i64,
         shard: u8,
         outer: &IpPacket<'_>,
-        bytes: &[u8],
-        len: u32,
-        tunnels: &[String],
+        inner: Result<Inner<'_>, Oddity>,
+        tunnels: &Stack,
     ) {
-        if tunnels.len() >= TUNNEL_DEPTH_MAX {
-            self.counters.undecodable += 1;
+        let inner =
+            inner.and_then(
+                |inner| {
+                    if tunnels.is_full() { Err(tunnel::ip::TOO_DEEP) } else { Ok(inner) }
+                },
+            );
+        match inner {
+            // Zeek takes what was captured for the whole of it.
+            Ok(inner) => {
+                let layer = Layer::hosts(outer.src, outer.dst);
+                self.inside(now, shard, &inner, 0, &tunnels.with(layer));
+            }
+            Err(odd) => {
+                self.counters.undecodable += 1;
+                let ends = Some((outer.src, outer.dst));
+                self.oddity(now, shard, &odd, ends, !tunnels.is_empty());
+            }
+        }
+    }
+
+    /// The packet in these tunnels, the last `cut` bytes of which were not captured.
+    fn inside(&mut self, now: i64, shard: u8, inner: &Inner<'_>, cut: u32, tunnels: &Stack) {
+        let len = u32::try_from(inner.bytes.len()).unwrap_or(u32::MAX).saturating_add(cut);
+        let decoded = match inner.link {
+            // Not as a frame, which Zeek finds odd when it is empty.
+            Link::Raw => self.decoder.ip(inner.bytes, len).map(Decoded::Ip),
+            link => self.decoder.decode(link, len, inner.bytes),
+        };
+        self.decoded(now, shard, &decoded, tunnels);
+    }
+
+    /// The tunnels around a packet of a flow that is known; a flow that keeps changing them is odd.
+    fn check_tunnels(&mut self, at: u32, now: i64, tunnels: &Stack) {
+        let Some(flow) = self.table.get(at) else { return };
+        if Around::see(&mut flow.meta.around, tunnels) {
             return;
         }
-        match self.decoder.ip(bytes, len) {
-            Ok(inner) => {
-                let mut ends = [outer.src.to_string(), outer.dst.to_string()];
-                ends.sort();
-                let uid = id::uid('C', &[b"tunnel", ends[0].as_bytes(), ends[1].as_bytes()]);
-                let mut around = tunnels.to_vec();
-                around.push(uid);
-                self.ip(now, shard, &inner, &around);
-            }
-            Err(error) => {
-                self.counters.undecodable += 1;
-                self.packet_weird(now, shard, error.reason, Some((outer.src, outer.dst)));
-            }
-        }
+        let mut host = Host {
+            now,
+            clock: self.clock,
+            partial: false,
+            meta: &mut flow.meta,
+            app: &mut flow.app,
+            shared: &mut self.shared,
+            transport: Carrier::Udp,
+        };
+        let addl = tunnel::CHANGES_MAX.to_string();
+        host.weird_with("tunnel_max_changes_per_connection_exceeded", Some(&addl), None);
+        host.meta.letter_once(Dir::Orig, seen::GAVE_UP, b'X');
     }
 
     /// The flow of this key, after its own timers were looked at.
@@ -482,11 +578,14 @@ impl Engine {
         flip: bool,
         shard: u8,
         now: i64,
-        tunnels: &[String],
+        tunnels: &Stack,
     ) -> u32 {
         self.counters.in_flows += 1;
         match self.live_flow(&key) {
-            Some(at) => at,
+            Some(at) => {
+                self.check_tunnels(at, now, tunnels);
+                at
+            }
             None => {
                 let proto = Proto::Datagram([None; 2]);
                 self.new_flow(key, from_high, flip, shard, now, proto, 0, tunnels)
@@ -504,7 +603,7 @@ impl Engine {
         now: i64,
         proto: Proto,
         repeat: u32,
-        tunnels: &[String],
+        tunnels: &Stack,
     ) -> u32 {
         if let Some(oldest) = self.table.to_evict(shard) {
             self.counters.evicted += 1;
@@ -526,7 +625,8 @@ impl Engine {
             history: Vec::new(),
             history_seen: 0,
             checksum: Default::default(),
-            tunnels: tunnels.to_vec(),
+            around: Around::new(tunnels),
+            carrier: Default::default(),
         };
         if flip && meta.tuple().resp_h != IpAddr::from([255, 255, 255, 255]) {
             meta.flip();
@@ -627,31 +727,47 @@ impl Engine {
         write_conn(&mut flow, &mut self.shared, now);
     }
 
-    fn packet_weirds(
-        &mut self,
-        now: i64,
-        shard: u8,
-        weirds: WeirdSet,
-        ends: Option<(IpAddr, IpAddr)>,
-    ) {
+    fn packet_weirds(&mut self, now: i64, shard: u8, weirds: WeirdSet, ends: Ends, inside: bool) {
         for weird in weirds.iter() {
-            self.packet_weird(now, shard, weird, ends);
+            self.packet_weird(now, shard, weird, ends, inside);
         }
     }
 
-    /// A weird that belongs to no flow; the same one of the same hosts is held back for a while.
-    fn packet_weird(&mut self, now: i64, shard: u8, weird: Weird, ends: Option<(IpAddr, IpAddr)>) {
+    /// A weird that belongs to no flow. `inside` says that the packet came in a tunnel.
+    fn packet_weird(&mut self, now: i64, shard: u8, weird: Weird, ends: Ends, inside: bool) {
+        let odd = Oddity {
+            name: weird.name(),
+            source: weird.source(),
+            addl: None,
+            of_packet: weird.is_of_packet(),
+        };
+        // Unlike those of tunnels, its addresses are those that it comes with.
+        self.write_oddity(now, shard, &odd, ends, inside && odd.of_packet);
+    }
+
+    /// A weird of a tunnel.
+    fn oddity(&mut self, now: i64, shard: u8, odd: &Oddity, ends: Ends, inside: bool) {
+        let ends = ends.filter(|_| odd.of_packet);
+        self.write_oddity(now, shard, odd, ends, inside && odd.of_packet);
+    }
+
+    /// The same one of the same hosts is held back for a while.
+    fn write_oddity(&mut self, now: i64, shard: u8, odd: &Oddity, ends: Ends, inside: bool) {
         if self.packet_weirds.len() >= PACKET_WEIRDS_MAX {
             self.packet_weirds.clear();
         }
-        let last = self.packet_weirds.get(&(weird, ends)).copied();
+        let key = (odd.name, inside, ends);
+        let last = self.packet_weirds.get(&key).copied();
         if last.is_some_and(|last| now - last < PACKET_WEIRD_HOLD) {
             self.shared.out.weirds_held += 1;
             return;
         }
-        self.packet_weirds.insert((weird, ends), now);
+        self.packet_weirds.insert(key, now);
+        let suffix = if inside { "_in_tunnel" } else { "" };
+        let name = format!("{}{suffix}", odd.name);
+        let addl = odd.addl.map(|(words, number)| format!("{words}{number}"));
         let lanes = self.shared.config.lanes;
-        let lane = id::partition(weird.name().as_bytes(), lanes);
+        let lane = id::partition(name.as_bytes(), lanes);
         let mark = self.shared.out.mark(self.clock, u64::from(shard) << 56, lane);
         let row = weird::Row {
             ts: now,
@@ -659,9 +775,10 @@ impl Engine {
             orig_p: ends.map(|_| 0),
             resp_h: ends.map(|(_, dst)| dst),
             resp_p: ends.map(|_| 0),
-            name: weird.name(),
+            name: &name,
+            addl: addl.as_deref(),
             peer: &self.shared.config.node,
-            source: weird.source(),
+            source: odd.source,
             ..weird::Row::unset()
         };
         self.shared.out.weird.push(mark, row);
@@ -705,23 +822,11 @@ fn bad_checksum(meta: &mut Meta, dir: Dir) {
     }
 }
 
-/// What a GRE header of version 0 carries, where that is IP (RFC 2784, RFC 2890).
-fn gre_payload(bytes: &[u8], len: u32) -> Option<(&[u8], u32)> {
-    let [flags, version, type_high, type_low, ..] = *bytes else { return None };
-    let ethertype = u16::from_be_bytes([type_high, type_low]);
-    if version & 7 != 0 || !matches!(ethertype, 0x0800 | 0x86dd) {
-        return None;
-    }
-    let optional = [0x80, 0x20, 0x10].iter().filter(|bit| flags & **bit != 0).count();
-    let header = 4 + 4 * optional;
-    Some((bytes.get(header..)?, len.saturating_sub(header as u32)))
-}
-
 fn write_conn(flow: &mut Flow, shared: &mut Shared, now: i64) {
     let meta = &flow.meta;
     let config = shared.config.clone();
     let mut app = flow.app.take().unwrap_or_default();
-    let service = app.service();
+    let service = service(meta, &app);
     let made;
     let ids = if app.did_weird() || service.is_some() {
         app.ids(meta, config.lanes)
@@ -742,7 +847,7 @@ fn write_conn(flow: &mut Flow, shared: &mut Shared, now: i64) {
     let duration = meta.last - meta.first;
     let lasted = duration > 0;
     let local = |ip| (!config.local_nets.is_empty()).then(|| config.local_nets.contains(ip));
-    let tunnels: Vec<&str> = meta.tunnels.last().map(String::as_str).into_iter().collect();
+    let tunnels: Vec<&str> = meta.around.iter().flat_map(|around| around.parents()).collect();
     let mark = shared.out.mark(now, ids.order, ids.lane);
     let row = conn::Row {
         ts: meta.first,
@@ -771,6 +876,16 @@ fn write_conn(flow: &mut Flow, shared: &mut Shared, now: i64) {
         observers: &[&config.node],
     };
     shared.out.conn.push(mark, row);
+}
+
+/// Confirmed protocols: what the flow is a tunnel for, and what its payload is.
+fn service(meta: &Meta, app: &App) -> Option<String> {
+    let names: Vec<&str> = meta.carrier.services().collect();
+    match (names.is_empty(), app.service()) {
+        (true, service) => service,
+        (false, None) => Some(names.join(",")),
+        (false, Some(service)) => Some(format!("{},{service}", names.join(","))),
+    }
 }
 
 fn tcp_summary(tcp: &Tcp, meta: &Meta) -> (&'static str, [u64; 2]) {

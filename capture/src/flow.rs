@@ -7,6 +7,7 @@ use model::id::FiveTuple;
 use crate::analyzer::Dir;
 use crate::app::App;
 use crate::tcp::Tcp;
+use crate::tunnel::{Around, Carrier};
 
 /// A flow's tuple, the same for both directions: the lower end first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,13 +18,21 @@ pub struct Key {
     high_port: u16,
     proto: u8,
     v6: bool,
+    /// Virtual shard: what is inside a tunnel belongs to the tunnel's, and two shards may be two threads.
+    shard: u8,
     /// ICMP messages that have no answer keep their direction: two of them are two flows.
     one_way: bool,
 }
 
 impl Key {
     /// The key of a packet, and whether its sender is the higher end.
-    pub fn new(src: (IpAddr, u16), dst: (IpAddr, u16), proto: u8, one_way: bool) -> (Key, bool) {
+    pub fn new(
+        shard: u8,
+        src: (IpAddr, u16),
+        dst: (IpAddr, u16),
+        proto: u8,
+        one_way: bool,
+    ) -> (Key, bool) {
         let (s, d) = ((octets(src.0), src.1), (octets(dst.0), dst.1));
         let swapped = !one_way && d < s;
         let (low, high) = if swapped { (d, s) } else { (s, d) };
@@ -34,6 +43,7 @@ impl Key {
             high_port: high.1,
             proto,
             v6: src.0.is_ipv6(),
+            shard,
             one_way,
         };
         (key, swapped)
@@ -42,6 +52,18 @@ impl Key {
     /// IP protocol number.
     pub fn proto(&self) -> u8 {
         self.proto
+    }
+
+    /// The tuple with the lower end as originator: the same whichever way the flow goes.
+    pub fn tuple(&self) -> FiveTuple {
+        let (low, high) = (self.end(false), self.end(true));
+        FiveTuple {
+            orig_h: low.0,
+            orig_p: low.1,
+            resp_h: high.0,
+            resp_p: high.1,
+            proto: self.proto,
+        }
     }
 
     fn end(&self, high: bool) -> (IpAddr, u16) {
@@ -148,8 +170,10 @@ pub struct Meta {
     pub history_seen: u32,
     /// Bad checksums.
     pub checksum: [Scaled; 2],
-    /// Uids of the tunnels around it.
-    pub tunnels: Vec<String>,
+    /// The tunnels around it.
+    pub around: Option<Box<Around>>,
+    /// What it has shown of being a tunnel.
+    pub carrier: Carrier,
 }
 
 impl Meta {

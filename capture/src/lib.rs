@@ -24,6 +24,7 @@ pub mod source;
 pub mod stream;
 pub mod table;
 pub mod tcp;
+pub mod tunnel;
 pub mod weirds;
 pub mod wheel;
 pub mod worker;

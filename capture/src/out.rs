@@ -66,7 +66,6 @@ impl Out {
                 peer: node,
                 source,
                 community_id: Some(&ids.community_id),
-                ..weird::Row::unset()
             },
         );
         if notice {

@@ -252,7 +252,7 @@ impl Capture {
             for problem in flush.problems.drain(..) {
                 // Threads that read one file all find the same.
                 if !summary.problems.contains(&problem) {
-                    tracing::error!("{problem}");
+                    tracing::info!("{problem}");
                     summary.problems.push(problem);
                 }
             }

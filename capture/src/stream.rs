@@ -40,6 +40,17 @@ impl Block {
     }
 }
 
+/// What is known of the end that sends the stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender {
+    /// Highest position acknowledged by the other side.
+    pub ack: u64,
+    /// Nothing but the SYN was acknowledged.
+    pub none_acked: bool,
+    /// How far it has got.
+    pub size: u64,
+}
+
 /// Why a stream gave up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GaveUp {
@@ -89,18 +100,16 @@ impl Stream {
         self.top > self.trim && !self.skip
     }
 
-    /// Takes a segment. `ack` is the highest acknowledged position; `none_acked` says that nothing
-    /// was, and `size` how far the sender has got; `keep` whether anybody wants the bytes.
+    /// Takes a segment; `keep` says whether anybody wants the bytes.
     pub fn segment(
         &mut self,
         mut seq: u64,
         mut data: &[u8],
-        ack: u64,
-        none_acked: bool,
-        size: u64,
+        sender: Sender,
         keep: bool,
         each: &mut dyn FnMut(Piece<'_>),
     ) -> Option<GaveUp> {
+        let Sender { ack, none_acked, size } = sender;
         if self.skip {
             return None;
         }
@@ -262,8 +271,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const AT_ONE: Sender = Sender { ack: 1, none_acked: false, size: 0 };
+
     fn send(s: &mut Stream, seq: u64, data: &[u8], out: &mut Vec<String>) -> Option<GaveUp> {
-        s.segment(seq, data, 1, false, 0, true, &mut |piece| note(piece, out))
+        s.segment(seq, data, AT_ONE, true, &mut |piece| note(piece, out))
     }
 
     fn note(piece: Piece<'_>, out: &mut Vec<String>) {
@@ -295,14 +306,15 @@ mod tests {
         assert_eq!(out, ["ab", "<3>", "fg"]);
         s.acked(12, false, &mut |piece| note(piece, &mut out));
         assert_eq!(out.last().unwrap(), "<4>");
-        send(&mut s, 9, b"late", &mut out);
+        send(&mut s, 9, b"lat", &mut out);
         assert_eq!(out.len(), 4);
     }
 
     #[test]
     fn data_above_a_hole_without_acks_is_given_up() {
         let mut s = Stream::default();
-        let gave = s.segment(2, &[0; 20_000], 0, true, 20_001, true, &mut |_| ());
+        let sender = Sender { ack: 0, none_acked: true, size: 20_001 };
+        let gave = s.segment(2, &[0; 20_000], sender, true, &mut |_| ());
         assert_eq!(gave, Some(GaveUp::AboveHole));
         assert!(s.skip && !s.has_unacked());
     }
@@ -323,7 +335,7 @@ mod tests {
             segments.rotate_left(by);
             let (mut s, mut got) = (Stream::default(), vec![]);
             for (from, to) in segments {
-                s.segment(1 + from as u64, &text[from..to], 1, false, 0, true, &mut |piece| {
+                s.segment(1 + from as u64, &text[from..to], AT_ONE, true, &mut |piece| {
                     match piece {
                         Piece::Data(data) => got.extend_from_slice(data),
                         other => panic!("nothing is missing: {other:?}"),

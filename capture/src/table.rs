@@ -50,7 +50,7 @@ impl Table {
     }
 
     /// Flows held.
-    pub fn len(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.index.len()
     }
 

@@ -10,7 +10,7 @@ use crate::config::timeout;
 use crate::decode::{TcpFlags, TcpSegment};
 use crate::flow::{Scaled, seen};
 use crate::host::Host;
-use crate::stream::{GaveUp, Piece, Stream};
+use crate::stream::{GaveUp, Piece, Sender, Stream};
 
 /// A jump of sequence numbers that is taken for an error rather than for data.
 const TOO_LARGE_DELTA: i32 = 1_048_576;
@@ -490,12 +490,12 @@ impl Tcp {
     ) -> Dir {
         let flags = seg.flags;
         match self.ends[dir.index()].state {
-            State::Inactive => return self.from_inactive(dir, seg, len, host, close),
+            State::Inactive => return self.while_inactive(dir, seg, len, host, close),
             State::SynSent | State::SynAckSent => {
-                self.from_syn_sent(dir, flags, len, host, close);
+                self.while_syn_sent(dir, flags, len, host, close);
             }
-            State::Established | State::Partial => self.from_established(dir, flags, host, close),
-            State::Closed => self.from_closed(dir, flags, advance, host, close),
+            State::Established | State::Partial => self.while_established(dir, flags, host, close),
+            State::Closed => self.while_closed(dir, flags, advance, host, close),
             State::Reset => {
                 for (odd, name) in [
                     (flags.syn(), "SYN_after_reset"),
@@ -511,7 +511,7 @@ impl Tcp {
         dir
     }
 
-    fn from_inactive(
+    fn while_inactive(
         &mut self,
         mut dir: Dir,
         seg: &TcpSegment<'_>,
@@ -608,7 +608,7 @@ impl Tcp {
         dir
     }
 
-    fn from_syn_sent(
+    fn while_syn_sent(
         &mut self,
         dir: Dir,
         flags: TcpFlags,
@@ -643,7 +643,7 @@ impl Tcp {
         }
     }
 
-    fn from_established(
+    fn while_established(
         &mut self,
         dir: Dir,
         flags: TcpFlags,
@@ -674,7 +674,7 @@ impl Tcp {
         }
     }
 
-    fn from_closed(
+    fn while_closed(
         &mut self,
         dir: Dir,
         flags: TcpFlags,
@@ -720,9 +720,13 @@ impl Tcp {
         let clean = self.ends.iter().all(End::is_clean);
         let keep = host.wants_payload();
         let end = &mut self.ends[dir.index()];
-        let (ack, none_acked, size) = (end.relative_ack(), end.none_acked(), end.size(peer_state));
+        let sender = Sender {
+            ack: end.relative_ack(),
+            none_acked: end.none_acked(),
+            size: end.size(peer_state),
+        };
         let (stream, gaps) = (&mut end.stream, &mut end.gaps);
-        let gave_up = stream.segment(seq, seg.payload, ack, none_acked, size, keep, &mut |piece| {
+        let gave_up = stream.segment(seq, seg.payload, sender, keep, &mut |piece| {
             deliver(host, dir, piece, clean, gaps);
         });
         match gave_up {

@@ -157,7 +157,7 @@ fn file(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
             }
         }
         // A barrier of an earlier run may lie elsewhere, if this number has changed since.
-        if state.number % FLUSH_PACKETS != 0 && state.number != job.from {
+        if !state.number.is_multiple_of(FLUSH_PACKETS) && state.number != job.from {
             continue;
         }
         tell(&job, &state);

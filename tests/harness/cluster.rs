@@ -113,8 +113,8 @@ impl Cluster {
     }
 }
 
-/// Three capture workers, each with an input of its own.
-pub fn workers(inputs: &[String; 3]) -> Vec<Node> {
+/// Capture workers, each with an input of its own.
+pub fn workers(inputs: &[String]) -> Vec<Node> {
     let named = inputs.iter().enumerate();
     named.map(|(n, input)| node(&format!("w{n}"), &["capture", "--read", input])).collect()
 }

@@ -145,3 +145,45 @@ fn shown(more: &BTreeMap<String, i64>) -> String {
 fn total(rows: &[(&String, &i64)]) -> i64 {
     rows.iter().map(|(_, count)| count.abs()).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs(rows: &[[&str; 3]]) -> Logs {
+        let text: String = rows.iter().map(|row| row.join("\t") + "\n").collect();
+        Logs::from([parse(&format!("#path\tconn\n#fields\tuid\tstate\tsensor\n{text}#close\t-\n"))])
+    }
+
+    const TWO: &[[&str; 3]] = &[["C1", "SF", "w0"], ["C2", "S0", "w0"]];
+
+    #[test]
+    fn order_and_ignored_columns_make_no_difference() {
+        let other = logs(&[["C2", "S0", "w1"], ["C1", "SF", "w2"]]);
+        assert_same("both", &logs(TWO), &other, &["sensor"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "conn: 1 rows, not 2; 1 rows missing, 0 too much")]
+    fn a_lost_row_is_found() {
+        assert_same("both", &logs(TWO), &logs(&TWO[..1]), &[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "conn: 4 rows, not 2; 0 rows missing, 2 too much")]
+    fn doubled_rows_are_found() {
+        assert_same("both", &logs(TWO), &logs(&[TWO, TWO].concat()), &[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "not in its nearest: state=REJ")]
+    fn another_cell_is_found_and_shown() {
+        assert_same("both", &logs(TWO), &logs(&[TWO[0], ["C2", "REJ", "w0"]]), &[]);
+    }
+
+    #[test]
+    #[should_panic(expected = "conn: 0 rows, not 2")]
+    fn a_stream_that_is_not_there_is_found() {
+        assert_same("both", &logs(TWO), &Logs::new(), &[]);
+    }
+}

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The checkout.
 pub fn root() -> &'static Path {

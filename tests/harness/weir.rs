@@ -88,6 +88,11 @@ impl Running {
         Running { what: format!("weir {}", args.join(" ")), child, said }
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it is still at work.
     pub fn is_alive(&mut self) -> bool {
         self.ended().is_none()

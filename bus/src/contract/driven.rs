@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Fixture, IN, LANES, OUT, after, note, reader, text, texts, write};
+use super::groups::both_assigned;
+use super::{Fixture, IN, LANES, OUT, after, assigned, note, open, reader, text, texts, write};
 use crate::clock::System;
 use crate::drive::{Stop, Until, drive};
 use crate::{
@@ -137,6 +138,20 @@ pub fn drains_without_a_lane(make: &dyn Fn() -> Fixture) {
             });
         }
     });
+    assert_eq!(sorted(texts(&*fixture.bus, OUT)), all);
+}
+
+/// Two members stop without a word, and one comes back to finish: it waits for the lanes of the other.
+pub fn drains_what_a_dead_member_held(make: &dyn Fn() -> Fixture) {
+    let fixture = make();
+    let all = input(&*fixture.bus, 2);
+    let mut first = open(&*fixture.bus, &reader("copies", "a", &[IN]));
+    assigned(&mut *first);
+    let mut second = open(&*fixture.bus, &reader("copies", "b", &[IN]));
+    let (mine, theirs) = both_assigned(&mut *first, &mut *second);
+    assert!(!mine.is_empty() && !theirs.is_empty(), "{mine:?} {theirs:?}");
+    drop((first, second));
+    run(&*fixture.bus, "a", &mut Copier::default(), &Stop::new(), Until::Drained);
     assert_eq!(sorted(texts(&*fixture.bus, OUT)), all);
 }
 
@@ -306,6 +321,10 @@ impl Session for FaultySession {
 
     fn settled(&mut self) -> Result<bool, BusError> {
         self.call("settled")?.settled()
+    }
+
+    fn group_done(&mut self) -> Result<bool, BusError> {
+        self.call("group_done")?.group_done()
     }
 
     fn commit(mut self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {

@@ -78,7 +78,8 @@ pub fn lanes_move_without_loss(make: &dyn Fn() -> Fixture) {
     assert_eq!(copied, all.collect::<Vec<_>>());
 }
 
-fn both_assigned<'a>(
+/// Waits until both have lanes, the first giving up what it has.
+pub fn both_assigned<'a>(
     a: &'a mut (dyn Session + 'a),
     b: &'a mut (dyn Session + 'a),
 ) -> (Vec<Lane>, Vec<Lane>) {
@@ -95,7 +96,7 @@ fn both_assigned<'a>(
                     restore(session, &lanes);
                     *found = Some(lanes);
                 }
-                Wake::Idle => {}
+                Wake::Idle | Wake::Revoked(_) | Wake::Records(_) | Wake::End(..) => {}
                 other => panic!("waiting for lanes: {other:?}"),
             }
         }

@@ -64,7 +64,8 @@ macro_rules! contract_tests {
             payloads: everything_comes_back, a_step_of_many_records;
         }
         $crate::contract_tests! { @each $make;
-            driven: drains_and_stops, drains_without_a_lane, stops_when_asked, ends_when_done,
+            driven: drains_and_stops, drains_without_a_lane, drains_what_a_dead_member_held,
+                stops_when_asked, ends_when_done,
                 each_record_once_whatever_fails;
         }
     };

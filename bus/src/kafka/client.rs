@@ -74,10 +74,19 @@ pub(super) enum Role<'a> {
 
 /// How long a member may not call for its group before it loses its lanes.
 pub(super) fn poll_interval(config: &Config) -> Duration {
-    const KEY: &str = "max.poll.interval.ms";
-    let default = DEFAULTS.iter().find(|(key, _)| *key == KEY).map_or("", |(_, value)| *value);
-    let value = config.options.get(KEY).map_or(default, String::as_str);
-    Duration::from_millis(value.parse().unwrap_or(u64::MAX))
+    setting(config, "max.poll.interval.ms")
+}
+
+/// How long a group waits for a member that is gone.
+pub(super) fn session_timeout(config: &Config) -> Duration {
+    setting(config, "session.timeout.ms")
+}
+
+/// A duration as librdkafka will have it; it refuses what is no number.
+fn setting(config: &Config, name: &str) -> Duration {
+    let default = DEFAULTS.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| *value);
+    let value = config.options.get(name).map_or(default, String::as_str);
+    Duration::from_millis(value.parse().unwrap_or_default())
 }
 
 fn base(config: &Config) -> Result<ClientConfig, BusError> {
@@ -223,5 +232,29 @@ impl ProducerContext for Deliveries {
         first.get_or_insert_with(|| {
             format!("{}[{}]: {error}", message.topic(), message.partition())
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_delivery_rests_on_is_not_for_the_configuration() {
+        for key in FIXED {
+            let options = [((*key).to_owned(), "x".to_owned())].into();
+            let config = Config { brokers: "b:1".into(), prefix: "p".into(), options };
+            let refused = base(&config);
+            assert!(matches!(&refused, Err(BusError::Fatal(why)) if why.contains(key)), "{key}");
+        }
+    }
+
+    #[test]
+    fn an_option_that_librdkafka_does_not_have_is_named() {
+        let options = [("no.such.thing".to_owned(), "1".to_owned())].into();
+        let config = Config { brokers: "b:1".into(), prefix: "p".into(), options };
+        let refused = consumer(&config, Role::Stable, super::Logged);
+        let error = refused.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("no.such.thing"), "{error}");
     }
 }

@@ -6,18 +6,15 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, Role, TRANSACTION_MS};
+use super::client::{self, Role};
 use super::inputs::{Event, Inputs, Reader, reader};
-use super::{ASK, Shared, code, partition, said};
+use super::positions::Positions;
+use super::{Shared, code, said};
 use crate::{BusError, Lane, Member, Position, Topic, Wake};
 
-/// How long positions may be withheld by a transaction of an earlier owner of the lane.
-const SETTLE: Duration = Duration::from_millis(TRANSACTION_MS as u64 + 15_000);
-
-/// Between two questions for such positions.
-const LOOK: Duration = Duration::from_millis(20);
+/// How long a group takes to hand lanes out anew.
+const REBALANCE: Duration = Duration::from_secs(5);
 
 /// The group is served at least this often while nothing else happens.
 const SERVE: Duration = Duration::from_millis(100);
@@ -51,6 +48,8 @@ pub(super) struct Membership {
     known: BTreeMap<(Lane, Topic), Position>,
     ends: VecDeque<(Topic, Lane)>,
     served: Instant,
+    /// Since when we wait for the lanes of others.
+    others_since: Option<Instant>,
     consumer: Arc<Reader>,
 }
 
@@ -75,6 +74,7 @@ impl Membership {
             known: BTreeMap::new(),
             ends: VecDeque::new(),
             served: Instant::now(),
+            others_since: None,
             consumer,
         })
     }
@@ -228,6 +228,7 @@ impl Membership {
                 self.forget();
                 self.lanes = lanes.iter().copied().collect();
                 self.generation = self.consumer.group_metadata();
+                self.others_since = None;
                 self.owed = Owed::Read;
                 Ok(Wake::Assigned(lanes))
             }
@@ -281,85 +282,20 @@ impl Membership {
             Some(positions) => positions,
             None => {
                 // Asked for together, as they are restored together.
-                self.found = self.positions()?;
+                let lanes: Vec<Lane> = self.lanes().collect();
+                self.found = self.positions().of(&lanes)?;
                 self.found.remove(&lane).unwrap_or_default()
             }
         };
         for topic in &self.me.topics {
             let position = positions.iter().find(|position| position.topic == *topic);
             if let Some(position) = position {
-                self.check_kept(position)?;
+                self.positions().check_kept(position)?;
             }
             self.begin.push((topic.clone(), lane, position.map(|position| position.offset)));
         }
         self.committed(positions.clone());
         Ok(positions)
-    }
-
-    /// The committed positions of all lanes held, once no transaction is open that may yet change
-    /// them.
-    fn positions(&self) -> Result<BTreeMap<Lane, Vec<Position>>, BusError> {
-        let until = Instant::now() + SETTLE;
-        loop {
-            let mut asked = TopicPartitionList::new();
-            for (lane, topic) in
-                self.lanes().flat_map(|l| self.me.topics.iter().map(move |t| (l, t)))
-            {
-                asked.add_partition(&self.shared.full(topic), partition(lane));
-            }
-            let unstable = |e: &KafkaError| code(e) == Some(RDKafkaErrorCode::UnstableOffsetCommit);
-            let found = self.consumer.committed_offsets(asked, ASK);
-            let error = match found.and_then(|found| self.read_positions(&found)) {
-                Ok(positions) => return Ok(positions),
-                Err(error) => error,
-            };
-            if !unstable(&error) || Instant::now() > until {
-                let what = format!("{} asking for its positions", self.me.name());
-                return Err(self.shared.failed(&error, &what));
-            }
-            std::thread::sleep(LOOK);
-        }
-    }
-
-    fn read_positions(
-        &self,
-        found: &TopicPartitionList,
-    ) -> Result<BTreeMap<Lane, Vec<Position>>, KafkaError> {
-        let mut positions: BTreeMap<Lane, Vec<Position>> = BTreeMap::new();
-        for lane in self.lanes() {
-            let positions = positions.entry(lane).or_default();
-            for topic in &self.me.topics {
-                let element = found.find_partition(&self.shared.full(topic), partition(lane));
-                let Some(element) = element else { continue };
-                element.error()?;
-                if let Offset::Offset(offset) = element.offset() {
-                    let metadata = element.metadata().to_owned();
-                    positions.push(Position { topic: topic.clone(), lane, offset, metadata });
-                }
-            }
-        }
-        Ok(positions)
-    }
-
-    /// Whether the log still has what a position stands before.
-    fn check_kept(&self, position: &Position) -> Result<(), BusError> {
-        let (first, end) = self.shared.written(&position.topic, position.lane)?;
-        if (first..=end).contains(&position.offset) {
-            return Ok(());
-        }
-        let name = self.me.name();
-        Err(BusError::Fatal(if position.offset < first {
-            format!(
-                "{name}: committed is {position}, and the log begins at {first}: {} records were \
-                 lost to retention before they were read",
-                first - position.offset
-            )
-        } else {
-            format!(
-                "{name}: committed is {position}, and the log ends at {end}: the topic was cut or \
-                 made anew; use a new prefix"
-            )
-        }))
     }
 
     /// Whether everything that is written to our partitions was read.
@@ -376,6 +312,31 @@ impl Membership {
             }
         }
         Ok(!self.shared.more_after(behind)?)
+    }
+
+    /// Whether the group has committed the lanes of others to their end. Those of a member that is
+    /// gone come to us when the group's patience ends: longer than that nobody waits for them.
+    pub(super) fn group_done(&mut self) -> Result<bool, BusError> {
+        let others: Vec<Lane> =
+            (0..self.shared.lanes).filter(|lane| !self.lanes.contains(lane)).collect();
+        if self.positions().at_end(&others)? {
+            return Ok(true);
+        }
+        let since = *self.others_since.get_or_insert_with(Instant::now);
+        let patience = client::session_timeout(&self.shared.config) + REBALANCE;
+        if since.elapsed() < patience {
+            return Ok(false);
+        }
+        tracing::warn!(
+            member = self.me.name(),
+            ?others,
+            "drained; other members have not committed all of their lanes"
+        );
+        Ok(true)
+    }
+
+    fn positions(&self) -> Positions<'_> {
+        Positions { shared: &self.shared, consumer: &self.consumer, me: &self.me }
     }
 }
 

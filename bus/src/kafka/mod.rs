@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -24,11 +24,15 @@ pub mod admin;
 mod client;
 mod inputs;
 mod member;
+mod positions;
 mod read;
 mod session;
 
 /// How long a broker may take to answer a question.
 const ASK: Duration = Duration::from_secs(10);
+
+/// Between two times that the same is asked.
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How to reach Kafka.
 #[derive(Debug, Clone, Default)]
@@ -95,18 +99,50 @@ impl Shared {
     /// A topic that was deleted or made anew since the process began must not be used.
     fn check_partitions(&self, topic: &Topic) -> Result<(), BusError> {
         let full = self.full(topic);
-        let found = self.written.fetch_metadata(Some(&full), ASK);
-        let found = found.map_err(|e| self.failed(&e, "asking for topics"))?;
-        let count =
-            found.topics().iter().find(|t| t.name() == full).map_or(0, |t| t.partitions().len());
-        if count == self.lanes as usize {
-            return Ok(());
+        let count = || {
+            let found = self.written.fetch_metadata(Some(&full), ASK)?;
+            let topic = found.topics().iter().find(|topic| topic.name() == full);
+            match topic.map_or(0, |topic| topic.partitions().len()) {
+                // A broker that has just started may not have heard of it yet.
+                0 => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
+                count => Ok(count),
+            }
+        };
+        match self.ask("asking for topics", ASK, count) {
+            Ok(count) if count == self.lanes as usize => Ok(()),
+            Ok(count) => Err(BusError::Fatal(format!(
+                "topic {full} has {count} partitions, the others have {}",
+                self.lanes
+            ))),
+            Err(BusError::Session(why)) if self.reachable() => Err(BusError::Fatal(format!(
+                "topic {full} is missing: run `weir topics create` ({why})"
+            ))),
+            Err(error) => Err(error),
         }
-        Err(BusError::Fatal(if count == 0 {
-            format!("topic {full} is missing: run `weir topics create`")
-        } else {
-            format!("topic {full} has {count} partitions, the others have {}", self.lanes)
-        }))
+    }
+
+    fn reachable(&self) -> bool {
+        let found = self.written.fetch_metadata(None, ASK);
+        found.is_ok_and(|found| !found.brokers().is_empty())
+    }
+
+    /// Asks a question that changes nothing, again while the answer is one that passes.
+    fn ask<T>(
+        &self,
+        what: &str,
+        patience: Duration,
+        question: impl Fn() -> Result<T, KafkaError>,
+    ) -> Result<T, BusError> {
+        let until = Instant::now() + patience;
+        loop {
+            match question() {
+                Ok(answer) => return Ok(answer),
+                Err(error) if passes(&error) && Instant::now() < until => {
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                Err(error) => return Err(self.failed(&error, what)),
+            }
+        }
     }
 
     /// First offset and the one after the last, transactions still open included.
@@ -126,14 +162,37 @@ impl Shared {
         lane: Lane,
     ) -> Result<(i64, i64), BusError> {
         asks.poll(Duration::ZERO); // what it has to tell would pile up
-        let ends = asks.fetch_watermarks(&self.full(topic), partition(lane), ASK);
-        ends.map_err(|e| self.failed(&e, &format!("asking for the end of {topic}[{lane}]")))
+        let what = format!("asking for the end of {topic}[{lane}]");
+        let full = self.full(topic);
+        self.ask(&what, ASK, || asks.fetch_watermarks(&full, partition(lane), ASK))
     }
 
     /// An error of a client.
     fn failed(&self, error: &KafkaError, what: &str) -> BusError {
         failed(&self.config, error, what)
     }
+}
+
+/// Whether an error is of a broker or a group that is about to find itself.
+fn passes(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code(error),
+        Some(
+            Code::UnstableOffsetCommit
+                | Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::OffsetNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
+                | Code::NotCoordinator
+                | Code::CoordinatorLoadInProgress
+                | Code::CoordinatorNotAvailable
+                | Code::WaitingForCoordinator
+                | Code::BrokerTransportFailure
+                | Code::RequestTimedOut
+        )
+    )
 }
 
 /// A lane as Kafka counts. There are never more than [`admin::MAX_PARTITIONS`].

@@ -251,6 +251,10 @@ impl Session for KafkaSession {
         self.member.as_ref().map_or(Ok(true), Membership::settled)
     }
 
+    fn group_done(&mut self) -> Result<bool, BusError> {
+        self.member.as_mut().map_or(Ok(true), Membership::group_done)
+    }
+
     fn commit(mut self: Box<Self>, mut step: Step) -> Result<Box<dyn Session>, BusError> {
         self.me.check(&step, self.shared.lanes)?;
         if step.is_empty() {

@@ -109,6 +109,19 @@ weirds! {
 // A set is one 64-bit word; a 65th kind needs a wider one.
 const _: () = assert!(Weird::ALL.len() <= 64);
 
+impl Weird {
+    /// Zeek raises it with the packet, so that the name ends in `_in_tunnel` inside of one. Those of
+    /// fragments and IPv6 extension headers are raised with the IP header alone.
+    pub const fn is_of_packet(self) -> bool {
+        use Weird::{InternallyTruncatedHeader, PppoeTruncated, TooManyLayers, TruncatedHeader};
+        let nameless = matches!(
+            self,
+            InternallyTruncatedHeader | PppoeTruncated | TooManyLayers | TruncatedHeader
+        );
+        nameless || self.source().is_some()
+    }
+}
+
 impl fmt::Display for Weird {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

@@ -2,14 +2,17 @@
 //! (`base/frameworks/files/magic/*.sig`): of all that match, the strongest; of equals, the first by
 //! name. What the sender claims in a header plays no part.
 
+use std::sync::OnceLock;
+
 mod archive;
 mod document;
 mod markup;
 mod media;
+mod office;
 mod pattern;
 mod program;
 
-use pattern::Step;
+use pattern::{Pattern, Step};
 
 /// Bytes of a file that are looked at (Zeek's `default_file_bof_buffer_size`).
 pub const SNIFF_BYTES: usize = 4096;
@@ -17,7 +20,8 @@ pub const SNIFF_BYTES: usize = 4096;
 /// One row of a table: strength, type, pattern from the first byte on.
 type Magic = (i16, &'static str, &'static [Step]);
 
-static TABLES: &[&[Magic]] = &[archive::TABLE, document::TABLE, media::TABLE, program::TABLE];
+static TABLES: &[&[Magic]] =
+    &[archive::TABLE, document::TABLE, media::TABLE, office::TABLE, program::TABLE];
 
 /// Strength of plain text: anything else that matches is stronger.
 const PLAIN_TEXT: i16 = -20;
@@ -35,8 +39,9 @@ pub fn detect(data: &[u8]) -> Option<&'static str> {
             best = Some((strength, name));
         }
     };
-    for (strength, name, pattern) in TABLES.iter().copied().flatten() {
-        if pattern::matches(pattern, data) {
+    let first = data.first().map_or(&[][..], |byte| index().beginning_with(*byte));
+    for (strength, name, pattern) in first {
+        if pattern.matches(data) {
             found(*strength, name);
         }
     }
@@ -45,6 +50,32 @@ pub fn detect(data: &[u8]) -> Option<&'static str> {
         found(PLAIN_TEXT, "text/plain");
     }
     best.map(|(_, name)| name)
+}
+
+/// The tables by the byte that a file begins with: most rows are out of question by that.
+struct Index {
+    rows: Vec<Vec<(i16, &'static str, Pattern)>>,
+}
+
+impl Index {
+    fn new() -> Index {
+        let rows = |first: u8| {
+            let rows = TABLES.iter().copied().flatten();
+            rows.filter(|(_, _, steps)| pattern::may_begin_with(steps, first))
+                .map(|(strength, name, steps)| (*strength, *name, Pattern::new(steps)))
+                .collect()
+        };
+        Index { rows: (0..=u8::MAX).map(rows).collect() }
+    }
+
+    fn beginning_with(&self, byte: u8) -> &[(i16, &'static str, Pattern)] {
+        self.rows.get(usize::from(byte)).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn index() -> &'static Index {
+    static INDEX: OnceLock<Index> = OnceLock::new();
+    INDEX.get_or_init(Index::new)
 }
 
 fn is_plain_text(data: &[u8]) -> bool {

@@ -4,7 +4,7 @@
 //! [`Step::Later`] looks further. Matching takes time linear in the data for each such step.
 
 use Step::{Any, I, In, Later, Opt, Or, Rep, S};
-use memchr::memmem;
+use memchr::memmem::{self, Finder};
 
 /// A set of bytes, as inclusive ranges.
 pub type Bytes = &'static [(u8, u8)];
@@ -30,18 +30,55 @@ pub enum Step {
     Later,
 }
 
+/// A pattern made ready.
+#[derive(Debug)]
+pub struct Pattern {
+    steps: &'static [Step],
+    /// What a pattern that begins anywhere begins with.
+    finder: Option<Finder<'static>>,
+}
+
+impl Pattern {
+    /// Makes a pattern ready.
+    pub fn new(steps: &'static [Step]) -> Pattern {
+        let finder = match steps {
+            [Later, S(bytes), ..] => Some(Finder::new(bytes)),
+            _ => None,
+        };
+        Pattern { steps, finder }
+    }
+
+    /// Whether it matches, from the first byte of `data` on.
+    pub fn matches(&self, data: &[u8]) -> bool {
+        let absent = self.finder.as_ref().is_some_and(|finder| finder.find(data).is_none());
+        !absent && matches(self.steps, data)
+    }
+}
+
+/// Whether what the pattern matches can begin with this byte.
+pub fn may_begin_with(pattern: &[Step], byte: u8) -> bool {
+    let Some((step, rest)) = pattern.split_first() else { return true };
+    match *step {
+        S(bytes) => bytes.first() == Some(&byte),
+        I(bytes) => bytes.first().is_some_and(|first| first.eq_ignore_ascii_case(&byte)),
+        In(set) => within(set, byte),
+        Rep(set, least, _) => within(set, byte) || (least == 0 && may_begin_with(rest, byte)),
+        Or(choices) => choices.iter().any(|choice| may_begin_with(choice, byte)),
+        Opt(steps) => may_begin_with(steps, byte) || may_begin_with(rest, byte),
+        Any(_) | Later => true,
+    }
+}
+
 /// Whether the pattern matches a prefix of `data`.
-pub fn matches(pattern: &[Step], data: &[u8]) -> bool {
+fn matches(pattern: &[Step], data: &[u8]) -> bool {
     let mut at = 0;
-    let mut floating = false;
     let parts = pattern.split(|step| matches!(step, Later));
-    for part in parts {
-        let end = if floating { find(part, data, at) } else { here(part, data, at) };
+    for (i, part) in parts.enumerate() {
+        let end = if i > 0 { find(part, data, at) } else { here(part, data, at) };
         match end {
             Some(end) => at = end,
             None => return false,
         }
-        floating = true;
     }
     true
 }

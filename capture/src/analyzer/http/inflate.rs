@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn every_wrapping_at_every_cut() {
-        let text: Vec<u8> = (0..20_000u32).map(|i| (i * i >> 7) as u8).collect();
+        let text: Vec<u8> = (0..20_000u32).map(|i| ((i * i) >> 7) as u8).collect();
         let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
         gzip.write_all(&text).unwrap();
         let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());

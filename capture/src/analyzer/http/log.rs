@@ -64,6 +64,8 @@ impl Log {
         self.turn(cx, Dir::Orig);
         self.set(Field::Method, method);
         self.set(Field::Uri, uri);
+        let injects = super::sqli::is_injection(uri);
+        self.current().into_iter().for_each(|record| record.injects = injects);
         if !METHODS.contains(&method) {
             cx.weird("unknown_HTTP_method", Some(&super::record::wire(method)), None);
         }

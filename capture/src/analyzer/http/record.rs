@@ -75,6 +75,8 @@ pub struct Record {
     pub body: [u64; 2],
     /// Parts of the bodies so far.
     pub parts: [u32; 2],
+    /// The target looks like an SQL injection.
+    pub injects: bool,
     /// The request asked for a range.
     pub ranged: bool,
     /// An entity is open.
@@ -240,6 +242,7 @@ impl Record {
             status_msg,
             info_code: self.info.map(u64::from),
             info_msg,
+            tags: if self.injects { &[super::sqli::TAG] } else { &[] },
             username,
             proxied: some(&proxied),
             orig_fuids: some(&orig_fuids),

@@ -1,0 +1,101 @@
+//! Where a group stands, and whether the log still has it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::TRANSACTION_MS;
+use super::inputs::Reader;
+use super::{ASK, Shared, partition};
+use crate::{BusError, Lane, Member, Position};
+
+/// How long positions may be withheld by a transaction of an earlier owner of the lane.
+const SETTLE: Duration = Duration::from_millis(TRANSACTION_MS as u64 + 15_000);
+
+/// The positions of a member's group.
+pub(super) struct Positions<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) consumer: &'a Reader,
+    pub(super) me: &'a Member,
+}
+
+impl Positions<'_> {
+    /// The committed positions in these lanes, once no transaction is open that may yet change them.
+    pub(super) fn of(&self, lanes: &[Lane]) -> Result<BTreeMap<Lane, Vec<Position>>, BusError> {
+        let what = format!("{} asking for its positions", self.me.name());
+        self.shared.ask(&what, SETTLE, || {
+            let mut asked = TopicPartitionList::new();
+            for (lane, topic) in
+                lanes.iter().flat_map(|l| self.me.topics.iter().map(move |t| (l, t)))
+            {
+                asked.add_partition(&self.shared.full(topic), partition(*lane));
+            }
+            self.read(lanes, &self.consumer.committed_offsets(asked, ASK)?)
+        })
+    }
+
+    fn read(
+        &self,
+        lanes: &[Lane],
+        found: &TopicPartitionList,
+    ) -> Result<BTreeMap<Lane, Vec<Position>>, KafkaError> {
+        let mut positions: BTreeMap<Lane, Vec<Position>> = BTreeMap::new();
+        for &lane in lanes {
+            let positions = positions.entry(lane).or_default();
+            for topic in &self.me.topics {
+                let element = found.find_partition(&self.shared.full(topic), partition(lane));
+                let Some(element) = element else { continue };
+                element.error()?;
+                if let Offset::Offset(offset) = element.offset() {
+                    let metadata = element.metadata().to_owned();
+                    positions.push(Position { topic: topic.clone(), lane, offset, metadata });
+                }
+            }
+        }
+        Ok(positions)
+    }
+
+    /// Whether the log still has what a position stands before.
+    pub(super) fn check_kept(&self, position: &Position) -> Result<(), BusError> {
+        let (first, end) = self.shared.written(&position.topic, position.lane)?;
+        if (first..=end).contains(&position.offset) {
+            return Ok(());
+        }
+        let name = self.me.name();
+        Err(BusError::Fatal(if position.offset < first {
+            format!(
+                "{name}: committed is {position}, and the log begins at {first}: {} records were \
+                 lost to retention before they were read",
+                first - position.offset
+            )
+        } else {
+            format!(
+                "{name}: committed is {position}, and the log ends at {end}: the topic was cut or \
+                 made anew; use a new prefix"
+            )
+        }))
+    }
+
+    /// Whether there is nothing after the committed positions of these lanes.
+    pub(super) fn at_end(&self, lanes: &[Lane]) -> Result<bool, BusError> {
+        if lanes.is_empty() {
+            return Ok(true);
+        }
+        let committed = self.of(lanes)?;
+        let mut behind = Vec::new();
+        for (lane, positions) in &committed {
+            for topic in &self.me.topics {
+                let position = positions.iter().find(|position| position.topic == *topic);
+                let (first, written) = self.shared.written(topic, *lane)?;
+                let next = position.map(|position| position.offset.max(first));
+                if next.unwrap_or(first) < written {
+                    behind.push((topic.clone(), *lane, next));
+                }
+            }
+        }
+        Ok(!self.shared.more_after(behind)?)
+    }
+}
