@@ -14,7 +14,8 @@ pub struct Cli {
     /// Settings file, TOML
     #[arg(long, global = true, env = "WEIR_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Name of this node, in `sensor` and `peer` columns and on the bus [default: the host's name]
+    /// Name of this node, in `sensor` and `peer` columns and on the bus [default: the host's name;
+    /// `zeek` for `weir run`]
     #[arg(long, global = true, value_name = "NAME")]
     pub node: Option<String>,
     /// Kafka brokers
@@ -39,11 +40,11 @@ pub enum Command {
     /// Read packets and send rows to Kafka (Zeek's worker)
     Capture(CaptureArgs),
     /// Merge what workers saw (Zeek's proxy)
-    Aggregate(ConsumerArgs),
+    Aggregate(AggregateArgs),
     /// Decide for the whole cluster (Zeek's manager)
-    Manager(ConsumerArgs),
+    Manager(DrainArgs),
     /// Write logs (Zeek's logger)
-    Sink(ConsumerArgs),
+    Sink(SinkArgs),
     /// Several consumer roles in one process
     Node(NodeArgs),
     /// Create or describe the topics
@@ -68,8 +69,8 @@ pub struct InputArgs {
     #[arg(long, short = 'C')]
     pub ignore_checksums: bool,
     /// Threads that share the packets of files
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub threads: Option<u16>,
 }
 
 /// Where logs go.
@@ -114,18 +115,42 @@ pub struct CaptureArgs {
     pub again: bool,
 }
 
-/// A consumer role
+/// When a consumer role ends.
 #[derive(Debug, Args)]
-pub struct ConsumerArgs {
-    /// Where logs go (sink)
-    #[command(flatten)]
-    pub output: OutputArgs,
+pub struct DrainArgs {
     /// Finish when everything up to the present end is consumed and published
     #[arg(long)]
     pub drain: bool,
-    /// Capture files being read by the cluster: windows close when so many have ended (aggregate)
+}
+
+/// Which capture files belong together.
+#[derive(Debug, Args)]
+pub struct SourcesArgs {
+    /// Capture files being read by the cluster: windows close when so many have ended
     #[arg(long, value_name = "N")]
     pub sources: Option<usize>,
+}
+
+/// `weir aggregate`
+#[derive(Debug, Args)]
+pub struct AggregateArgs {
+    /// Which capture files belong together
+    #[command(flatten)]
+    pub sources: SourcesArgs,
+    /// When it ends
+    #[command(flatten)]
+    pub drain: DrainArgs,
+}
+
+/// `weir sink`
+#[derive(Debug, Args)]
+pub struct SinkArgs {
+    /// Where logs go
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// When it ends
+    #[command(flatten)]
+    pub drain: DrainArgs,
 }
 
 /// `weir node`
@@ -139,9 +164,15 @@ pub struct NodeArgs {
         default_value = "aggregate,manager,sink"
     )]
     pub roles: Vec<RoleName>,
-    /// Their settings
+    /// Where logs go (sink)
     #[command(flatten)]
-    pub consumer: ConsumerArgs,
+    pub output: OutputArgs,
+    /// Which capture files belong together (aggregate)
+    #[command(flatten)]
+    pub sources: SourcesArgs,
+    /// When they end
+    #[command(flatten)]
+    pub drain: DrainArgs,
 }
 
 /// A consumer role's name.

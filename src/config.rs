@@ -158,7 +158,7 @@ impl Config {
     ) -> Result<capture::Config, BadConfig> {
         let mut config = capture::Config::new(node);
         config.lanes = lanes;
-        config.threads = args.threads.or(self.capture.threads).unwrap_or(1).max(1);
+        config.threads = args.threads.map(usize::from).or(self.capture.threads).unwrap_or(1).max(1);
         config.ignore_checksums =
             args.ignore_checksums || self.capture.ignore_checksums.unwrap_or(false);
         if let Some(flows_max) = self.capture.flows_max {

@@ -20,6 +20,8 @@ fn main() -> ExitCode {
     let outcome = config::Config::load(&cli).and_then(|config| dispatch(cli.command, config));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough of it (`weir schema | head`).
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let usage = error.downcast_ref::<config::BadConfig>().is_some();
             eprintln!("weir: {error:#}");
@@ -28,15 +30,32 @@ fn main() -> ExitCode {
     }
 }
 
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 fn dispatch(command: cli::Command, config: config::Config) -> anyhow::Result<()> {
     use cli::{Command, RoleName};
     match command {
         Command::Run(args) => run::run(&args, &config),
         Command::Capture(args) => node::capture(&args, &config),
-        Command::Aggregate(args) => node::consumers(&[RoleName::Aggregate], &args, &config),
-        Command::Manager(args) => node::consumers(&[RoleName::Manager], &args, &config),
-        Command::Sink(args) => node::consumers(&[RoleName::Sink], &args, &config),
-        Command::Node(args) => node::consumers(&args.roles, &args.consumer, &config),
+        Command::Aggregate(args) => {
+            let wanted = node::Wanted { sources: args.sources.sources, ..Default::default() };
+            node::consumers(&[RoleName::Aggregate], &wanted, args.drain.drain, &config)
+        }
+        Command::Manager(args) => {
+            node::consumers(&[RoleName::Manager], &Default::default(), args.drain, &config)
+        }
+        Command::Sink(args) => {
+            let wanted = node::Wanted { output: Some(args.output), sources: None };
+            node::consumers(&[RoleName::Sink], &wanted, args.drain.drain, &config)
+        }
+        Command::Node(args) => {
+            let (output, sources) = (Some(args.output), args.sources.sources);
+            let wanted = node::Wanted { output, sources };
+            node::consumers(&args.roles, &wanted, args.drain.drain, &config)
+        }
         Command::Topics(args) => topics::topics(&args, &config),
         Command::Schema(args) => schema::schema(&args),
     }

@@ -12,7 +12,7 @@ use capture::Capture;
 use manager::Manager;
 use sink::Sink;
 
-use crate::cli::{CaptureArgs, ConsumerArgs, RoleName};
+use crate::cli::{CaptureArgs, OutputArgs, RoleName};
 use crate::config::Config;
 use crate::run::{aggregate_config, input, manager_config, role_on};
 
@@ -41,12 +41,26 @@ pub fn capture(args: &CaptureArgs, config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What was typed for the consumer roles.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Where logs go.
+    pub output: Option<OutputArgs>,
+    /// How many file sources belong together.
+    pub sources: Option<usize>,
+}
+
 /// One or several consumer roles, each in its thread, until stopped or drained.
-pub fn consumers(roles: &[RoleName], args: &ConsumerArgs, config: &Config) -> anyhow::Result<()> {
+pub fn consumers(
+    roles: &[RoleName],
+    wanted: &Wanted,
+    drain: bool,
+    config: &Config,
+) -> anyhow::Result<()> {
     let node = config.node_name()?;
     let mut sinks = Vec::new();
-    if roles.contains(&RoleName::Sink) {
-        sinks = config.sinks(&node, &args.output, ROTATE)?;
+    if let (true, Some(output)) = (roles.contains(&RoleName::Sink), &wanted.output) {
+        sinks = config.sinks(&node, output, ROTATE)?;
     }
     let kafka: Arc<dyn Bus> = Arc::new(Kafka::connect(config.kafka()?)?);
     if let Some(first) = sinks.first() {
@@ -55,8 +69,8 @@ pub fn consumers(roles: &[RoleName], args: &ConsumerArgs, config: &Config) -> an
     }
     let stop = crate::stop::on_signal()?;
     let mut threads = Vec::new();
-    for (me, role) in members(roles, args, config, &node, sinks, kafka.lanes())? {
-        threads.push(start(kafka.clone(), me, role, stop.clone(), args.drain)?);
+    for (me, role) in members(roles, wanted, config, &node, sinks, kafka.lanes())? {
+        threads.push(start(kafka.clone(), me, role, stop.clone(), drain)?);
     }
     let mut failed = None;
     for thread in threads {
@@ -70,7 +84,7 @@ type Runner = (Member, Box<dyn Role>);
 
 fn members(
     roles: &[RoleName],
-    args: &ConsumerArgs,
+    wanted: &Wanted,
     config: &Config,
     node: &str,
     sinks: Vec<sink::Config>,
@@ -78,7 +92,7 @@ fn members(
 ) -> anyhow::Result<Vec<Runner>> {
     let mut runners: Vec<Runner> = Vec::new();
     if roles.contains(&RoleName::Aggregate) {
-        let role = Aggregate::new(aggregate_config(config, node, lanes, args.sources));
+        let role = Aggregate::new(aggregate_config(config, node, lanes, wanted.sources));
         runners.push((aggregate::member(node), Box::new(role)));
     }
     if roles.contains(&RoleName::Manager) {

@@ -227,6 +227,13 @@ impl Engine {
         u32::from(shard) % self.share.1 == self.share.0
     }
 
+    /// Within what the tuple of a flow is unique. One thread sees all tunnels, so that what comes in
+    /// those of different hosts can be one flow, as in Zeek. Several threads keep it apart by shard, so
+    /// that it does not depend on which of them has which shard.
+    fn realm(&self, shard: u8) -> u8 {
+        if self.share.1 == 1 { 0 } else { shard }
+    }
+
     fn count(&mut self, packet: &Packet<'_>) {
         self.counters.packets += 1;
         self.counters.bytes += u64::from(packet.wire_len);
@@ -292,7 +299,7 @@ impl Engine {
         tunnels: &Stack,
     ) {
         let (src, dst) = ((ip.src, seg.src_port), (ip.dst, seg.dst_port));
-        let (key, from_high) = Key::new(shard, src, dst, ip.proto, false);
+        let (key, from_high) = Key::new(self.realm(shard), src, dst, ip.proto, false);
         let ports = &self.shared.ports;
         let (syn, ack) = (seg.flags.syn(), seg.flags.ack());
         // A beginning that was not seen: guess the server by its port.
@@ -372,7 +379,7 @@ impl Engine {
         tunnels: &Stack,
     ) {
         let (src, dst) = ((ip.src, udp.src_port), (ip.dst, udp.dst_port));
-        let (key, from_high) = Key::new(shard, src, dst, ip.proto, false);
+        let (key, from_high) = Key::new(self.realm(shard), src, dst, ip.proto, false);
         let flip = self.shared.ports.udp(udp.src_port) && !self.shared.ports.udp(udp.dst_port);
         let flows = self.counters.flows;
         let at = self.datagram_flow(key, from_high, flip, shard, now, tunnels);
@@ -451,7 +458,8 @@ impl Engine {
     fn icmp(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, icmp: &Icmp<'_>, tunnels: &Stack) {
         let v6 = ip.proto == ip_proto::ICMP6;
         let (kind, other, one_way) = id::icmp_ports(icmp.kind, icmp.code, v6);
-        let (key, from_high) = Key::new(shard, (ip.src, kind), (ip.dst, other), ip.proto, one_way);
+        let (key, from_high) =
+            Key::new(self.realm(shard), (ip.src, kind), (ip.dst, other), ip.proto, one_way);
         let at = self.datagram_flow(key, from_high, false, shard, now, tunnels);
         let checked = self.shared.config.ignore_checksums;
         let Some(flow) = self.table.get(at) else { return };
@@ -495,7 +503,8 @@ impl Engine {
             }
             _ => {}
         }
-        let (key, from_high) = Key::new(shard, (ip.src, 0), (ip.dst, 0), ip.proto, false);
+        let (key, from_high) =
+            Key::new(self.realm(shard), (ip.src, 0), (ip.dst, 0), ip.proto, false);
         let at = self.datagram_flow(key, from_high, false, shard, now, tunnels);
         let Some(flow) = self.table.get(at) else { return };
         flow.meta.last = now;
@@ -513,12 +522,12 @@ impl Engine {
         inner: Result<Inner<'_>, Oddity>,
         tunnels: &Stack,
     ) {
-        let inner =
-            inner.and_then(
-                |inner| {
-                    if tunnels.is_full() { Err(tunnel::ip::TOO_DEEP) } else { Ok(inner) }
-                },
-            );
+        let inner = match inner {
+            // Zeek reads the header of GRE before it counts, and the inner packet after.
+            Err(odd) if odd.source != tunnel::ip::TOO_DEEP.source => Err(odd),
+            _ if tunnels.is_full() => Err(tunnel::ip::TOO_DEEP),
+            inner => inner,
+        };
         match inner {
             // Zeek takes what was captured for the whole of it.
             Ok(inner) => {
@@ -735,14 +744,10 @@ impl Engine {
 
     /// A weird that belongs to no flow. `inside` says that the packet came in a tunnel.
     fn packet_weird(&mut self, now: i64, shard: u8, weird: Weird, ends: Ends, inside: bool) {
-        let odd = Oddity {
-            name: weird.name(),
-            source: weird.source(),
-            addl: None,
-            of_packet: weird.is_of_packet(),
-        };
-        // Unlike those of tunnels, its addresses are those that it comes with.
-        self.write_oddity(now, shard, &odd, ends, inside && odd.of_packet);
+        let (name, source, of_packet) = (weird.name(), weird.source(), weird.is_of_packet());
+        let odd = Oddity { name, source, addl: None, of_packet };
+        // Its addresses are those that it comes with, whether it is of the packet or of the header.
+        self.write_oddity(now, shard, &odd, ends, inside && of_packet);
     }
 
     /// A weird of a tunnel.

@@ -18,8 +18,8 @@ pub struct Key {
     high_port: u16,
     proto: u8,
     v6: bool,
-    /// Virtual shard: what is inside a tunnel belongs to the tunnel's, and two shards may be two threads.
-    shard: u8,
+    /// Flows of different realms have nothing to do with each other, whatever their tuples.
+    realm: u8,
     /// ICMP messages that have no answer keep their direction: two of them are two flows.
     one_way: bool,
 }
@@ -27,7 +27,7 @@ pub struct Key {
 impl Key {
     /// The key of a packet, and whether its sender is the higher end.
     pub fn new(
-        shard: u8,
+        realm: u8,
         src: (IpAddr, u16),
         dst: (IpAddr, u16),
         proto: u8,
@@ -43,7 +43,7 @@ impl Key {
             high_port: high.1,
             proto,
             v6: src.0.is_ipv6(),
-            shard,
+            realm,
             one_way,
         };
         (key, swapped)

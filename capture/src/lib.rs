@@ -2,8 +2,8 @@
 //!
 //! A packet's way through the files: [`source`] → [`engine`] → [`decode`], [`checksum`], [`fragment`]
 //! → [`table`] and [`wheel`] (the flows and their timers) → [`tcp`] and its [`stream`]s → [`app`]
-//! (which analyzers) → [`analyzer`] → [`out`]. [`worker`] runs an engine a thread, [`flush`] puts
-//! their rows in order, [`role`] commits them.
+//! (which analyzers) → [`analyzer`] → [`out`]. What [`tunnel`] finds inside begins at [`engine`] again.
+//! [`worker`] runs an engine a thread, [`flush`] puts their rows in order, [`role`] commits them.
 
 pub mod analyzer;
 pub mod app;

@@ -41,24 +41,56 @@ pub fn markdown(defs: &[&Def]) -> String {
     page
 }
 
-/// DuckDB views over the Parquet that the sink leaves below `dir`: one file a stream without
-/// rotation, hive folders with it.
-pub fn sql(defs: &[&Def], dir: &str) -> String {
+/// DuckDB views over the Parquet that the sink leaves below `dir`, rotated or not. A stream of which
+/// there is no file, by `exists`, has a view without rows: DuckDB takes no pattern that matches nothing.
+pub fn sql(defs: &[&Def], dir: &str, exists: &dyn Fn(&Def) -> bool) -> String {
     let mut text = String::new();
+    let dir = dir.trim_end_matches('/').replace('\'', "''");
     for def in defs {
         let _ = writeln!(text, "-- {}", def.doc.trim());
         for c in def.columns {
             let _ = writeln!(text, "--   {} {}: {}", c.name, c.kind.duckdb(), c.doc.trim());
         }
-        let dir = dir.trim_end_matches('/').replace('\'', "''");
-        let _ = writeln!(
-            text,
-            "CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet(\n    \
-             '{dir}/**/{name}[.-]*parquet', union_by_name = true);\n",
-            name = def.name
-        );
+        let name = def.name;
+        if exists(def) {
+            let _ = writeln!(
+                text,
+                "CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet(\n    \
+                 '{dir}/**/{name}[.-]*parquet', union_by_name = true);\n"
+            );
+        } else {
+            let columns = empty_columns(def).join(",\n    ");
+            let _ = writeln!(
+                text,
+                "CREATE OR REPLACE VIEW {name} AS SELECT\n    {columns}\n    WHERE false;\n"
+            );
+        }
     }
     text
+}
+
+/// Every column as a typed NULL, nested at the dot as Parquet is.
+fn empty_columns(def: &Def) -> Vec<String> {
+    let mut columns = Vec::new();
+    let mut nested: Vec<&str> = Vec::new();
+    for c in def.columns {
+        let Some((outer, _)) = c.name.split_once('.') else {
+            columns.push(format!("NULL::{} AS \"{}\"", c.kind.duckdb(), c.name));
+            continue;
+        };
+        if nested.contains(&outer) {
+            continue;
+        }
+        nested.push(outer);
+        let members: Vec<String> = def
+            .columns
+            .iter()
+            .filter_map(|c| Some((c.name.strip_prefix(outer)?.strip_prefix('.')?, c.kind)))
+            .map(|(name, kind)| format!("\"{name}\" {}", kind.duckdb()))
+            .collect();
+        columns.push(format!("NULL::STRUCT({}) AS \"{outer}\"", members.join(", ")));
+    }
+    columns
 }
 
 /// The definitions as JSON, for programs.
@@ -114,7 +146,13 @@ mod tests {
                 assert!(page.contains(c.doc.trim()) && json.contains(c.name));
             }
         }
-        assert!(sql(&[&conn::DEF], "out/").contains("'out/**/conn[.-]*parquet'"));
+        assert!(sql(&[&conn::DEF], "out/", &|_| true).contains("'out/**/conn[.-]*parquet'"));
+    }
+
+    #[test]
+    fn a_stream_without_files_has_a_view_without_rows() {
+        let text = sql(&[&conn::DEF], "out", &|_| false);
+        assert!(!text.contains("read_parquet") && text.contains("NULL::STRUCT(\"orig_h\" VARCHAR"));
     }
 
     #[test]

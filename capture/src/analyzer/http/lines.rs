@@ -63,7 +63,8 @@ pub struct Lines {
     strict: bool,
     /// Nothing is wanted any more.
     closed: bool,
-    weird: Option<LineWeird>,
+    /// Oddities not yet asked for: of single ends, and of ends that were made up.
+    weirds: [Option<LineWeird>; 2],
 }
 
 impl Lines {
@@ -123,9 +124,9 @@ impl Lines {
         self.kept = room;
     }
 
-    /// What was odd about the last piece.
+    /// What was odd about the last piece; to be asked until there is nothing more.
     pub fn weird(&mut self) -> Option<LineWeird> {
-        self.weird.take()
+        self.weirds.iter_mut().find_map(Option::take)
     }
 
     /// Cuts the next piece off `rest`. `parts`: a line that is too long is handed on in parts.
@@ -138,7 +139,7 @@ impl Lines {
             if self.limit == Some(0) {
                 self.limit = None;
                 if self.is_partial() {
-                    self.weird = Some(LineWeird::NoEnd);
+                    self.weirds[1] = Some(LineWeird::NoEnd);
                     self.length = 0;
                     if std::mem::take(&mut self.held_cr) {
                         self.append(b"\r", parts);
@@ -192,7 +193,7 @@ impl Lines {
         let data: &'a [u8] = rest;
         let window = data.get(..count).unwrap_or_default();
         if self.last == CR && self.length == 0 && !self.strict && !window.starts_with(b"\r") {
-            self.weird = Some(LineWeird::SingleCr);
+            self.weirds[0] = Some(LineWeird::SingleCr);
         }
         let end = if self.strict { strict_end(window) } else { memchr2(CR, LF, window) };
         let Some(end) = end else {
@@ -243,7 +244,7 @@ impl Lines {
 
     /// The line is as long as Zeek lets it grow: it ends here, and the byte at the limit is lost.
     fn cut_too_long<'a>(&mut self, rest: &mut &'a [u8]) -> Piece<'a> {
-        self.weird = Some(LineWeird::TooLong);
+        self.weirds[1] = Some(LineWeird::TooLong);
         self.last = rest.first().copied().unwrap_or_default();
         self.length = 0;
         self.advance(rest, 1);
@@ -328,9 +329,13 @@ mod tests {
     fn a_body_that_ends_inside_a_line() {
         let mut lines = Lines::default();
         lines.set_limit(Some(3));
+        lines.last = CR;
         let mut rest = &b"abcGET"[..];
         assert_eq!(lines.next(&mut rest, false), Some(Piece::KeptLine));
-        assert_eq!((lines.take(), lines.weird()), (b"abc".to_vec(), Some(LineWeird::NoEnd)));
+        assert_eq!(lines.take(), b"abc");
+        assert_eq!(lines.weird(), Some(LineWeird::SingleCr));
+        assert_eq!(lines.weird(), Some(LineWeird::NoEnd));
+        assert_eq!(lines.weird(), None);
         assert_eq!(rest, b"GET");
     }
 }

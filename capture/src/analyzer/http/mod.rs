@@ -144,7 +144,7 @@ impl Http {
             let parts = may_overflow && self.is_in_body(dir);
             let lines = &mut self.side(dir).lines;
             let piece = lines.next(&mut rest, parts);
-            if let Some(odd) = lines.weird() {
+            while let Some(odd) = lines.weird() {
                 line_weird(cx, odd);
             }
             let Some(piece) = piece else { return };

@@ -1,0 +1,138 @@
+//! Whatever order events come in, and wherever a member dies: the same notices.
+
+use super::*;
+
+/// What may happen next.
+#[derive(Debug, Clone, Copy)]
+enum Event {
+    Send(usize),
+    Aggregate(usize, usize),
+    Manage(usize, usize),
+    Idle,
+    KillAggregate(bool),
+    KillManager(bool),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0usize..3).prop_map(Event::Send),
+        6 => (0usize..6, 1usize..9).prop_map(|(pick, most)| Event::Aggregate(pick, most)),
+        4 => (0usize..6, 1usize..9).prop_map(|(pick, most)| Event::Manage(pick, most)),
+        3 => Just(Event::Idle),
+        1 => any::<bool>().prop_map(Event::KillAggregate),
+        1 => any::<bool>().prop_map(Event::KillManager),
+    ]
+}
+
+/// Workers with two scanners, some noise and notices; each sees a part, some parts overlap. Short
+/// enough that events bring it to its end and beyond.
+fn busy(timeline: Timeline) -> Vec<Worker> {
+    let mut seen = scan(66, 40, 22);
+    seen.extend(scan(67, 30, 80));
+    seen.extend(scan(68, 20, 443));
+    for attempt in seen.iter_mut().filter(|attempt| attempt.scanner[3] == 67) {
+        attempt.at += i64::from(attempt.host) * SECOND;
+    }
+    seen.sort_by_key(|attempt| (attempt.at, attempt.scanner));
+    let mut all = workers(timeline, &seen, |n, a| usize::from(a.host) % 4 >= n);
+    for (n, worker) in all.iter_mut().enumerate() {
+        let n = n as i64;
+        worker.every = (6 + n) * SECOND;
+        for (identifier, step) in [("x", 2), ("y", 3), ("z", 4), ("u", 7)] {
+            worker.alarms.extend((0..20).step_by(step).map(|at| alarm(at + n, identifier)));
+        }
+        worker.alarms.push(alarm(20, ""));
+        worker.alarms.sort_by_key(|alarm| alarm.at);
+    }
+    all
+}
+
+/// Runs workers through those events, and then to their end.
+fn after(workers: &[Worker], held_max: usize, events: &[Event]) -> Cluster {
+    let mut cluster = Cluster::holding(Some(3), held_max);
+    let timeline = workers[0].timeline;
+    let mut queues: Vec<_> =
+        workers.iter().map(|worker| worker.commits(LANES).into_iter()).collect();
+    // That there are three is known from the beginning; live time would run ahead of it.
+    for queue in &mut queues {
+        cluster.put(queue.next().unwrap());
+    }
+    if timeline == Timeline::Live {
+        cluster.catch_up();
+    }
+    for event in events {
+        cluster.now_ms += 70;
+        let Cluster { fake, aggregate, manager, now_ms } = &mut cluster;
+        match *event {
+            Event::Send(worker) => {
+                queues[worker].next().into_iter().flatten().for_each(|out| fake.put(out));
+            }
+            Event::Aggregate(pick, most) => drop(aggregate.read(pick, most, fake, *now_ms)),
+            Event::Manage(pick, most) => drop(manager.read(pick, most, fake, *now_ms)),
+            Event::Idle => {
+                aggregate.wake(Wake::Idle, fake, *now_ms);
+                manager.wake(Wake::Idle, fake, *now_ms);
+            }
+            Event::KillAggregate(true) => aggregate.restart(fake),
+            Event::KillAggregate(false) => aggregate.dies = true,
+            Event::KillManager(true) => manager.restart(fake),
+            Event::KillManager(false) => manager.dies = true,
+        }
+    }
+    cluster.aggregate.dies = false;
+    cluster.manager.dies = false;
+    for commit in queues.into_iter().flatten() {
+        cluster.put(commit);
+    }
+    cluster.catch_up();
+    cluster
+}
+
+/// The day when nothing goes wrong: notices, flows, and what went between the roles.
+struct Calm(Vec<String>, Vec<String>, Vec<String>);
+
+fn calm(timeline: Timeline) -> &'static Calm {
+    static CALM: [OnceLock<Calm>; 2] = [OnceLock::new(), OnceLock::new()];
+    CALM[usize::from(timeline == Timeline::Live)].get_or_init(|| {
+        let cluster = after(&busy(timeline), HELD, &[]);
+        Calm(cluster.notices(), cluster.flows(), cluster.merged())
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_order_of_events_and_no_death_changes_a_row(
+        events in proptest::collection::vec(event(), 0..300),
+        is_live in any::<bool>(),
+    ) {
+        let timeline = if is_live { Timeline::Live } else { Timeline::File };
+        let Calm(notices, flows, merged) = calm(timeline);
+        prop_assert_eq!(notices.len(), 9, "two scans, four alarms, three without identifier");
+        let cluster = after(&busy(timeline), HELD, &events);
+        prop_assert_eq!(&cluster.notices(), notices);
+        prop_assert_eq!(&cluster.flows(), flows);
+        prop_assert_eq!(&cluster.merged(), merged);
+    }
+
+    #[test]
+    fn nor_does_it_where_lanes_hold_too_little(
+        events in proptest::collection::vec(event(), 0..300),
+        held_max in 0usize..20,
+        is_live in any::<bool>(),
+    ) {
+        let timeline = if is_live { Timeline::Live } else { Timeline::File };
+        let mut workers = busy(timeline);
+        // Notices that go early are not merged with those after; statistics merge whenever.
+        workers.iter_mut().for_each(|worker| worker.alarms.clear());
+        let is_scan = |notice: &&String| notice.starts_with("Scan");
+        let Calm(notices, flows, merged) = calm(timeline);
+        let scans: Vec<String> = notices.iter().filter(is_scan).cloned().collect();
+        let cluster = after(&workers, held_max, &events);
+        prop_assert_eq!(cluster.notices(), scans);
+        prop_assert_eq!(&cluster.flows(), flows);
+        let panes = merged.iter().filter(|row| row.contains('=') && !row.contains(" n=")).cloned();
+        prop_assert_eq!(cluster.merged(), panes.collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,62 @@
+//! The role under the real loop, on the memory bus.
+
+use super::*;
+
+/// Conn rows in every lane of a bus, with the number of them.
+fn filled(batches: i64) -> (Memory, u64) {
+    let bus = Memory::new(LANES, Retain::UntilCommitted);
+    let writer = Member { topics: Vec::new(), state: None, home: vec![0], ..member("tsv", "w1") };
+    let mut session = bus.open(&Member { group: "capture".into(), ..writer }).unwrap();
+    for batch in 0..batches {
+        let times = (0..50).map(|n| FIRST_US + batch * MINUTE_US / 4 + n * SECOND_US);
+        let (rows, lane) = (conn_rows_at(times), batch as Lane % LANES);
+        let out = vec![Outgoing::rows(Topic::log(&conn::DEF), lane, &conn::DEF, rows)];
+        session = session.commit(Step { out, ..Step::default() }).unwrap();
+    }
+    (bus, batches as u64 * 50)
+}
+
+fn published_rows(bus: &Memory) -> u64 {
+    let mut newest = BTreeMap::new();
+    for record in bus.records(&topic::FILES) {
+        let Payload::Bytes(json) = &record.payload else { panic!("a document") };
+        newest.insert(record.key.clone(), Entry::parse(json).unwrap());
+    }
+    assert!(newest.values().all(|entry| entry.state == State::Published));
+    newest.values().map(|entry| entry.rows).sum()
+}
+
+#[test]
+fn three_formats_read_one_bus() {
+    let (bus, rows) = filled(20);
+    let dir = tempfile::tempdir().unwrap();
+    for format in ["tsv", "json", "parquet"] {
+        let mut sink = Sink::new(config(dir.path(), format, None), bus.lanes()).unwrap();
+        let (me, stop) = (member(format, "s1"), Stop::new());
+        bus::drive::drive(&bus, &me, &mut sink, &clock::System, &stop, Until::Drained).unwrap();
+        assert_eq!((sink.summary().rows_in, sink.summary().rows_out), (rows, rows));
+    }
+    assert_eq!(tree(dir.path()), ["conn.json", "conn.log", "conn.parquet"]);
+    assert_eq!(published_rows(&bus), 3 * rows);
+}
+
+#[test]
+fn several_nodes_share_the_lanes_and_the_folder() {
+    let (bus, rows) = filled(60);
+    let dir = tempfile::tempdir().unwrap();
+    let run = |node: &str| {
+        let config = Config { node: node.into(), ..config(dir.path(), "tsv", Some(MINUTE_US)) };
+        let mut sink = Sink::new(config, bus.lanes()).unwrap();
+        let (me, stop) = (member("tsv", node), Stop::new());
+        bus::drive::drive(&bus, &me, &mut sink, &clock::System, &stop, Until::Drained).unwrap();
+        sink.summary().rows_out
+    };
+    let counted: u64 = std::thread::scope(|scope| {
+        let nodes = ["s1", "s2", "s3"].map(|node| scope.spawn(move || run(node)));
+        nodes.into_iter().map(|node| node.join().unwrap()).sum()
+    });
+    assert_eq!(counted, rows);
+    assert_eq!(published_rows(&bus), rows);
+    let in_file = |name: &String| column(&dir.path().join(name), "uid").len() as u64;
+    assert_eq!(tree(dir.path()).iter().map(in_file).sum::<u64>(), rows);
+}
