@@ -31,7 +31,8 @@ impl File {
     pub fn begin(&mut self, owner: u64, now: i64) {
         let mut head = std::mem::take(&mut self.head);
         head.clear();
-        *self = File { owner, head, active: now, check: now + IDLE, ..File::default() };
+        *self =
+            File { owner, head, active: now, check: now.saturating_add(IDLE), ..File::default() };
     }
 
     /// Sets how long the file is.
@@ -57,10 +58,11 @@ impl File {
     /// Whether it was idle for too long by `now`: Zeek looks once an interval.
     pub fn is_idle(&mut self, now: i64) -> bool {
         while self.check <= now {
-            if self.check - self.active >= IDLE {
+            if self.check.saturating_sub(self.active) >= IDLE {
                 return true;
             }
-            self.check += IDLE;
+            let Some(next) = self.check.checked_add(IDLE) else { break };
+            self.check = next;
         }
         self.active = now;
         false
