@@ -51,7 +51,7 @@ impl Tcp {
         let partial = self.is_partial;
         let end = &mut self.ends[dir.index()];
         if end.fins > 0 && rel_ack >= end.fin_seq {
-            rel_ack = end.fin_seq.wrapping_sub(1);
+            rel_ack = end.fin_seq.saturating_sub(1);
         }
         let (stream, gaps) = (&mut end.stream, &mut end.gaps);
         stream.acked(rel_ack, partial, &mut |piece| deliver(host, dir, piece, clean, gaps));

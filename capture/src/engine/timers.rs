@@ -1,0 +1,195 @@
+//! Flows begin, are looked at when their time has come, and end.
+
+use crate::config::timeout;
+use crate::flow::{Flow, Key, Meta, Proto};
+use crate::tunnel::{Around, Stack};
+use crate::wheel::Entry;
+use model::id::ip_proto;
+use std::cmp::Reverse;
+use std::net::IpAddr;
+
+use super::conn_row::write_conn;
+use super::*;
+
+impl Engine {
+    /// The flow of this key, after its own timers were looked at.
+    pub(super) fn live_flow(&mut self, key: &Key) -> Option<u32> {
+        let at = self.table.find(key)?;
+        // By the latest packet time, not by this packet's: timers never go back.
+        if self.fire(at, self.clock) { None } else { Some(at) }
+    }
+
+    pub(super) fn datagram_flow(
+        &mut self,
+        key: Key,
+        from_high: bool,
+        flip: bool,
+        shard: u8,
+        now: i64,
+        tunnels: &Stack,
+    ) -> u32 {
+        self.counters.in_flows += 1;
+        match self.live_flow(&key) {
+            Some(at) => {
+                self.check_tunnels(at, now, tunnels);
+                at
+            }
+            None => {
+                let proto = Proto::Datagram([None; 2]);
+                self.new_flow(key, from_high, flip, shard, now, proto, 0, tunnels)
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what a flow is made of")]
+    pub(super) fn new_flow(
+        &mut self,
+        key: Key,
+        from_high: bool,
+        flip: bool,
+        shard: u8,
+        now: i64,
+        proto: Proto,
+        repeat: u32,
+        tunnels: &Stack,
+    ) -> u32 {
+        if let Some(oldest) = self.table.to_evict(shard) {
+            self.counters.evicted += 1;
+            self.end_flow(oldest, self.clock);
+        }
+        self.counters.flows += 1;
+        let mut meta = Meta {
+            key,
+            swapped: from_high,
+            shard,
+            number: self.table.next_number(shard),
+            repeat,
+            first: now,
+            last: now,
+            timeout: inactivity(key.proto()),
+            packets: [0; 2],
+            ip_bytes: [0; 2],
+            missed_bytes: 0,
+            history: Vec::new(),
+            history_seen: 0,
+            checksum: Default::default(),
+            around: Around::new(tunnels),
+            carrier: Default::default(),
+        };
+        if flip && meta.tuple().resp_h != IpAddr::from([255, 255, 255, 255]) {
+            meta.flip();
+        }
+        let wheel_at = i64::MAX;
+        let at = self.table.insert(Flow { meta, proto, app: None, wheel_at, asked_at: i64::MAX });
+        self.reschedule(at);
+        at
+    }
+
+    /// Puts a flow into the wheel if it has become due earlier than its entry there says.
+    pub(super) fn reschedule(&mut self, at: u32) {
+        let serial = self.table.serial(at);
+        let Some(flow) = self.table.get(at) else { return };
+        let asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
+        if asked < flow.asked_at {
+            flow.asked_at = asked;
+            self.asked.push(Reverse((asked, at, serial)));
+        }
+        let due = deadline(flow);
+        if due < flow.wheel_at {
+            flow.wheel_at = due;
+            self.wheel.add(Entry { index: at, serial, at: due }, self.clock);
+        }
+    }
+
+    /// Calls the analyzers whose deadline has passed.
+    pub(super) fn call_asked(&mut self) {
+        while let Some(Reverse((asked, at, serial))) = self.asked.peek().copied() {
+            if asked > self.clock {
+                return;
+            }
+            self.asked.pop();
+            let Some(flow) = self.table.get_serial(at, serial) else { continue };
+            if flow.asked_at != asked {
+                continue;
+            }
+            flow.asked_at = i64::MAX;
+            if !self.fire(at, self.clock) {
+                self.reschedule(at);
+            }
+        }
+    }
+
+    pub(super) fn turn_wheel(&mut self) {
+        while let Some(entries) = self.wheel.take(self.clock) {
+            for entry in &entries {
+                self.look_at(*entry);
+            }
+            self.wheel.give_back(entries);
+        }
+    }
+
+    pub(super) fn look_at(&mut self, entry: Entry) {
+        let Some(flow) = self.table.get_serial(entry.index, entry.serial) else { return };
+        if flow.wheel_at != entry.at {
+            return;
+        }
+        flow.wheel_at = i64::MAX;
+        if !self.fire(entry.index, self.clock) {
+            self.reschedule(entry.index);
+        }
+    }
+
+    /// Does what a flow's timers say up to `now`; says whether the flow ended by it.
+    pub(super) fn fire(&mut self, at: u32, now: i64) -> bool {
+        loop {
+            let Some(flow) = self.table.get(at) else { return true };
+            let due = deadline(flow);
+            let asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
+            if due.min(asked) > now {
+                return false;
+            }
+            if asked > due {
+                self.end_flow(at, due);
+                return true;
+            }
+            if let Some(app) = &mut flow.app {
+                app.expire(&flow.meta, &mut self.shared, now);
+                if app.over {
+                    self.end_flow(at, now);
+                    return true;
+                }
+                // An analyzer that does not move its deadline must not hold the loop.
+                if app.deadline() <= now {
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Writes a flow's row and forgets it.
+    pub(super) fn end_flow(&mut self, at: u32, now: i64) {
+        let Some(mut flow) = self.table.remove(at) else { return };
+        if let Some(app) = &mut flow.app {
+            app.finish(&flow.meta, &mut self.shared, now);
+        }
+        write_conn(&mut flow, &mut self.shared, now);
+    }
+}
+
+fn inactivity(proto: u8) -> i64 {
+    match proto {
+        // TCP starts in the handshake, which has UDP's patience.
+        ip_proto::TCP | ip_proto::UDP => timeout::UDP_INACTIVITY,
+        ip_proto::ICMP | ip_proto::ICMP6 => timeout::ICMP_INACTIVITY,
+        _ => timeout::OTHER_INACTIVITY,
+    }
+}
+
+fn deadline(flow: &Flow) -> i64 {
+    let meta = &flow.meta;
+    let mut due = meta.last.saturating_add(meta.timeout);
+    if let Proto::Tcp(tcp) = &flow.proto {
+        due = due.min(tcp.deadline(meta.first, meta.last));
+    }
+    due
+}
