@@ -126,7 +126,8 @@ impl Pipeline {
         let told = stop.clone();
         let thread = std::thread::Builder::new().name(me.group.clone()).spawn(move || {
             let ran = drive(&*bus, &me, &mut role, &*clock, &told, Until::Forever);
-            if ran.is_err() {
+            if let Err(error) = &ran {
+                tracing::error!("{}: {error:#}", me.group);
                 // Nobody reads for this role any more: the others must not wait for it.
                 bus.forget(&me.group);
             }

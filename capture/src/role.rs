@@ -307,6 +307,11 @@ impl Role for Capture {
             self.start()?;
         }
         let Some(flushes) = self.gather()? else { return Ok(None) };
+        let at = |flush: &Flush| (flush.number, flush.end);
+        anyhow::ensure!(
+            flushes.windows(2).all(|two| at(&two[0]) == at(&two[1])),
+            "capture threads disagree on where the input ends: did a file change while it was read?"
+        );
         if flushes.iter().all(|flush| flush.number <= self.from.packets && !flush.end) {
             // An earlier run committed these; what they leave behind is remembered all the same.
             let threads = flushes.into_iter().map(|flush| flush.rows).collect();
@@ -349,6 +354,7 @@ impl Capture {
         for flush in &mut all {
             if !flush.end {
                 flush.counters = Counters::default();
+                (flush.dropped, flush.rows_dropped, flush.open_flows) = (0, 0, 0);
                 flush.end = true;
             }
         }

@@ -9,6 +9,9 @@ use hashbrown::HashTable;
 use crate::config::SHARDS;
 use crate::flow::{Flow, Key};
 
+/// Dead entries that a shard's queue may hold beside as many as live, before it is swept.
+const BY_AGE_SLACK: usize = 1024;
+
 /// A place in the table.
 struct Place {
     serial: u32,
@@ -128,6 +131,14 @@ impl Table {
             shard.by_age.pop_front();
         }
         shard.by_age.push_back((at, serial));
+        // Behind one that lives long the dead would gather for ever.
+        if shard.by_age.len() > 2 * shard.live + BY_AGE_SLACK {
+            let places = &self.places;
+            shard.by_age.retain(|(at, serial)| {
+                let place = &places[*at as usize];
+                place.serial == *serial && place.flow.is_some()
+            });
+        }
         at
     }
 

@@ -95,7 +95,10 @@ fn log(lane: Lane, rows: RecordBatch) -> Outgoing {
 /// A record that could not be used, with the headers that Kafka Connect gives a dead letter.
 pub fn dead_letter(record: Record, node: &str, stage: &str, reason: &str) -> Outgoing {
     let payload = match record.payload {
-        bus::Payload::Bad(bytes, _) => bus::Payload::Bytes(bytes),
+        // As far as a topic takes it.
+        bus::Payload::Bad(bytes, _) => {
+            bus::Payload::Bytes(bytes.slice(..bytes.len().min(bus::codec::MAX_PAYLOAD)))
+        }
         other => other,
     };
     let header = |name: &str, value: String| (format!("__connect.errors.{name}"), value);
