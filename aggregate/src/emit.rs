@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use arrow_array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow_select::interleave::interleave_record_batch;
-use bus::{Lane, Outgoing, Record, Stamp, Topic, topic};
+use bus::{Lane, Outgoing, Stamp, Topic, topic};
 use detect::rows;
 use model::id;
 use model::stream::{Mark, notice, partial};
@@ -113,32 +113,4 @@ pub fn partials(
 /// The lane's progress, for all lanes of a topic.
 pub fn punctuate(to: &Topic, lanes: u32, stamp: &Stamp) -> impl Iterator<Item = Outgoing> {
     (0..lanes).map(|lane| Outgoing::punctuation(to.clone(), lane, stamp.clone()))
-}
-
-/// A record that could not be used, with the headers that Kafka Connect gives a dead letter.
-pub fn dead_letter(record: Record, node: &str, stage: &str, reason: &str) -> Outgoing {
-    let payload = match record.payload {
-        // As far as a topic takes it.
-        bus::Payload::Bad(bytes, _) => {
-            bus::Payload::Bytes(bytes.slice(..bytes.len().min(bus::codec::MAX_PAYLOAD)))
-        }
-        other => other,
-    };
-    let header = |name: &str, value: String| (format!("__connect.errors.{name}"), value);
-    Outgoing {
-        topic: topic::DEADLETTER,
-        lane: record.lane,
-        key: Some(format!("{}-{}", record.topic, record.lane).into()),
-        payload,
-        stamp: None,
-        headers: vec![
-            header("topic", record.topic.to_string()),
-            header("partition", record.lane.to_string()),
-            header("offset", record.offset.to_string()),
-            header("connector.name", "aggregate".to_owned()),
-            header("task.id", node.to_owned()),
-            header("stage", stage.to_owned()),
-            header("exception.message", reason.to_owned()),
-        ],
-    }
 }

@@ -15,7 +15,6 @@ use bytes::Bytes;
 use detect::Detector;
 
 use crate::config::{Config, Counters};
-use crate::emit;
 use crate::observe::{self, Written};
 use crate::sources::{Files, Input, Source, Sources};
 use crate::state::{Key, Note, json};
@@ -202,7 +201,7 @@ impl LaneState {
             return;
         }
         work.counters.dead_letters += 1;
-        self.out.push(emit::dead_letter(record, &work.config.node, stage, why));
+        self.out.push(Outgoing::dead_letter(record, "aggregate", &work.config.node, stage, why));
     }
 
     /// Lets the oldest windows go while the lane holds too much: of the timeline that holds more.

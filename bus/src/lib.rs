@@ -129,6 +129,40 @@ impl Outgoing {
         Outgoing { topic, lane, key: None, payload, stamp: Some(stamp), headers: Vec::new() }
     }
 
+    /// A record that `connector` on `node` could not use, as far as a topic takes it, with the headers that
+    /// Kafka Connect gives a dead letter.
+    pub fn dead_letter(
+        record: Record,
+        connector: &str,
+        node: &str,
+        stage: &str,
+        reason: &str,
+    ) -> Outgoing {
+        let payload = match record.payload {
+            Payload::Bad(bytes, _) => {
+                Payload::Bytes(bytes.slice(..bytes.len().min(codec::MAX_PAYLOAD)))
+            }
+            other => other,
+        };
+        let header = |name: &str, value: String| (format!("__connect.errors.{name}"), value);
+        Outgoing {
+            topic: topic::DEADLETTER,
+            lane: record.lane,
+            key: Some(format!("{}-{}", record.topic, record.lane).into()),
+            payload,
+            stamp: None,
+            headers: vec![
+                header("topic", record.topic.to_string()),
+                header("partition", record.lane.to_string()),
+                header("offset", record.offset.to_string()),
+                header("connector.name", connector.to_owned()),
+                header("task.id", node.to_owned()),
+                header("stage", stage.to_owned()),
+                header("exception.message", reason.to_owned()),
+            ],
+        }
+    }
+
     /// A document under a key; without bytes, its tombstone.
     pub fn document(topic: Topic, lane: Lane, key: Bytes, bytes: Option<Bytes>) -> Outgoing {
         let payload = bytes.map_or(Payload::Empty, Payload::Bytes);

@@ -40,7 +40,19 @@ pub struct Host<'a> {
     pub transport: Transport,
 }
 
-impl Host<'_> {
+impl<'a> Host<'a> {
+    /// One packet of one flow; `times` are the packet's own and the latest.
+    pub fn new(
+        times: (i64, i64),
+        transport: Transport,
+        meta: &'a mut Meta,
+        app: &'a mut Option<Box<App>>,
+        shared: &'a mut Shared,
+    ) -> Host<'a> {
+        let (now, clock) = times;
+        Host { now, clock, partial: false, meta, app, shared, transport }
+    }
+
     fn app(&mut self) -> &mut App {
         self.app.get_or_insert_default()
     }

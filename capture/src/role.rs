@@ -80,7 +80,6 @@ pub struct Capture {
     from: Position,
     /// Weirds logged already.
     logged: Logged,
-    stopping: bool,
     ended: bool,
     summary: Summary,
 }
@@ -127,7 +126,6 @@ impl Capture {
             pending: Vec::new(),
             from: Position::default(),
             logged: Logged::default(),
-            stopping: false,
             ended: false,
             summary: Summary::default(),
         })
@@ -339,7 +337,6 @@ impl Role for Capture {
 
 impl Capture {
     fn drain(&mut self) -> anyhow::Result<Option<Step>> {
-        self.stopping = true;
         for worker in &self.workers {
             worker.stop.store(true, std::sync::atomic::Ordering::SeqCst);
         }

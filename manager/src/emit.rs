@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use arrow_array::{Array, Float64Array, RecordBatch, StringArray, UInt32Array};
 use arrow_select::take::take_record_batch;
-use bus::{Lane, Outgoing, Record, Topic, topic};
+use bus::{Lane, Outgoing, Topic};
 use detect::rows;
 use model::id;
 use model::read::{self, ColumnError};
@@ -90,32 +90,4 @@ pub fn found(found: &Found, node: &str, lanes: u32) -> Outgoing {
 
 fn log(lane: Lane, rows: RecordBatch) -> Outgoing {
     Outgoing::rows(Topic::log(&notice::DEF), lane, &notice::DEF, rows)
-}
-
-/// A record that could not be used, with the headers that Kafka Connect gives a dead letter.
-pub fn dead_letter(record: Record, node: &str, stage: &str, reason: &str) -> Outgoing {
-    let payload = match record.payload {
-        // As far as a topic takes it.
-        bus::Payload::Bad(bytes, _) => {
-            bus::Payload::Bytes(bytes.slice(..bytes.len().min(bus::codec::MAX_PAYLOAD)))
-        }
-        other => other,
-    };
-    let header = |name: &str, value: String| (format!("__connect.errors.{name}"), value);
-    Outgoing {
-        topic: topic::DEADLETTER,
-        lane: record.lane,
-        key: Some(format!("{}-{}", record.topic, record.lane).into()),
-        payload,
-        stamp: None,
-        headers: vec![
-            header("topic", record.topic.to_string()),
-            header("partition", record.lane.to_string()),
-            header("offset", record.offset.to_string()),
-            header("connector.name", "manager".to_owned()),
-            header("task.id", node.to_owned()),
-            header("stage", stage.to_owned()),
-            header("exception.message", reason.to_owned()),
-        ],
-    }
 }

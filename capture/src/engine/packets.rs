@@ -55,15 +55,13 @@ impl Engine {
         let Some(flow) = self.table.get(at) else { return };
         let Proto::Tcp(tcp) = &mut flow.proto else { return };
         let dir = flow.meta.dir(from_high);
-        let mut host = Host {
-            now,
-            clock: self.clock,
-            partial: false,
-            meta: &mut flow.meta,
-            app: &mut flow.app,
-            shared: &mut self.shared,
-            transport: Carrier::Tcp,
-        };
+        let mut host = Host::new(
+            (now, self.clock),
+            Carrier::Tcp,
+            &mut flow.meta,
+            &mut flow.app,
+            &mut self.shared,
+        );
         if let Some(weird) = seg.broken {
             host.weird_with(weird.name(), None, weird.source());
         } else if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
@@ -85,15 +83,13 @@ impl Engine {
     ) -> Option<(u32, i64)> {
         let flow = self.table.get(at)?;
         let Proto::Tcp(tcp) = &flow.proto else { return None };
-        let mut host = Host {
-            now,
-            clock: self.clock,
-            partial: false,
-            meta: &mut flow.meta,
-            app: &mut flow.app,
-            shared: &mut self.shared,
-            transport: Carrier::Tcp,
-        };
+        let mut host = Host::new(
+            (now, self.clock),
+            Carrier::Tcp,
+            &mut flow.meta,
+            &mut flow.app,
+            &mut self.shared,
+        );
         let reuse = tcp.is_reuse(seg, now, &mut host);
         reuse.then_some((flow.meta.repeat, flow.meta.first))
     }
@@ -115,15 +111,13 @@ impl Engine {
         let Some(flow) = self.table.get(at) else { return };
         let Proto::Datagram(sent) = &mut flow.proto else { return };
         let dir = flow.meta.dir(from_high);
-        let mut host = Host {
-            now,
-            clock: self.clock,
-            partial: false,
-            meta: &mut flow.meta,
-            app: &mut flow.app,
-            shared: &mut self.shared,
-            transport: Carrier::Udp,
-        };
+        let mut host = Host::new(
+            (now, self.clock),
+            Carrier::Udp,
+            &mut flow.meta,
+            &mut flow.app,
+            &mut self.shared,
+        );
         if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
             host.weird_with(weird.name(), None, weird.source());
             bad_checksum(host.meta, dir);
@@ -201,15 +195,13 @@ impl Engine {
         let Proto::Datagram(sent) = &mut flow.proto else { return };
         let dir = flow.meta.dir(from_high);
         if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
-            let mut host = Host {
-                now,
-                clock: self.clock,
-                partial: false,
-                meta: &mut flow.meta,
-                app: &mut flow.app,
-                shared: &mut self.shared,
-                transport: Carrier::Udp,
-            };
+            let mut host = Host::new(
+                (now, self.clock),
+                Carrier::Udp,
+                &mut flow.meta,
+                &mut flow.app,
+                &mut self.shared,
+            );
             host.weird_with(weird.name(), None, weird.source());
             return;
         }
@@ -301,15 +293,13 @@ impl Engine {
         if Around::see(&mut flow.meta.around, tunnels) {
             return;
         }
-        let mut host = Host {
-            now,
-            clock: self.clock,
-            partial: false,
-            meta: &mut flow.meta,
-            app: &mut flow.app,
-            shared: &mut self.shared,
-            transport: Carrier::Udp,
-        };
+        let mut host = Host::new(
+            (now, self.clock),
+            Carrier::Udp,
+            &mut flow.meta,
+            &mut flow.app,
+            &mut self.shared,
+        );
         let addl = tunnel::CHANGES_MAX.to_string();
         host.weird_with("tunnel_max_changes_per_connection_exceeded", Some(&addl), None);
         host.meta.letter_once(Dir::Orig, seen::GAVE_UP, b'X');
