@@ -7,7 +7,8 @@
 use model::id;
 
 use crate::analyzer::{
-    self, ALL, Analyzer, Cx, Dir, FlowIds, Kind, PROBE_BYTES_MAX, Signal, Start, Transport, Verdict,
+    self, ALL, Act, Analyzer, Cx, Dir, FlowIds, Inner, Kind, PROBE_BYTES_MAX, Signal, Start,
+    Transport, Verdict,
 };
 use crate::flow::Meta;
 use crate::host::Shared;
@@ -15,21 +16,32 @@ use crate::host::Shared;
 /// Segments or datagrams of a flow that detection looks at (Zeek's `dpd_max_packets`).
 const PROBE_PIECES_MAX: usize = 100;
 
+/// Analyzers that a flow may have had at once or one after another: protocols can carry each other without end.
+const SLOTS_MAX: usize = 16;
+
 /// One analyzer of the flow.
 struct Slot {
     name: &'static str,
+    /// The slot of the analyzer that carries it; none: it is fed what the flow itself carries.
+    carrier: Option<usize>,
     skips_partial: bool,
     analyzer: Box<dyn Analyzer>,
     confirmed: bool,
     /// It is told nothing more, but still writes what it has when the flow ends.
     stopped: bool,
+    /// The flow was not its protocol.
+    violated: bool,
 }
 
 /// The first bytes, while it is not known whose they are.
 #[derive(Default)]
 struct Probing {
+    /// As in [`Slot`]: whose payload this is.
+    carrier: Option<usize>,
     bytes: [Vec<u8>; 2],
     pieces: Vec<(Dir, usize)>,
+    /// The flow's beginning was not seen.
+    partial: bool,
     /// Analyzers that have not said no, by their place in [`ALL`].
     open: u64,
 }
@@ -42,7 +54,7 @@ pub struct App {
     probing: Option<Box<Probing>>,
     services: Vec<&'static str>,
     weirds: Vec<&'static str>,
-    started: bool,
+    transport: Option<Transport>,
     /// An analyzer found the roles the wrong way round.
     pub wants_flip: bool,
     /// An analyzer gave up at a limit.
@@ -80,7 +92,9 @@ impl App {
 
     /// Whether payload is of use to anybody.
     pub fn wants_payload(&self) -> bool {
-        !self.started || self.probing.is_some() || self.slots.iter().any(|slot| !slot.stopped)
+        self.transport.is_none()
+            || self.probing.is_some()
+            || self.slots.iter().any(|slot| !slot.stopped)
     }
 
     /// A weird of the transport.
@@ -111,32 +125,77 @@ impl App {
         data: &[u8],
         partial: bool,
     ) {
-        if !self.started {
-            self.start(meta, transport);
+        if self.transport.is_none() {
+            self.start(meta, transport, partial);
         }
         for i in 0..self.slots.len() {
-            if partial && self.slots[i].skips_partial {
+            if self.slots[i].carrier.is_some() {
                 continue;
             }
-            self.call(i, meta, shared, now, |analyzer, cx| analyzer.feed(cx, dir, data));
+            let skips = partial && self.slots[i].skips_partial;
+            self.call(i, meta, shared, now, |analyzer, cx| {
+                if skips {
+                    analyzer.feed_partial(cx, dir, data)
+                } else {
+                    analyzer.feed(cx, dir, data)
+                }
+            });
         }
-        if self.probing.is_some() {
-            self.probe(meta, transport, shared, now, dir, data, partial);
+        if self.probing.as_ref().is_some_and(|probing| probing.carrier.is_none()) {
+            self.probe(meta, shared, now, dir, data);
         }
     }
 
     /// Bytes of one direction that were never seen.
     pub fn gap(&mut self, meta: &Meta, shared: &mut Shared, now: i64, dir: Dir, len: u64) {
-        self.probing = None;
+        if self.transport.is_none() {
+            // Only TCP has gaps. Those on its port are told of one that comes before all payload.
+            self.start(meta, Transport::Tcp, false);
+        }
+        self.gap_of(None, meta, shared, now, dir, len);
+    }
+
+    fn gap_of(
+        &mut self,
+        carrier: Option<usize>,
+        meta: &Meta,
+        shared: &mut Shared,
+        now: i64,
+        dir: Dir,
+        len: u64,
+    ) {
+        self.probing.take_if(|probing| probing.carrier == carrier);
         for i in 0..self.slots.len() {
-            self.call(i, meta, shared, now, |analyzer, cx| analyzer.gap(cx, dir, len));
+            if self.slots[i].carrier == carrier {
+                self.call(i, meta, shared, now, |analyzer, cx| analyzer.gap(cx, dir, len));
+            }
+        }
+    }
+
+    /// A packet with RST was seen.
+    pub fn reset(&mut self, meta: &Meta, shared: &mut Shared, now: i64) {
+        for i in 0..self.slots.len() {
+            self.call(i, meta, shared, now, |analyzer, cx| analyzer.reset(cx));
         }
     }
 
     /// One direction is complete.
     pub fn end(&mut self, meta: &Meta, shared: &mut Shared, now: i64, dir: Dir) {
+        self.end_of(None, meta, shared, now, dir);
+    }
+
+    fn end_of(
+        &mut self,
+        carrier: Option<usize>,
+        meta: &Meta,
+        shared: &mut Shared,
+        now: i64,
+        dir: Dir,
+    ) {
         for i in 0..self.slots.len() {
-            self.call(i, meta, shared, now, |analyzer, cx| analyzer.end(cx, dir));
+            if self.slots[i].carrier == carrier {
+                self.call(i, meta, shared, now, |analyzer, cx| analyzer.end(cx, dir));
+            }
         }
     }
 
@@ -162,47 +221,47 @@ impl App {
         }
     }
 
-    fn start(&mut self, meta: &Meta, transport: Transport) {
-        self.started = true;
+    fn start(&mut self, meta: &Meta, transport: Transport, partial: bool) {
+        self.transport = Some(transport);
         let port = meta.resp_p();
-        let mut open = 0;
-        for (i, kind) in ALL.iter().enumerate() {
+        for kind in ALL {
             let ports = match transport {
                 Transport::Tcp => kind.tcp_ports,
                 Transport::Udp => kind.udp_ports,
             };
             if ports.contains(&port) {
-                self.attach(kind, transport);
-            } else {
-                open |= 1 << i;
+                self.attach(kind, None);
             }
         }
-        self.probing = Some(Box::new(Probing { open, ..Probing::default() }));
+        self.look_for(None, partial);
     }
 
-    fn attach(&mut self, kind: &Kind, transport: Transport) {
+    /// Begins to look for protocols by content. One that leaves the flow again may be called back.
+    fn look_for(&mut self, carrier: Option<usize>, partial: bool) {
+        let open = analyzer::probed();
+        self.probing = Some(Box::new(Probing { carrier, partial, open, ..Probing::default() }));
+    }
+
+    fn attach(&mut self, kind: &Kind, carrier: Option<usize>) {
+        if self.slots.len() >= SLOTS_MAX {
+            return;
+        }
+        let transport = self.transport.unwrap_or(Transport::Tcp);
         self.slots.push(Slot {
             name: kind.name,
+            carrier,
             skips_partial: kind.skips_partial,
             analyzer: (kind.new)(transport),
             confirmed: false,
             stopped: false,
+            violated: false,
         });
     }
 
     /// Shows the beginning of the flow to those analyzers that have not answered yet.
-    #[expect(clippy::too_many_arguments, reason = "a flow's parts are borrowed apart")]
-    fn probe(
-        &mut self,
-        meta: &Meta,
-        transport: Transport,
-        shared: &mut Shared,
-        now: i64,
-        dir: Dir,
-        data: &[u8],
-        partial: bool,
-    ) {
+    fn probe(&mut self, meta: &Meta, shared: &mut Shared, now: i64, dir: Dir, data: &[u8]) {
         let Some(mut probing) = self.probing.take() else { return };
+        let transport = self.transport.unwrap_or(Transport::Tcp);
         probing.bytes[dir.index()].extend_from_slice(data);
         probing.pieces.push((dir, data.len()));
         let cut = |bytes: &[u8]| bytes.len().min(PROBE_BYTES_MAX);
@@ -216,28 +275,40 @@ impl App {
                 bytes = [&[], &[]];
                 bytes[dir.index()] = data;
             }
-            let verdict = (kind.probe)(&Start { transport, bytes, resp_p: meta.resp_p() });
+            let start = Start { transport, bytes, resp_p: meta.resp_p() };
+            let verdict = kind.probe.map_or(Verdict::No, |probe| probe(&start));
             if verdict == Verdict::More {
                 continue;
             }
             probing.open &= !(1 << i);
-            if verdict == Verdict::Yes {
-                self.attach(kind, transport);
-                if partial && kind.skips_partial {
-                    continue;
+            let is_there = |slot: &Slot| {
+                slot.name == kind.name && slot.carrier == probing.carrier && !slot.violated
+            };
+            if verdict == Verdict::Yes && !self.slots.iter().any(is_there) {
+                let slot = self.slots.len();
+                self.attach(kind, probing.carrier);
+                if self.slots.len() > slot && !(probing.partial && kind.skips_partial) {
+                    self.replay(slot, meta, shared, now, &probing);
                 }
-                self.replay(meta, shared, now, &probing);
             }
         }
         let full = probing.bytes.iter().any(|bytes| bytes.len() >= PROBE_BYTES_MAX);
-        if probing.open != 0 && !full && probing.pieces.len() < PROBE_PIECES_MAX {
+        let is_last = probing.open == 0 || full || probing.pieces.len() >= PROBE_PIECES_MAX;
+        // An analyzer that was called meanwhile may have begun to look inside of itself.
+        if !is_last && self.probing.is_none() {
             self.probing = Some(probing);
         }
     }
 
-    /// Gives the newest analyzer what came before it.
-    fn replay(&mut self, meta: &Meta, shared: &mut Shared, now: i64, probing: &Probing) {
-        let slot = self.slots.len() - 1;
+    /// Gives a new analyzer what came before it.
+    fn replay(
+        &mut self,
+        slot: usize,
+        meta: &Meta,
+        shared: &mut Shared,
+        now: i64,
+        probing: &Probing,
+    ) {
         let mut at = [0; 2];
         for (dir, len) in &probing.pieces {
             let from = at[dir.index()];
@@ -262,7 +333,7 @@ impl App {
 
     fn call_any(
         &mut self,
-        slot: usize,
+        at: usize,
         meta: &Meta,
         shared: &mut Shared,
         now: i64,
@@ -270,7 +341,8 @@ impl App {
     ) {
         let lanes = shared.config.lanes;
         let ids = self.ids.get_or_insert_with(|| Box::new(make_ids(meta, lanes)));
-        let slot = &mut self.slots[slot];
+        let slot = &mut self.slots[at];
+        let mut inner = std::mem::take(&mut shared.inner);
         let mut cx = Cx {
             now,
             ids,
@@ -283,6 +355,7 @@ impl App {
             gave_up: false,
             over: false,
             is_done: false,
+            inner: &mut inner,
         };
         f(slot.analyzer.as_mut(), &mut cx);
         self.wants_flip |= cx.flip;
@@ -290,7 +363,7 @@ impl App {
         self.over |= cx.over;
         let (signal, is_done) = (cx.signal, cx.is_done);
         match signal {
-            Signal::None | Signal::Done => {}
+            Signal::None => {}
             Signal::Confirmed => {
                 slot.confirmed = true;
                 if !self.services.contains(&slot.name) {
@@ -299,14 +372,45 @@ impl App {
             }
             Signal::Violated => {
                 slot.stopped = true;
+                slot.violated = true;
                 self.services.retain(|name| *name != slot.name);
             }
         }
         slot.stopped |= is_done;
+        self.carried(at, meta, shared, now, &inner);
+        inner.clear();
+        shared.inner = inner;
+    }
+
+    /// Gives the analyzers inside another what that one has handed on.
+    fn carried(&mut self, at: usize, meta: &Meta, shared: &mut Shared, now: i64, inner: &Inner) {
+        let carrier = Some(at);
+        for act in &inner.acts {
+            match act {
+                Act::Attach(kind) => self.attach(kind, carrier),
+                Act::Probe => self.look_for(carrier, false),
+                Act::Gap(dir, len) => self.gap_of(carrier, meta, shared, now, *dir, *len),
+                Act::End(dir) => self.end_of(carrier, meta, shared, now, *dir),
+                Act::Data(dir, range) => {
+                    let data = inner.bytes.get(range.clone()).unwrap_or_default();
+                    for i in 0..self.slots.len() {
+                        if self.slots[i].carrier == carrier {
+                            self.call(i, meta, shared, now, |inside, cx| {
+                                inside.feed(cx, *dir, data)
+                            });
+                        }
+                    }
+                    if self.probing.as_ref().is_some_and(|probing| probing.carrier == carrier) {
+                        self.probe(meta, shared, now, *dir, data);
+                    }
+                }
+            }
+        }
     }
 
     fn cx<'a>(&'a mut self, shared: &'a mut Shared, now: i64) -> Option<Cx<'a>> {
         Some(Cx {
+            inner: &mut shared.inner,
             now,
             ids: self.ids.as_deref()?,
             out: &mut shared.out,

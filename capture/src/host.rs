@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::analyzer::{Dir, Transport};
+use crate::analyzer::{Dir, Inner, Transport};
 use crate::app::App;
 use crate::config::{Config, timeout};
 use crate::flow::{Meta, seen};
@@ -17,6 +17,8 @@ pub struct Shared {
     pub out: Out,
     /// Ports of servers.
     pub ports: Ports,
+    /// Room for what analyzers hand on to those inside of them.
+    pub inner: Inner,
 }
 
 /// TCP services whose users pause for long (`conn/inactivity.zeek`).
@@ -104,8 +106,14 @@ impl<'a> Host<'a> {
 
     /// Bytes that were never seen.
     pub fn gap(&mut self, dir: Dir, len: u64) {
+        let app = self.app.get_or_insert_default();
+        app.gap(self.meta, self.shared, self.clock, dir, len);
+    }
+
+    /// A packet with RST was seen.
+    pub fn reset(&mut self) {
         if let Some(app) = self.app {
-            app.gap(self.meta, self.shared, self.clock, dir, len);
+            app.reset(self.meta, self.shared, self.clock);
         }
     }
 

@@ -13,9 +13,17 @@ use crate::weirds;
 pub mod dns;
 pub mod http;
 pub mod ssl;
+#[cfg(test)]
+pub mod testing;
 
 /// Every analyzer, in the order in which they are asked. Adding one is a file and a line here.
 pub static ALL: &[&Kind] = &[&dns::KIND, &http::KIND, &ssl::KIND, &ssl::DTLS_KIND];
+
+/// Those of [`ALL`] that are found by content, a bit each.
+pub fn probed() -> u64 {
+    let bits = ALL.iter().enumerate().filter(|(_, kind)| kind.probe.is_some());
+    bits.fold(0, |open, (i, _)| open | 1 << i)
+}
 
 /// Transport that carries a flow's payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +95,9 @@ pub struct Kind {
     pub tcp_ports: &'static [u16],
     /// The same for UDP.
     pub udp_ports: &'static [u16],
-    /// Tells by content whether the flow is for it, whatever its port.
-    pub probe: fn(&Start<'_>) -> Verdict,
+    /// Tells by content whether the flow is for it, whatever its port; none for a protocol that is met
+    /// on its ports or inside of another only.
+    pub probe: Option<fn(&Start<'_>) -> Verdict>,
     /// It is told nothing of a TCP flow whose beginning was not seen (Zeek's `IsPartial`).
     pub skips_partial: bool,
     /// A new analyzer for one flow.
@@ -103,6 +112,14 @@ pub trait Analyzer: Send {
     fn gap(&mut self, cx: &mut Cx<'_>, dir: Dir, len: u64);
     /// This end sends no more (FIN, in order).
     fn end(&mut self, cx: &mut Cx<'_>, dir: Dir);
+    /// Payload of a flow whose beginning was not seen, for a kind that has [`Kind::skips_partial`].
+    fn feed_partial(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
+        let _ = (cx, dir, data);
+    }
+    /// A packet with RST was seen; called before it changes the state of an end.
+    fn reset(&mut self, cx: &mut Cx<'_>) {
+        let _ = cx;
+    }
     /// The flow is over: write what is still open. Called once.
     fn finish(&mut self, cx: &mut Cx<'_>);
     /// Moment by which [`Analyzer::expire`] wants to be called, packet time in microseconds.
@@ -142,8 +159,37 @@ pub enum Signal {
     Confirmed,
     /// The flow is not (or no longer) this protocol: the analyzer is removed.
     Violated,
-    /// The analyzer is done with the flow, which stays its protocol.
-    Done,
+}
+
+/// What an analyzer hands on to analyzers inside of it.
+pub enum Act {
+    /// It carries this protocol.
+    Attach(&'static Kind),
+    /// It carries one that its content tells.
+    Probe,
+    /// Payload, a range of [`Inner::bytes`].
+    Data(Dir, std::ops::Range<usize>),
+    /// Bytes that were never seen.
+    Gap(Dir, u64),
+    /// An end sends no more.
+    End(Dir),
+}
+
+/// Payload that one call of an analyzer has found to be another protocol's.
+#[derive(Default)]
+pub struct Inner {
+    /// In the order of the stream.
+    pub acts: Vec<Act>,
+    /// The payload.
+    pub bytes: Vec<u8>,
+}
+
+impl Inner {
+    /// Forgets what was handed on; its memory is kept.
+    pub fn clear(&mut self) {
+        self.acts.clear();
+        self.bytes.clear();
+    }
 }
 
 /// What an analyzer works with during a call.
@@ -170,6 +216,8 @@ pub struct Cx<'a> {
     pub gave_up: bool,
     /// The analyzer sets this in [`Analyzer::expire`] when the flow is to end there.
     pub over: bool,
+    /// What is handed on to analyzers inside this one.
+    pub inner: &'a mut Inner,
 }
 
 /// Different weirds one flow may raise: the rest are counted only, so that one flow cannot flood the log.
@@ -183,7 +231,7 @@ impl Cx<'_> {
 
     /// The flow is this protocol.
     pub fn confirm(&mut self) {
-        if !self.confirmed && matches!(self.signal, Signal::None | Signal::Done) {
+        if !self.confirmed && self.signal == Signal::None {
             self.signal = Signal::Confirmed;
         }
     }
@@ -196,9 +244,34 @@ impl Cx<'_> {
     /// Nothing further of the flow is wanted.
     pub fn done(&mut self) {
         self.is_done = true;
-        if self.signal == Signal::None {
-            self.signal = Signal::Done;
-        }
+    }
+
+    /// From here on this analyzer carries another protocol, which is known. What is handed on with
+    /// [`Cx::hand_on`] goes to it; the analyzer that carries stays at work (do not call [`Cx::done`]).
+    pub fn carry(&mut self, kind: &'static Kind) {
+        self.inner.acts.push(Act::Attach(kind));
+    }
+
+    /// The same where the protocol inside is to be told by its content.
+    pub fn carry_any(&mut self) {
+        self.inner.acts.push(Act::Probe);
+    }
+
+    /// Payload of the protocol inside: the next bytes of its stream, or one datagram.
+    pub fn hand_on(&mut self, dir: Dir, data: &[u8]) {
+        let from = self.inner.bytes.len();
+        self.inner.bytes.extend_from_slice(data);
+        self.inner.acts.push(Act::Data(dir, from..from + data.len()));
+    }
+
+    /// So many bytes of the stream inside were never seen.
+    pub fn hand_on_gap(&mut self, dir: Dir, len: u64) {
+        self.inner.acts.push(Act::Gap(dir, len));
+    }
+
+    /// This end of the stream inside sends no more.
+    pub fn hand_on_end(&mut self, dir: Dir) {
+        self.inner.acts.push(Act::End(dir));
     }
 
     /// Writes a weird row for the flow, once a name.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use model::id::{self};
 use model::stream::weird;
 
+use crate::analyzer::Inner;
 use crate::checksum;
 use crate::config::{Config, SHARDS};
 use crate::decode::{Decoded, Decoder, IpPacket, Transport, Undecodable, Weird, WeirdSet};
@@ -116,7 +117,7 @@ impl Engine {
         let decoder = Decoder { ignore_checksums: config.ignore_checksums };
         let table = Table::new(config.flows_max);
         let out = Out::new(config.lanes);
-        let shared = Shared { config, out, ports: Ports::default() };
+        let shared = Shared { config, out, ports: Ports::default(), inner: Inner::default() };
         Engine {
             shared,
             decoder,

@@ -152,6 +152,7 @@ impl Tcp {
             if end.rsts >= STORM && soon {
                 host.weird("RST_storm");
             }
+            host.reset();
         }
     }
 

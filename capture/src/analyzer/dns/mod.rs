@@ -44,7 +44,7 @@ pub static KIND: Kind = Kind {
     tcp_ports: &[53],
     udp_ports: &[53, NETBIOS_PORT, 5353, 5355],
     skips_partial: false,
-    probe,
+    probe: Some(probe),
     new,
 };
 

@@ -42,7 +42,7 @@ pub static KIND: Kind = Kind {
     name: "http",
     tcp_ports: &[80, 81, 631, 1080, 3128, 8000, 8080, 8888],
     udp_ports: &[],
-    probe: probe::probe,
+    probe: Some(probe::probe),
     skips_partial: true,
     new: |_: Transport| Box::<Http>::default(),
 };
@@ -107,6 +107,8 @@ struct Http {
     /// When a line was met that is not HTTP. Zeek takes the analyzer away only once it has seen all that
     /// came with the same packet.
     broken_at: Option<i64>,
+    /// The flow's beginning was not seen.
+    is_partial: bool,
     /// What follows is not HTTP.
     stopped: bool,
 }
@@ -288,13 +290,43 @@ impl Analyzer for Http {
     }
 
     fn end(&mut self, cx: &mut Cx<'_>, dir: Dir) {
-        if self.is_over(cx) {
+        if self.is_over(cx) || self.is_partial {
             return;
         }
         if self.side(dir).lines.is_partial() && self.side(dir).next != Next::Raw {
             self.cut(cx, dir, b"\n");
         }
         self.made(cx, dir, false);
+    }
+
+    fn feed_partial(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
+        // Zeek cuts a request into lines even then, and may find their ends odd.
+        self.is_partial = true;
+        if dir == Dir::Resp {
+            return;
+        }
+        let mut rest = data;
+        loop {
+            let piece = self.side(dir).lines.next(&mut rest, false);
+            while let Some(odd) = self.side(dir).lines.weird() {
+                line_weird(cx, odd);
+            }
+            match piece {
+                Some(Piece::KeptLine | Piece::KeptPart) => {
+                    let kept = self.side(dir).lines.take();
+                    self.side(dir).lines.give(kept);
+                }
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    fn reset(&mut self, cx: &mut Cx<'_>) {
+        if !self.is_over(cx) {
+            self.made(cx, Dir::Orig, true);
+            self.made(cx, Dir::Resp, true);
+        }
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {

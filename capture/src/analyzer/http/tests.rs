@@ -6,12 +6,11 @@ use std::io::Write as _;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch};
-use model::id::FiveTuple;
 use model::read;
 
 use super::*;
-use crate::analyzer::{FlowIds, Signal};
-use crate::out::Out;
+use crate::analyzer::Signal;
+use crate::analyzer::testing::Bench;
 
 mod random;
 
@@ -30,7 +29,8 @@ struct Found {
     rows: Vec<Row>,
     weirds: Vec<String>,
     confirmed: bool,
-    last: Signal,
+    gone: bool,
+    last: Option<Signal>,
 }
 
 fn orig(bytes: impl AsRef<[u8]>) -> Step {
@@ -42,53 +42,22 @@ fn resp(bytes: impl AsRef<[u8]>) -> Step {
 }
 
 fn run(steps: &[Step]) -> Found {
-    let ids = FlowIds {
-        uid: "C1".into(),
-        community_id: "1:x".into(),
-        tuple: FiveTuple {
-            orig_h: [10, 0, 0, 1].into(),
-            orig_p: 1024,
-            resp_h: [10, 0, 0, 2].into(),
-            resp_p: 80,
-            proto: 6,
-        },
-        lane: 0,
-        order: 0,
-        first: 0,
-    };
-    let (mut out, mut weirds) = (Out::default(), Vec::new());
-    let mut http = Http::default();
-    let (mut confirmed, mut last) = (false, Signal::None);
-    let mut call = |now, f: &mut dyn FnMut(&mut Http, &mut Cx<'_>)| {
-        let mut cx = Cx {
-            now,
-            ids: &ids,
-            out: &mut out,
-            node: "n",
-            signal: Signal::None,
-            weirds: &mut weirds,
-            confirmed,
-            flip: false,
-            gave_up: false,
-            over: false,
-            is_done: false,
-        };
-        f(&mut http, &mut cx);
-        confirmed |= cx.signal == Signal::Confirmed;
-        last = if cx.signal == Signal::None { last } else { cx.signal };
-        matches!(cx.signal, Signal::Violated | Signal::Done)
-    };
-    for (now, step) in (1..).zip(steps) {
-        let stop = call(now, &mut |http, cx| match step {
+    let mut bench = Bench::new(&super::KIND, Transport::Tcp);
+    for step in steps {
+        bench.now += 1;
+        bench.call(|http, cx| match step {
             Step::Data(dir, bytes) => http.feed(cx, *dir, bytes),
             Step::Gap(dir, len) => http.gap(cx, *dir, *len),
             Step::End(dir) => http.end(cx, *dir),
         });
-        if stop {
+        if bench.gone {
             break;
         }
     }
-    call(i64::MAX, &mut |http, cx| http.finish(cx));
+    let gone = bench.gone;
+    bench.finish();
+    let last = bench.signals.last().copied();
+    let (confirmed, mut out) = (bench.confirmed, bench.out);
     let (batch, _) = out.http.finish("s");
     let (odd, _) = out.weird.finish("s");
     let names = read::text(&odd, "name").unwrap();
@@ -97,6 +66,7 @@ fn run(steps: &[Step]) -> Found {
         rows: (0..batch.num_rows()).map(|at| row(&batch, at)).collect(),
         weirds,
         confirmed,
+        gone,
         last,
     }
 }
@@ -285,26 +255,26 @@ fn http_09() {
 #[test]
 fn connect_and_upgrade_end_http() {
     let found = run(&[orig("CONNECT h:443 HTTP/1.1\r\n\r\n"), resp("HTTP/1.1 200 OK\r\n\r\n\x16")]);
-    assert_eq!(found.last, Signal::Done);
+    assert!(found.gone);
     assert_eq!(found.weirds, ["protocol_data_with_HTTP_CONNECT_reply"]);
     has(&found.rows[0], &[("method", "CONNECT"), ("status_code", "200")]);
 
     let upgrade = "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
     let found = run(&[orig("GET / HTTP/1.1\r\n\r\n"), resp(upgrade)]);
-    assert_eq!(found.last, Signal::Done);
+    assert!(found.gone);
     has(&found.rows[0], &[("status_code", "101"), ("info_code", "101")]);
 }
 
 #[test]
 fn what_is_not_http_is_left() {
     let found = run(&[orig("\x16\x03\x01\r\n\r\n")]);
-    assert_eq!((found.last, found.rows.len()), (Signal::Violated, 0));
+    assert_eq!((found.last, found.rows.len()), (Some(Signal::Violated), 0));
     assert_eq!(found.weirds, ["bad_HTTP_request"]);
     // What came with the same packet still counts, what comes later does not.
     let found = run(&[orig("\x01\r\nGET / HTTP/1.1\r\n\r\n"), orig("GET / HTTP/1.1\r\n\r\n")]);
-    assert_eq!((found.last, found.rows.len()), (Signal::Violated, 0));
+    assert_eq!((found.last, found.rows.len()), (Some(Signal::Violated), 0));
     let found = run(&[orig("GET / HTTP/1.1\r\n\r\n"), resp("SSH-2.0-x\r\n")]);
-    assert_eq!(found.last, Signal::Violated);
+    assert_eq!(found.last, Some(Signal::Violated));
     has(&found.rows[0], &[("uri", "/"), ("status_code", "-")]);
 }
 

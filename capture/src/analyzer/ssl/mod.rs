@@ -28,7 +28,7 @@ pub static KIND: Kind = Kind {
     name: "ssl",
     tcp_ports: &[443, 465, 563, 585, 614, 636, 989, 990, 992, 993, 995, 5223],
     udp_ports: &[],
-    probe: probe::tls,
+    probe: Some(probe::tls),
     skips_partial: true,
     new: |_| Box::new(tls::Tls::new()),
 };
@@ -38,7 +38,7 @@ pub static DTLS_KIND: Kind = Kind {
     name: "dtls",
     tcp_ports: &[],
     udp_ports: &[443],
-    probe: probe::dtls,
+    probe: Some(probe::dtls),
     skips_partial: true,
     new: |_| Box::new(dtls::Dtls::new()),
 };

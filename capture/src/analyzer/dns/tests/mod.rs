@@ -4,28 +4,28 @@ mod hostile;
 mod rows;
 
 use arrow_array::{Array, RecordBatch};
-use model::id::FiveTuple;
 use model::read;
 use model::types::Kind as Column;
 
 use super::*;
-use crate::analyzer::{FlowIds, Signal};
-use crate::out::Out;
+use crate::analyzer::Signal;
+use crate::analyzer::testing::{self, START};
 
-/// A flow under test: an analyzer and what it works with.
-struct Bench {
-    ids: FlowIds,
-    out: Out,
-    weirds: Vec<&'static str>,
-    signals: Vec<Signal>,
-    confirmed: bool,
-    gave_up: bool,
-    over: bool,
-    analyzer: Box<dyn Analyzer>,
-    now: i64,
+/// A flow under test.
+struct Bench(testing::Bench);
+
+impl std::ops::Deref for Bench {
+    type Target = testing::Bench;
+    fn deref(&self) -> &testing::Bench {
+        &self.0
+    }
 }
 
-const START: i64 = 1_000_000_000_000_000;
+impl std::ops::DerefMut for Bench {
+    fn deref_mut(&mut self) -> &mut testing::Bench {
+        &mut self.0
+    }
+}
 
 impl Bench {
     fn new(transport: Transport) -> Bench {
@@ -33,69 +33,13 @@ impl Bench {
     }
 
     fn between(transport: Transport, orig: (&str, u16), resp: (&str, u16)) -> Bench {
-        let proto = if transport == Transport::Tcp { 6 } else { 17 };
-        let tuple = FiveTuple {
-            orig_h: orig.0.parse().expect("an address"),
-            orig_p: orig.1,
-            resp_h: resp.0.parse().expect("an address"),
-            resp_p: resp.1,
-            proto,
-        };
-        let ids = FlowIds {
-            uid: "Cuid".into(),
-            community_id: "1:cid".into(),
-            tuple,
-            lane: 0,
-            order: 0,
-            first: START,
-        };
-        Bench {
-            ids,
-            out: Out::default(),
-            weirds: Vec::new(),
-            signals: Vec::new(),
-            confirmed: false,
-            gave_up: false,
-            over: false,
-            analyzer: (KIND.new)(transport),
-            now: START,
-        }
-    }
-
-    fn call(&mut self, f: impl FnOnce(&mut dyn Analyzer, &mut Cx<'_>)) {
-        let mut cx = Cx {
-            now: self.now,
-            ids: &self.ids,
-            out: &mut self.out,
-            node: "weir",
-            signal: Signal::None,
-            weirds: &mut self.weirds,
-            confirmed: self.confirmed,
-            flip: false,
-            gave_up: false,
-            over: false,
-            is_done: false,
-        };
-        f(self.analyzer.as_mut(), &mut cx);
-        let (flip, gave_up, over) = (cx.flip, cx.gave_up, cx.over);
-        self.gave_up |= gave_up;
-        self.over |= over;
-        if cx.signal != Signal::None {
-            self.confirmed |= cx.signal == Signal::Confirmed;
-            let signal = cx.signal;
-            self.signals.push(signal);
-        }
-        if flip {
-            let tuple = &mut self.ids.tuple;
-            std::mem::swap(&mut tuple.orig_h, &mut tuple.resp_h);
-            std::mem::swap(&mut tuple.orig_p, &mut tuple.resp_p);
-        }
+        Bench(testing::Bench::between(&KIND, transport, orig, resp))
     }
 
     /// Lets a millisecond pass and feeds.
     fn feed(&mut self, dir: Dir, data: &[u8]) {
         self.now += 1000;
-        self.call(|analyzer, cx| analyzer.feed(cx, dir, data));
+        self.0.feed(dir, data);
     }
 
     fn query(&mut self, message: &[u8]) {
@@ -108,12 +52,12 @@ impl Bench {
 
     /// The rows written so far.
     fn rows(&mut self) -> Rows {
-        Rows(self.out.dns.finish("weir").0)
+        Rows(self.0.out.dns.finish("zeek").0)
     }
 
     /// The rows, those included that the end of the flow brings.
     fn finish(mut self) -> Rows {
-        self.call(|analyzer, cx| analyzer.finish(cx));
+        self.0.finish();
         self.rows()
     }
 }
