@@ -44,7 +44,8 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     let sinks = config.sinks(&node, &args.output, "0")?;
     let capture_config = config.capture(&node, LANES, &args.input)?;
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let mut capture = Capture::new(capture_config, input(&args.input), false, clock.clone())?;
+    let mut capture =
+        Capture::new(capture_config, input(&args.input), false, clock.clone())?.ends_when_stopped();
     let formats: Vec<&str> = sinks.iter().map(|sink| sink.format.as_str()).collect();
     if let Some(first) = sinks.first() {
         sink::check_dir(&first.dir, &formats, first.rotate, first.force)?;

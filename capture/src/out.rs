@@ -113,16 +113,6 @@ impl Out {
 const WEIRD_NOTICE_HOLD: i64 = 24 * 3600 * crate::config::SECOND;
 
 impl Out {
-    /// Rows that wait for the next flush.
-    pub fn rows(&self) -> usize {
-        self.conn.len()
-            + self.dns.len()
-            + self.http.len()
-            + self.ssl.len()
-            + self.weird.len()
-            + self.notice.len()
-    }
-
     /// Takes the rows out, a batch a stream, with their marks.
     pub fn take(&mut self, sensor: &str) -> Vec<Rows> {
         let mut taken = Vec::new();

@@ -3,6 +3,9 @@
 //! A file is read exactly once: its position is the number of packets up to a barrier, kept in
 //! `state.capture` in the transaction that sends the rows. A restart reads the file from its start,
 //! as flows reach back, and sends only rows completed after that number.
+//!
+//! An interface or standard input cannot be read again: where the bus fails, the threads run on, and the
+//! position says whether the step that was under way has to be sent once more.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,11 +41,17 @@ pub enum Input {
 
 /// Position of a source, as kept in `state.capture`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Position {
     /// Packets up to the barrier.
     packets: u64,
     /// The source was read to its end.
     end: bool,
+    /// Which reading this is: files are read once more for `--again`; of what cannot be read again every
+    /// process makes a reading of its own, called by the time when it began.
+    round: u64,
+    /// Steps of this reading.
+    steps: u64,
 }
 
 /// What the role has done, for the summary and the metrics.
@@ -78,6 +87,16 @@ pub struct Capture {
     /// Flushes of the barrier at hand, by thread.
     pending: Vec<Option<Flush>>,
     from: Position,
+    /// The reading at hand, once that is known.
+    round: Option<u64>,
+    /// Steps made in it.
+    steps: u64,
+    /// The step under way: its number, and the step where it cannot be made again.
+    sent: Option<(u64, Option<Step>)>,
+    /// A step that a lost session may not have committed.
+    unsure: Option<(u64, Step)>,
+    /// What is processed is logged when the role is stopped, as nobody will go on from there.
+    ends_when_stopped: bool,
     /// Weirds logged already.
     logged: Logged,
     ended: bool,
@@ -125,10 +144,22 @@ impl Capture {
             workers: Vec::new(),
             pending: Vec::new(),
             from: Position::default(),
+            round: None,
+            steps: 0,
+            sent: None,
+            unsure: None,
+            ends_when_stopped: false,
             logged: Logged::default(),
             ended: false,
             summary: Summary::default(),
         })
+    }
+
+    /// For a bus that forgets: a stop logs the flows that are open instead of leaving the rest of the
+    /// files to a restart.
+    pub fn ends_when_stopped(mut self) -> Capture {
+        self.ends_when_stopped = true;
+        self
     }
 
     /// What others may look at while it runs.
@@ -145,10 +176,15 @@ impl Capture {
         self.source.ends_with("/stdin")
     }
 
+    /// Whether what was read can be read again.
+    fn is_lasting(&self) -> bool {
+        self.timeline == Timeline::File && !self.is_stdin()
+    }
+
     fn start(&mut self) -> anyhow::Result<()> {
+        self.summary = Summary::default();
         // Standard input cannot be read twice; an interface is not shared between threads yet.
-        let shared = matches!(self.input, Input::Files(_)) && !self.is_stdin();
-        let threads = if shared { self.config.threads.max(1) } else { 1 };
+        let threads = if self.is_lasting() { self.config.threads.max(1) } else { 1 };
         for index in 0..threads as u32 {
             let job = Job {
                 config: self.config.clone(),
@@ -157,6 +193,7 @@ impl Capture {
                 source: self.open()?,
                 from: self.from.packets,
                 live: self.timeline == Timeline::Live,
+                finishes: !self.is_lasting() || self.ends_when_stopped,
                 clock: self.clock.clone(),
                 progress: (index == 0).then(|| self.progress.clone()),
             };
@@ -226,16 +263,23 @@ impl Capture {
                 step.out.push(Outgoing::punctuation(topic.clone(), lane, stamp.clone()));
             }
         }
-        if self.timeline == Timeline::File && !self.is_stdin() {
-            let position = Position { packets: number, end };
-            step.state.push(Change {
-                lane: model::id::partition(self.config.node.as_bytes(), self.config.lanes),
-                key: Bytes::from(self.source.clone()),
-                value: Some(Bytes::from(serde_json::to_vec(&position)?)),
-            });
-        }
+        let round = self.round();
+        self.steps += 1;
+        let position = Position { packets: number, end, round, steps: self.steps };
+        step.state.push(Change {
+            lane: model::id::partition(self.config.node.as_bytes(), self.config.lanes),
+            key: Bytes::from(self.source.clone()),
+            value: Some(Bytes::from(serde_json::to_vec(&position)?)),
+        });
         self.ended = end;
+        self.sent = Some((self.steps, (!self.is_lasting()).then(|| step.clone())));
         Ok(step)
+    }
+
+    /// The reading at hand; the first one where nothing was kept of any.
+    fn round(&mut self) -> u64 {
+        let first = if self.is_lasting() { 0 } else { self.clock.now_ms().unsigned_abs() };
+        *self.round.get_or_insert(first)
     }
 
     fn summarise(&mut self, flushes: &mut [Flush]) {
@@ -247,6 +291,10 @@ impl Capture {
             summary.open_flows += flush.open_flows;
             summary.dropped += flush.dropped;
             summary.rows_dropped += flush.rows_dropped;
+            if flush.stopped {
+                let number = flush.number;
+                flush.problems.push(format!("stopped after {number} packets, with more to read"));
+            }
             for problem in flush.problems.drain(..) {
                 // Threads that read one file all find the same.
                 if !summary.problems.contains(&problem) {
@@ -260,18 +308,20 @@ impl Capture {
 
 impl Role for Capture {
     fn opened(&mut self, _session: &mut dyn Session) -> anyhow::Result<()> {
+        let sent = self.sent.take();
+        if !self.is_lasting() {
+            if let Some((number, Some(step))) = sent {
+                self.unsure = Some((number, step));
+            }
+            return Ok(());
+        }
         // Threads of a session that failed have sent rows nobody committed.
-        let again = !self.workers.is_empty() || self.ended;
         self.workers.clear();
         self.pending.clear();
         self.ended = false;
+        self.steps = 0;
         self.from = Position::default();
         self.logged = Logged::default();
-        anyhow::ensure!(
-            !(again && self.is_stdin()),
-            "the bus failed while standard input was read; it cannot be read again"
-        );
-        self.summary = Summary::default();
         Ok(())
     }
 
@@ -280,23 +330,37 @@ impl Role for Capture {
         let Some((_, value)) = kept else { return Ok(()) };
         let position: Position = serde_json::from_slice(value)
             .with_context(|| format!("position of {} in state.capture", self.source))?;
-        if !position.end {
-            self.from = position;
-        } else if !self.again {
-            self.summary.already_read = true;
-            self.ended = true;
+        if !self.is_lasting() {
+            let is_done = |(number, _): &mut (u64, Step)| {
+                Some(position.round) == self.round && position.steps >= *number
+            };
+            self.unsure.take_if(is_done);
+            return Ok(());
         }
+        let next = position.round + u64::from(position.end && self.again);
+        // Of the reading before this one nothing counts.
+        let is_first_look = self.round.is_none();
+        if *self.round.get_or_insert(next) > position.round {
+            return Ok(());
+        }
+        if position.end {
+            self.summary.already_read = is_first_look;
+            self.ended = true;
+        } else {
+            self.from = position;
+        }
+        self.steps = position.steps;
         Ok(())
     }
 
     fn on(&mut self, wake: Wake, _now_ms: i64) -> anyhow::Result<Option<Step>> {
         match wake {
             Wake::Idle | Wake::Assigned(_) => {}
-            // A live interface is drained: its open flows are written. A file goes on at a restart.
-            Wake::Stop if self.timeline == Timeline::Live && !self.workers.is_empty() => {
-                return self.drain();
-            }
+            Wake::Stop => return self.stopped(),
             _ => return Ok(None),
+        }
+        if let Some(step) = self.send_again() {
+            return Ok(Some(step));
         }
         if self.ended || matches!(wake, Wake::Assigned(_)) {
             return Ok(None);
@@ -320,14 +384,12 @@ impl Role for Capture {
     }
 
     fn committed(&mut self) -> anyhow::Result<()> {
-        if self.ended {
-            self.again = false;
-        }
+        self.sent = None;
         Ok(())
     }
 
     fn done(&self) -> bool {
-        self.ended
+        self.ended && self.unsure.is_none()
     }
 
     fn wait(&self) -> Duration {
@@ -336,6 +398,30 @@ impl Role for Capture {
 }
 
 impl Capture {
+    /// The step that a lost session did not commit.
+    fn send_again(&mut self) -> Option<Step> {
+        let (number, step) = self.unsure.take()?;
+        self.sent = Some((number, Some(step.clone())));
+        Some(step)
+    }
+
+    /// A file goes on at a restart; of anything else the open flows are written.
+    fn stopped(&mut self) -> anyhow::Result<Option<Step>> {
+        if let Some(step) = self.send_again() {
+            return Ok(Some(step));
+        }
+        if self.workers.is_empty() || self.ended {
+            return Ok(None);
+        }
+        if self.timeline == Timeline::Live {
+            return self.drain();
+        }
+        if self.is_lasting() && !self.ends_when_stopped {
+            return Ok(None);
+        }
+        self.drain()
+    }
+
     fn drain(&mut self) -> anyhow::Result<Option<Step>> {
         for worker in &self.workers {
             worker.stop.store(true, std::sync::atomic::Ordering::SeqCst);
@@ -358,3 +444,6 @@ impl Capture {
         self.step(all).map(Some)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,8 @@ pub const FLUSH_PACKETS: u64 = 65_536;
 const FLUSH_LIVE: i64 = 2 * SECOND;
 /// Flushes that may wait for the role before a thread waits for it (files) or keeps its rows (live).
 const FLUSHES_WAITING: usize = 2;
-/// Rows a live thread keeps while the bus is slow; beyond that new ones are dropped and counted.
+/// Rows a live thread keeps while the bus is slow; beyond that new ones are dropped and counted. A row
+/// of conn takes some 300 bytes.
 const LIVE_ROWS_MAX: usize = 1_000_000;
 
 /// What a thread has done up to a barrier.
@@ -45,6 +46,8 @@ pub struct Flush {
     pub problems: Vec<String>,
     /// The source is finished.
     pub end: bool,
+    /// There was more to read, but the thread was told to stop.
+    pub stopped: bool,
 }
 
 /// What others may look at while threads run.
@@ -95,6 +98,8 @@ pub struct Job {
     pub from: u64,
     /// Whether packets come from a live interface.
     pub live: bool,
+    /// When told to stop it logs what is open; else it just ends.
+    pub finishes: bool,
     /// Wall clock, which is packet time on a quiet interface.
     pub clock: Arc<dyn Clock>,
     /// Where progress is told, for the first thread.
@@ -109,7 +114,8 @@ pub fn start(job: Job) -> std::io::Result<Worker> {
     let name = format!("capture-{}", job.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
         let engine = Engine::new(job.config.clone(), job.index, job.threads);
-        let state = State { engine, number: 0, problems: Vec::new(), rows_dropped: 0 };
+        let state =
+            State { engine, number: 0, problems: Vec::new(), kept: Vec::new(), rows_dropped: 0 };
         match job.live {
             true => live(job, state, &sender, &told),
             false => file(job, state, &sender, &told),
@@ -122,27 +128,46 @@ struct State {
     engine: Engine,
     number: u64,
     problems: Vec<String>,
+    /// Rows that wait for a slow bus.
+    kept: Vec<Rows>,
     rows_dropped: u64,
 }
 
 impl State {
+    /// The bus is slow: rows wait here until there are too many; then it is the newest that go.
+    fn keep(&mut self, sensor: &str) {
+        let waiting: usize = self.kept.iter().map(|rows| rows.marks.len()).sum();
+        let new = self.engine.out().take(sensor);
+        let rows: usize = new.iter().map(|rows| rows.marks.len()).sum();
+        if waiting + rows <= LIVE_ROWS_MAX {
+            self.kept.extend(new);
+            return;
+        }
+        self.rows_dropped += rows as u64;
+        tracing::warn!(rows, "the bus is too slow: rows were dropped");
+    }
+
     fn flush(&mut self, sensor: &str, dropped: u64, end: bool) -> Flush {
+        let mut rows = std::mem::take(&mut self.kept);
+        rows.extend(self.engine.out().take(sensor));
         Flush {
             number: self.number,
             time: self.engine.clock(),
-            rows: self.engine.out().take(sensor),
+            rows,
             counters: self.engine.counters(),
             open_flows: self.engine.open_flows(),
             dropped,
             rows_dropped: self.rows_dropped,
             problems: std::mem::take(&mut self.problems),
             end,
+            stopped: false,
         }
     }
 }
 
 fn file(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBool) {
     let node = job.config.node.clone();
+    let mut stopped = false;
     loop {
         match job.source.next() {
             Ok(Next::Packet(packet)) => {
@@ -156,20 +181,33 @@ fn file(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
                 continue;
             }
         }
+        // A slow pipe takes long to its next barrier. Threads that share files stop at one.
+        if job.finishes && job.threads == 1 && stop.load(Ordering::Relaxed) {
+            stopped = true;
+            break;
+        }
         // A barrier of an earlier run may lie elsewhere, if this number has changed since.
         if !state.number.is_multiple_of(FLUSH_PACKETS) && state.number != job.from {
             continue;
         }
         tell(&job, &state);
+        if stop.load(Ordering::SeqCst) {
+            stopped = true;
+            break;
+        }
         state.engine.settle();
-        if stop.load(Ordering::SeqCst) || sender.send(state.flush(&node, 0, false)).is_err() {
+        if sender.send(state.flush(&node, 0, false)).is_err() {
             return;
         }
     }
+    if stopped && !job.finishes {
+        return;
+    }
     tell(&job, &state);
     state.engine.finish();
+    let flush = state.flush(&node, 0, true);
     // Nobody listens where the role has stopped; then nothing is owed either.
-    let _ = sender.send(state.flush(&node, 0, true));
+    let _ = sender.send(Flush { stopped, ..flush });
 }
 
 fn tell(job: &Job, state: &State) {
@@ -208,7 +246,7 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
         tell(&job, &state);
         state.engine.settle();
         if sender.is_full() {
-            drop_rows(&mut state, &node);
+            state.keep(&node);
             continue;
         }
         let dropped = job.source.stats().map_or(0, |stats| stats.dropped);
@@ -220,14 +258,4 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
     state.engine.finish();
     let dropped = job.source.stats().map_or(0, |stats| stats.dropped);
     let _ = sender.send(state.flush(&node, dropped, true));
-}
-
-/// The bus is slow: rows wait here until there are too many.
-fn drop_rows(state: &mut State, node: &str) {
-    if state.engine.out().rows() < LIVE_ROWS_MAX {
-        return;
-    }
-    let rows: usize = state.engine.out().take(node).iter().map(|rows| rows.marks.len()).sum();
-    state.rows_dropped += rows as u64;
-    tracing::warn!(rows, "the bus is too slow: rows were dropped");
 }

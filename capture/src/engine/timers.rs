@@ -89,7 +89,9 @@ impl Engine {
     pub(super) fn reschedule(&mut self, at: u32) {
         let serial = self.table.serial(at);
         let Some(flow) = self.table.get(at) else { return };
+        // An analyzer that leaves its deadline where it was is called once a moment, not for ever.
         let asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
+        let asked = asked.max(self.clock.saturating_add(1));
         if asked < flow.asked_at {
             flow.asked_at = asked;
             self.asked.push(Reverse((asked, at, serial)));

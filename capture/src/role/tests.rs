@@ -1,0 +1,145 @@
+//! Readings that are cut short, and sessions that are lost with a step under way.
+
+use bus::Bus as _;
+use bus::clock::Manual;
+use bus::memory::{Memory, Retain};
+
+use super::*;
+use crate::source::{Link, Next, Packet, SourceError, SourceStats};
+use crate::worker::FLUSH_PACKETS;
+
+const LANES: u32 = 1;
+
+fn role(input: Input, again: bool) -> Capture {
+    let clock = Manual::default();
+    clock.advance_ms(1_700_000_000_000);
+    Capture::new(Config::new("n"), input, again, Arc::new(clock)).unwrap()
+}
+
+fn live() -> Capture {
+    role(Input::Live("eth9".into(), LiveOptions::default()), false)
+}
+
+fn files(again: bool) -> Capture {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces/dns.pcap");
+    role(Input::Files(vec![path.into()]), again)
+}
+
+/// A session begins and gives back what the step kept.
+fn reopened(role: &mut Capture, kept: Option<&Step>) {
+    let bus = Memory::new(LANES, Retain::UntilRead);
+    let mut session = bus.open(&member("n", LANES)).unwrap();
+    role.opened(&mut *session).unwrap();
+    let state = kept.into_iter().flat_map(|step| &step.state);
+    let state = state.map(|change| (change.key.clone(), change.value.clone().unwrap())).collect();
+    role.restored(0, Restored { positions: Vec::new(), state }).unwrap();
+}
+
+fn step(role: &mut Capture, number: u64, end: bool) -> Step {
+    role.step(vec![Flush { number, time: number as i64, end, ..Flush::default() }]).unwrap()
+}
+
+#[test]
+fn what_cannot_be_read_again_is_sent_again_unless_it_was_committed() {
+    let mut role = live();
+    let first = step(&mut role, 10, false);
+    role.committed().unwrap();
+    // The same number of packets: a quiet interface.
+    let second = step(&mut role, 10, false);
+    reopened(&mut role, Some(&first));
+    let again = role.send_again().expect("the second step is owed");
+    assert_eq!(again.state[0].value, second.state[0].value);
+    // The answer to that one is lost as well, but it was committed.
+    reopened(&mut role, Some(&again));
+    assert!(role.send_again().is_none());
+    // Another process's reading of the same interface says nothing of this one's.
+    let third = step(&mut role, 11, true);
+    assert!(role.done());
+    let other = step(&mut live(), 99, false);
+    let elsewhere = String::from_utf8(other.state[0].value.clone().unwrap().to_vec()).unwrap();
+    let elsewhere = elsewhere.replace("1700000000000", "1800000000000");
+    let mut other = other;
+    other.state[0].value = Some(elsewhere.into());
+    reopened(&mut role, Some(&other));
+    assert!(!role.done(), "the third step is owed");
+    assert_eq!(role.send_again().unwrap().state[0].value, third.state[0].value);
+    role.committed().unwrap();
+    assert!(role.done());
+}
+
+#[test]
+fn a_file_is_read_once_whatever_becomes_of_the_last_answer() {
+    let mut first = files(false);
+    reopened(&mut first, None);
+    let part = step(&mut first, 5, false);
+    let last = step(&mut first, 9, true);
+    // Not committed: read again from the part that was.
+    reopened(&mut first, Some(&part));
+    assert!(!first.done());
+    assert_eq!(first.from.packets, 5);
+    let _ = step(&mut first, 9, true);
+    // Committed, though nobody said so: it was this process that read it.
+    reopened(&mut first, Some(&last));
+    assert!(first.done() && !first.summary().already_read);
+
+    let mut second = files(false);
+    reopened(&mut second, Some(&last));
+    assert!(second.done() && second.summary().already_read);
+
+    let mut again = files(true);
+    reopened(&mut again, Some(&last));
+    assert!(!again.done());
+    assert_eq!(again.from, Position::default());
+    let part = step(&mut again, 5, false);
+    reopened(&mut again, Some(&part));
+    assert_eq!((again.done(), again.from.packets), (false, 5));
+    let twice = step(&mut again, 9, true);
+    reopened(&mut again, Some(&last));
+    assert_eq!((again.done(), again.from.packets), (false, 0), "nothing of this reading is kept");
+    reopened(&mut again, Some(&twice));
+    assert!(again.done() && !again.summary().already_read);
+}
+
+/// Packets without end.
+struct Endless;
+
+impl PacketSource for Endless {
+    fn next(&mut self) -> Result<Next<'_>, SourceError> {
+        Ok(Next::Packet(Packet { ts_us: 1, link: Link::Raw, wire_len: 1, data: &[0] }))
+    }
+
+    fn stats(&mut self) -> Result<SourceStats, SourceError> {
+        Ok(SourceStats::default())
+    }
+}
+
+/// The flushes of a thread that is told to stop when it has given its first one.
+fn stopped(threads: u32, finishes: bool) -> Vec<Flush> {
+    let worker = worker::start(Job {
+        config: Arc::new(Config::new("n")),
+        index: 0,
+        threads,
+        source: Box::new(Endless),
+        from: 0,
+        live: false,
+        finishes,
+        clock: Arc::new(Manual::default()),
+        progress: None,
+    });
+    let worker = worker.unwrap();
+    let mut flushes = vec![worker.flushes.recv().unwrap()];
+    worker.stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    flushes.extend(worker.flushes.iter());
+    flushes
+}
+
+#[test]
+fn a_stop_ends_what_nobody_will_go_on_with() {
+    let alone = stopped(1, true).pop().unwrap();
+    assert!(alone.end && alone.stopped);
+    let shared = stopped(2, true).pop().unwrap();
+    assert!(shared.end && shared.stopped);
+    assert!(shared.number.is_multiple_of(FLUSH_PACKETS), "threads that share files stop alike");
+    let resumable = stopped(2, false).pop().unwrap();
+    assert!(!resumable.end, "what was not logged is left to a restart");
+}
