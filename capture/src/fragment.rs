@@ -18,8 +18,8 @@ const MAX_DATAGRAM: u32 = 65_535;
 /// What one datagram costs beside its bytes: table slot, age index, vectors. Counted towards the
 /// limit so that many tiny fragments cannot slip under it.
 const OVERHEAD: usize = 256;
-/// Emptied datagrams kept with their buffers for the next ones; at most some MiB.
-const SPARE: usize = 16;
+/// Emptied datagrams kept with their buffers for the next ones.
+const SPARE: usize = 4;
 
 /// Bounds of a [`Reassembler`].
 #[derive(Clone, Copy, Debug)]
@@ -36,8 +36,9 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        // The timeout is Zeek's frag_timeout.
-        Limits { datagrams: 8192, bytes: 64 << 20, fragments: 2048, timeout_us: 5 * 60 * 1_000_000 }
+        // Of one shard and depth of tunnels: for all shards 32,768 datagrams and 256 MiB. The timeout is Zeek's
+        // frag_timeout.
+        Limits { datagrams: 512, bytes: 4 << 20, fragments: 2048, timeout_us: 5 * 60 * 1_000_000 }
     }
 }
 

@@ -26,8 +26,9 @@ use crate::table::Table;
 use crate::tunnel::{Kind, Oddity, Stack};
 use crate::wheel::{Entry, Wheel};
 
-/// Weirds without a flow that are remembered so as not to be written again; beyond that all are forgotten.
-const PACKET_WEIRDS_MAX: usize = 4096;
+/// Weirds without a flow that are remembered for a shard so as not to be written again; beyond that all of
+/// the shard's are forgotten. By shard, so that it makes no difference how many threads there are.
+const PACKET_WEIRDS_MAX: usize = 256;
 /// How long a weird without a flow is held back (Zeek's `weird_ignore`).
 const PACKET_WEIRD_HOLD: i64 = 600 * crate::config::SECOND;
 
@@ -86,7 +87,7 @@ pub struct Engine {
     asked: BinaryHeap<Reverse<(i64, u32, u32)>>,
     /// By virtual shard and number of tunnels around.
     fragments: BTreeMap<(u8, u8), Reassembler>,
-    packet_weirds: BTreeMap<(&'static str, bool, Ends), i64>,
+    packet_weirds: Vec<BTreeMap<(&'static str, bool, Ends), i64>>,
     counters: Counters,
     /// Which of how many threads this is.
     share: (u32, u32),
@@ -125,7 +126,7 @@ impl Engine {
             wheel: Wheel::default(),
             asked: BinaryHeap::new(),
             fragments: BTreeMap::new(),
-            packet_weirds: BTreeMap::new(),
+            packet_weirds: (0..SHARDS).map(|_| BTreeMap::new()).collect(),
             counters: Counters::default(),
             share: (index, threads.max(1)),
             clock: i64::MIN,
@@ -307,16 +308,17 @@ impl Engine {
 
     /// The same one of the same hosts is held back for a while.
     fn write_oddity(&mut self, now: i64, shard: u8, odd: &Oddity, ends: Ends, inside: bool) {
-        if self.packet_weirds.len() >= PACKET_WEIRDS_MAX {
-            self.packet_weirds.clear();
+        let Some(written) = self.packet_weirds.get_mut(usize::from(shard)) else { return };
+        if written.len() >= PACKET_WEIRDS_MAX {
+            written.clear();
         }
         let key = (odd.name, inside, ends);
-        let last = self.packet_weirds.get(&key).copied();
+        let last = written.get(&key).copied();
         if last.is_some_and(|last| now - last < PACKET_WEIRD_HOLD) {
             self.shared.out.weirds_held += 1;
             return;
         }
-        self.packet_weirds.insert(key, now);
+        written.insert(key, now);
         let suffix = if inside { "_in_tunnel" } else { "" };
         let name = format!("{}{suffix}", odd.name);
         let addl = odd.addl.map(|(words, number)| format!("{words}{number}"));
