@@ -1,34 +1,37 @@
 //! Undoes gzip and deflate as a stream, as zlib's automatic detection does it for Zeek (`ZIP.cc`): a
 //! gzip or zlib header, or neither when a server forgot it.
 
+use std::cell::Cell;
+
 use flate2::{Decompress, FlushDecompress, Status};
 
 /// Bytes that one body may grow to. A hostile server gets a thousandfold out of a byte; a body beyond
 /// this is counted up to here.
 pub const INFLATED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// Bytes that are handed on at once.
+/// Bytes that are handed on at once (Zeek's `unzip_size`).
 const PIECE: usize = 4096;
+/// Bytes that are decompressed at once: after each time the window of 32 KiB is brought up to date.
+const ROOM: usize = 16 * PIECE;
+
+thread_local! {
+    /// One for all bodies of a thread, which does one at a time; those inside of another make their own.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// One body being decompressed.
+#[derive(Default)]
 pub struct Inflate {
     stream: Option<Decompress>,
     /// First byte of the body, when it came alone.
     first: Option<u8>,
     done: bool,
     total: u64,
-    piece: Box<[u8; PIECE]>,
 }
 
 impl std::fmt::Debug for Inflate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Inflate").field("total", &self.total).finish_non_exhaustive()
-    }
-}
-
-impl Default for Inflate {
-    fn default() -> Inflate {
-        Inflate { stream: None, first: None, done: false, total: 0, piece: Box::new([0; PIECE]) }
     }
 }
 
@@ -52,22 +55,29 @@ impl Inflate {
     }
 
     fn run(&mut self, data: &[u8], sink: &mut dyn FnMut(&[u8])) -> bool {
+        let mut room = SCRATCH.take();
+        room.resize(ROOM, 0);
+        let ok = self.run_in(&mut room, data, sink);
+        SCRATCH.set(room);
+        ok
+    }
+
+    fn run_in(&mut self, room: &mut [u8], data: &[u8], sink: &mut dyn FnMut(&[u8])) -> bool {
         let mut stream = self.stream.take().unwrap_or_else(|| begin(data));
         let mut may_restart = true;
         let mut rest = data;
         loop {
             let before = (stream.total_in(), stream.total_out());
-            let result = stream.decompress(rest, self.piece.as_mut_slice(), FlushDecompress::Sync);
+            let result = stream.decompress(rest, room, FlushDecompress::Sync);
             let read = usize::try_from(stream.total_in() - before.0).unwrap_or(usize::MAX);
             let written = usize::try_from(stream.total_out() - before.1).unwrap_or(usize::MAX);
+            let plain = room.get(..written).unwrap_or_default();
             match result {
                 Ok(status @ (Status::Ok | Status::StreamEnd)) => {
                     may_restart = false;
                     rest = rest.get(read..).unwrap_or_default();
                     self.total += written as u64;
-                    if written > 0 {
-                        sink(self.piece.get(..written).unwrap_or_default());
-                    }
+                    plain.chunks(PIECE).for_each(&mut *sink);
                     self.done = status == Status::StreamEnd || self.total > INFLATED_BYTES_MAX;
                     if self.done {
                         return true;
@@ -83,6 +93,8 @@ impl Inflate {
                     rest = data;
                 }
                 Ok(Status::BufError) | Err(_) => {
+                    // Whole pieces came before it.
+                    plain.chunks_exact(PIECE).for_each(&mut *sink);
                     self.done = true;
                     return false;
                 }
