@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod crew;
 mod node;
 mod run;
 mod schema;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use aggregate::Aggregate;
-use anyhow::Context as _;
 use bus::clock::{Clock, System};
 use bus::drive::Stop;
 use bus::kafka::Kafka;
@@ -14,6 +13,7 @@ use sink::Sink;
 
 use crate::cli::{CaptureArgs, OutputArgs, RoleName};
 use crate::config::Config;
+use crate::crew;
 use crate::run::{aggregate_config, input, manager_config, role_on};
 
 /// Rotation of a cluster's logs where nothing else is said; ZeekControl's.
@@ -30,7 +30,7 @@ pub fn capture(args: &CaptureArgs, config: &Config) -> anyhow::Result<()> {
     let stop = crate::stop::on_signal()?;
     let me = capture::role::member(&node, lanes);
     let began = std::time::Instant::now();
-    role_on(&kafka, &me, &mut role, &*clock, &stop, false)?;
+    role_on(&kafka, &me, &mut role, &*clock, &stop)?;
     let summary = role.summary();
     if summary.already_read {
         eprintln!("weir: this input was read to its end before; --again reads it once more");
@@ -63,21 +63,26 @@ pub fn consumers(
         sinks = config.sinks(&node, output, ROTATE)?;
     }
     let kafka: Arc<dyn Bus> = Arc::new(Kafka::connect(config.kafka()?)?);
-    if let Some(first) = sinks.first() {
-        let formats: Vec<&str> = sinks.iter().map(|sink| sink.format.as_str()).collect();
-        sink::check_dir(&first.dir, &formats, first.rotate, first.force)?;
-    }
     let stop = crate::stop::on_signal()?;
-    let mut threads = Vec::new();
+    let mut stages = Vec::new();
     for (me, role) in members(roles, wanted, config, &node, sinks, kafka.lanes())? {
-        threads.push(start(kafka.clone(), me, role, stop.clone(), drain)?);
+        stages.push(start(kafka.clone(), me, role, &stop)?);
     }
     let mut failed = None;
-    for thread in threads {
-        let ended = thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("a role panicked")));
-        failed = failed.or(ended.err());
+    // In the order of the data: what one has written is there for the next to drain.
+    for Stage { stop, thread } in stages {
+        if drain {
+            stop.request_drain();
+        }
+        failed = failed.or(crew::join(thread).err());
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// One role at work.
+struct Stage {
+    stop: Stop,
+    thread: std::thread::JoinHandle<anyhow::Result<()>>,
 }
 
 type Runner = (Member, Box<dyn Role>);
@@ -96,7 +101,7 @@ fn members(
         runners.push((aggregate::member(node), Box::new(role)));
     }
     if roles.contains(&RoleName::Manager) {
-        let role = Manager::new(manager_config(node, lanes));
+        let role = Manager::new(manager_config(config, node, lanes));
         runners.push((manager::member(node), Box::new(role)));
     }
     for sink in sinks {
@@ -110,17 +115,13 @@ fn start(
     bus: Arc<dyn Bus>,
     me: Member,
     mut role: Box<dyn Role>,
-    stop: Stop,
-    drain: bool,
-) -> anyhow::Result<std::thread::JoinHandle<anyhow::Result<()>>> {
+    all: &Stop,
+) -> anyhow::Result<Stage> {
     let name = me.group.clone();
-    let thread = std::thread::Builder::new().name(name).spawn(move || {
-        let ran = role_on(&*bus, &me, &mut *role, &System, &stop, drain);
-        if ran.is_err() {
-            // A node whose roles do not all run must not look alive.
-            stop.request();
-        }
-        ran
-    });
-    thread.context("cannot start a thread")
+    let (stop, all) = (all.drained_apart(), all.clone());
+    let told = stop.clone();
+    let work = move || role_on(&*bus, &me, &mut *role, &System, &told);
+    // A node whose roles do not all run must not look alive.
+    let thread = crew::start(&name, work, move || all.request())?;
+    Ok(Stage { stop, thread })
 }

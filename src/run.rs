@@ -21,6 +21,7 @@ use sink::Sink;
 
 use crate::cli::{InputArgs, RunArgs};
 use crate::config::Config;
+use crate::crew;
 
 /// One process needs no more than one lane: it has one aggregator and one manager.
 const LANES: u32 = 1;
@@ -53,7 +54,7 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     let stop = crate::stop::on_signal()?;
     let began = Instant::now();
     let progress = capture.progress();
-    let pipeline = Pipeline::start(&node, config, sinks, clock.clone())?;
+    let pipeline = Pipeline::start(&node, config, sinks, clock.clone(), stop.clone())?;
     let bar = show(&progress, &args.input);
     let me = capture::role::member(&node, LANES);
     let bus = &*pipeline.bus;
@@ -74,6 +75,8 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
 /// The roles behind capture, each in its thread.
 struct Pipeline {
     bus: Arc<Memory>,
+    /// Ends capture.
+    all: Stop,
     stages: Vec<Vec<Stage>>,
 }
 
@@ -89,6 +92,7 @@ impl Pipeline {
         config: &Config,
         sinks: Vec<sink::Config>,
         clock: Arc<dyn Clock>,
+        all: Stop,
     ) -> anyhow::Result<Pipeline> {
         let bus = Arc::new(Memory::new(LANES, Retain::UntilRead));
         let members: Vec<Member> = [aggregate::member(node), manager::member(node)]
@@ -99,11 +103,11 @@ impl Pipeline {
         for member in &members {
             bus.expect(&member.group, &member.topics);
         }
-        let mut pipeline = Pipeline { bus, stages: Vec::new() };
+        let mut pipeline = Pipeline { bus, all, stages: Vec::new() };
         let aggregate = Aggregate::new(aggregate_config(config, node, LANES, Some(1)));
         let aggregate = pipeline.stage(aggregate::member(node), aggregate, &clock, |_| None)?;
         pipeline.stages.push(vec![aggregate]);
-        let manager = Manager::new(manager_config(node, LANES));
+        let manager = Manager::new(manager_config(config, node, LANES));
         let manager = pipeline.stage(manager::member(node), manager, &clock, |_| None)?;
         pipeline.stages.push(vec![manager]);
         let mut last = Vec::new();
@@ -125,17 +129,19 @@ impl Pipeline {
     ) -> anyhow::Result<Stage> {
         let (bus, clock, stop) = (self.bus.clone(), clock.clone(), Stop::new());
         let told = stop.clone();
-        let thread = std::thread::Builder::new().name(me.group.clone()).spawn(move || {
-            let ran = drive(&*bus, &me, &mut role, &*clock, &told, Until::Forever);
-            if let Err(error) = &ran {
-                tracing::error!("{}: {error:#}", me.group);
-                // Nobody reads for this role any more: the others must not wait for it.
-                bus.forget(&me.group);
-            }
-            ran.with_context(|| me.group.clone())?;
+        let (name, read_by) = (me.group.clone(), bus.clone());
+        let work = move || {
+            role_on(&*bus, &me, &mut role, &*clock, &told)?;
             Ok(summary(&role))
-        });
-        let thread = thread.context("cannot start a thread")?;
+        };
+        // Nobody reads for this role any more: the others must not wait for it, and there is no use in
+        // capturing on.
+        let (group, all) = (name.clone(), self.all.clone());
+        let failed = move || {
+            read_by.forget(&group);
+            all.request();
+        };
+        let thread = crew::start(&name, work, failed)?;
         Ok(Stage { stop, thread })
     }
 
@@ -149,10 +155,9 @@ impl Pipeline {
             }
             self.bus.nudge();
             for role in stage {
-                match role.thread.join() {
-                    Ok(Ok(summary)) => summaries.extend(summary),
-                    Ok(Err(error)) => failed = failed.or(Some(error)),
-                    Err(_) => failed = Some(anyhow::anyhow!("a role panicked")),
+                match crew::join(role.thread) {
+                    Ok(summary) => summaries.extend(summary),
+                    Err(error) => failed = failed.or(Some(error)),
                 }
             }
         }
@@ -171,6 +176,7 @@ pub fn aggregate_config(
     sources: Option<usize>,
 ) -> aggregate::Config {
     let mut made = aggregate::Config::new(node, lanes);
+    made.prefix = config.prefix();
     made.sources = sources.or(config.cluster.sources);
     if let Some(grace_ms) = config.cluster.grace_ms {
         made.grace_ms = grace_ms;
@@ -179,8 +185,8 @@ pub fn aggregate_config(
 }
 
 /// Settings of a manager.
-pub fn manager_config(node: &str, lanes: u32) -> manager::Config {
-    manager::Config::new(node, lanes)
+pub fn manager_config(config: &Config, node: &str, lanes: u32) -> manager::Config {
+    manager::Config { prefix: config.prefix(), ..manager::Config::new(node, lanes) }
 }
 
 /// A bar on a terminal, nothing elsewhere.
@@ -205,15 +211,13 @@ fn show(progress: &Arc<Progress>, args: &InputArgs) -> Option<ProgressBar> {
     Some(bar)
 }
 
-/// Runs one role on any bus until it is stopped or drained.
+/// Runs one role on any bus until it is done, stopped or drained.
 pub fn role_on(
     bus: &dyn Bus,
     me: &Member,
     role: &mut dyn Role,
     clock: &dyn Clock,
     stop: &Stop,
-    drain: bool,
 ) -> anyhow::Result<()> {
-    let until = if drain { Until::Drained } else { Until::Forever };
-    drive(bus, me, role, clock, stop, until).with_context(|| me.group.clone())
+    drive(bus, me, role, clock, stop, Until::Forever).with_context(|| me.group.clone())
 }

@@ -5,6 +5,8 @@
 pub struct Config {
     /// The node it runs on.
     pub node: String,
+    /// Prefix of topics on the broker; dead letters say where they came from by the whole name.
+    pub prefix: String,
     /// Partition count of every partitioned topic.
     pub lanes: u32,
     /// How many file sources belong together: file windows move once so many were seen and close when
@@ -25,10 +27,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Who buries records here.
+    pub(crate) fn consumer(&self) -> bus::dead::Consumer<'_> {
+        let Config { prefix, node, lanes, .. } = self;
+        bus::dead::Consumer { prefix, name: "aggregate", node, lanes: *lanes }
+    }
+
     /// The defaults, for a node and a partition count.
     pub fn new(node: &str, lanes: u32) -> Config {
         Config {
             node: node.to_owned(),
+            prefix: "weir".to_owned(),
             lanes: lanes.max(1),
             sources: None,
             grace_ms: 5_000,

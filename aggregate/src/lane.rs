@@ -201,7 +201,7 @@ impl LaneState {
             return;
         }
         work.counters.dead_letters += 1;
-        self.out.push(Outgoing::dead_letter(record, "aggregate", &work.config.node, stage, why));
+        self.out.push(work.config.consumer().letter(record, stage, why));
     }
 
     /// Lets the oldest windows go while the lane holds too much: of the timeline that holds more.

@@ -50,6 +50,12 @@ impl Stop {
         Stop::default()
     }
 
+    /// One that shares the requests to end, and is drained alone: roles are drained in the order of the
+    /// data.
+    pub fn drained_apart(&self) -> Stop {
+        Stop { asked: self.asked.clone(), drain: Arc::default() }
+    }
+
     /// Asks to end: what is done is committed first. Asked twice, it is [`Stop::insisted`] on.
     pub fn request(&self) {
         let more = |asked: u8| Some(asked.saturating_add(1));

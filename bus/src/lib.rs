@@ -3,7 +3,8 @@
 //! - [`Bus`], [`Session`]: what a bus is; [`memory`], [`kafka`]: the two there are; both pass
 //!   the one suite in [`contract`].
 //! - [`Role`], [`drive`]: a role is a synchronous state machine; one loop runs them all.
-//! - [`topic`]: the one table of topics. [`codec`]: batches as Arrow IPC, stamps as headers.
+//! - [`topic`]: the one table of topics. [`codec`]: batches as Arrow IPC, stamps as headers. [`dead`]:
+//!   what becomes of records that are of no use.
 //!
 //! The promise: **a [`Step`] is one transaction**. What it sends, what it changes in the role's state
 //! and where it stands in its input become visible together or not at all, and readers see committed
@@ -22,6 +23,7 @@ pub mod clock;
 pub mod codec;
 #[doc(hidden)]
 pub mod contract;
+pub mod dead;
 pub mod drive;
 pub mod kafka;
 pub mod memory;
@@ -127,40 +129,6 @@ impl Outgoing {
     pub fn punctuation(topic: Topic, lane: Lane, stamp: Stamp) -> Outgoing {
         let payload = Payload::Empty;
         Outgoing { topic, lane, key: None, payload, stamp: Some(stamp), headers: Vec::new() }
-    }
-
-    /// A record that `connector` on `node` could not use, as far as a topic takes it, with the headers that
-    /// Kafka Connect gives a dead letter.
-    pub fn dead_letter(
-        record: Record,
-        connector: &str,
-        node: &str,
-        stage: &str,
-        reason: &str,
-    ) -> Outgoing {
-        let payload = match record.payload {
-            Payload::Bad(bytes, _) => {
-                Payload::Bytes(bytes.slice(..bytes.len().min(codec::MAX_PAYLOAD)))
-            }
-            other => other,
-        };
-        let header = |name: &str, value: String| (format!("__connect.errors.{name}"), value);
-        Outgoing {
-            topic: topic::DEADLETTER,
-            lane: record.lane,
-            key: Some(format!("{}-{}", record.topic, record.lane).into()),
-            payload,
-            stamp: None,
-            headers: vec![
-                header("topic", record.topic.to_string()),
-                header("partition", record.lane.to_string()),
-                header("offset", record.offset.to_string()),
-                header("connector.name", connector.to_owned()),
-                header("task.id", node.to_owned()),
-                header("stage", stage.to_owned()),
-                header("exception.message", reason.to_owned()),
-            ],
-        }
     }
 
     /// A document under a key; without bytes, its tombstone.

@@ -5,6 +5,8 @@
 pub struct Config {
     /// The node it runs on.
     pub node: String,
+    /// Prefix of topics on the broker; dead letters say where they came from by the whole name.
+    pub prefix: String,
     /// Partition count of every partitioned topic: how many aggregator lanes are waited for.
     pub lanes: u32,
     /// How long the same notice is held back where the notice does not say, microseconds.
@@ -18,10 +20,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// Who buries records here.
+    pub(crate) fn consumer(&self) -> bus::dead::Consumer<'_> {
+        let Config { prefix, node, lanes, .. } = self;
+        bus::dead::Consumer { prefix, name: "manager", node, lanes: *lanes }
+    }
+
     /// The defaults, for a node and a partition count.
     pub fn new(node: &str, lanes: u32) -> Config {
         Config {
             node: node.to_owned(),
+            prefix: "weir".to_owned(),
             lanes: lanes.max(1),
             suppress_for_us: detect::detector::SUPPRESS_FOR_US,
             // A few hundred bytes each: tens of megabytes in the state topic of a lane.

@@ -139,7 +139,7 @@ impl LaneState {
             }
         };
         work.counters.dead_letters += 1;
-        self.out.push(Outgoing::dead_letter(record, "manager", &work.config.node, stage, &why));
+        self.out.push(work.config.consumer().letter(record, stage, &why));
         Ok(())
     }
 

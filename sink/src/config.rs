@@ -1,5 +1,6 @@
 //! What a sink is told: where its files go and when they are closed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -108,9 +109,26 @@ pub fn check_dir(dir: &Path, formats: &[&str], rotate: Option<i64>, force: bool)
     }
     let mut found = Vec::new();
     for name in formats {
-        let extension = known_format(name)?.extension();
-        found.extend(logs_in(dir, extension)?);
+        found.extend(logs_in(dir, known_format(name)?.extension())?);
     }
+    refuse(dir, found, force)
+}
+
+/// The same for the files of one format that the catalog does not know: a cluster's sink goes on beside
+/// those that it wrote before.
+pub(crate) fn check_strangers(
+    dir: &Path,
+    format: &dyn format::Format,
+    known: &BTreeSet<String>,
+    force: bool,
+) -> Result<()> {
+    let mut found = logs_in(dir, format.extension())?;
+    found.retain(|path| !known.contains(&file_name(path)));
+    refuse(dir, found, force)
+}
+
+/// Refuses the files that were found, or removes them.
+fn refuse(dir: &Path, mut found: Vec<PathBuf>, force: bool) -> Result<()> {
     found.sort();
     if !found.is_empty() && !force {
         let names: Vec<_> = found.iter().take(NAMED_MAX).map(|path| file_name(path)).collect();

@@ -52,12 +52,17 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Its key: the name, after the writer's where the name does not carry it (unrotated files).
+    /// Its key: the name, after writer and folder where the name does not tell files apart (unrotated).
     pub fn key(&self) -> String {
-        match self.name.contains('/') {
-            true => self.name.clone(),
-            false => format!("{}/{}", self.writer, self.name),
+        if self.is_rotated() {
+            return self.name.clone();
         }
+        format!("{}:{}/{}", self.writer, self.dir, self.name)
+    }
+
+    /// Whether the name carries an interval, the writer and a counter.
+    pub fn is_rotated(&self) -> bool {
+        self.name.contains('/')
     }
 
     /// The record that says so.
@@ -103,7 +108,7 @@ mod tests {
         };
         let parse = |entry: &Entry| Entry::parse(&serde_json::to_vec(entry).unwrap());
         assert_eq!(parse(&entry).unwrap(), entry);
-        assert_eq!(entry.key(), "n1/conn.log");
+        assert_eq!(entry.key(), "n1:out/conn.log");
         for name in ["/etc/passwd", "../x", "a/../../b", ""] {
             assert!(parse(&Entry { name: name.into(), ..entry.clone() }).is_err(), "{name}");
             assert!(parse(&Entry { temp: name.into(), ..entry.clone() }).is_err(), "{name}");

@@ -11,7 +11,6 @@
 //! after it leaves committed files, which the next start renames.
 
 mod config;
-mod dead;
 pub mod entry;
 pub mod format;
 mod name;

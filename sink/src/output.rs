@@ -9,11 +9,10 @@ use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result};
 use arrow_array::RecordBatch;
-use bus::{Lane, Outgoing, Payload, Position, Record, Topic};
+use bus::{Lane, Outgoing, Payload, Position, Record, Topic, dead};
 use model::stream::Def;
 
 use crate::config::Config;
-use crate::dead;
 use crate::entry::{Entry, State};
 use crate::format::{About, Format, Writer};
 use crate::name::{self, Interval};
@@ -23,8 +22,6 @@ use crate::split::{self, Part};
 /// Intervals of a stream that may be open at once: the present one, the one before it for late rows,
 /// and some for sources that replay files. One more closes the oldest.
 const INTERVALS_OPEN_MAX: usize = 8;
-/// What a dead letter holds beside its bytes, roughly.
-const LETTER_BYTES: usize = 1024;
 /// Dead letters of a stream wait up to so many bytes for the step that commits their positions.
 pub const LETTERS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -41,7 +38,7 @@ pub struct Files {
     pub lanes: u32,
     /// The number of the newest file.
     pub counter: u64,
-    /// How often this process published an unrotated file of a name: by stream.
+    /// Unrotated files that were published in this folder, by stream.
     pub taken: BTreeMap<String, u64>,
 }
 
@@ -70,6 +67,13 @@ impl Files {
             state: State::Committed,
         };
         Ok(Open { writer, entry, sources: BTreeMap::new() })
+    }
+
+    /// Notes a published file, so that the next of its stream has another name.
+    pub fn take(&mut self, entry: &Entry) {
+        if !entry.is_rotated() && entry.dir == self.place.dir() {
+            *self.taken.entry(entry.stream.clone()).or_default() += 1;
+        }
     }
 
     fn name(&mut self, def: &Def, interval: Option<Interval>) -> String {
@@ -257,8 +261,7 @@ impl Output {
     }
 
     fn bury(&mut self, files: &Files, record: Record, reason: &str) {
-        let payload = dead::payload(&record.payload);
-        if let Payload::Rows(_, rows) = &payload {
+        if let Payload::Rows(_, rows) = &record.payload {
             self.rows_in += rows.num_rows() as u64;
             self.rows_dead += rows.num_rows() as u64;
         }
@@ -267,14 +270,15 @@ impl Output {
             tracing::warn!(topic = %record.topic, lane = record.lane, offset = record.offset, reason,
                 "bad record, kept in the dead letters; more of this step are only counted");
         }
-        let source = dead::Source {
+        let consumer = dead::Consumer {
             prefix: &files.config.prefix,
-            format: files.format.name(),
+            name: &format!("sink.{}", files.format.name()),
             node: &files.config.node,
             lanes: files.lanes,
         };
-        self.letters_bytes += dead::weight(&payload) + LETTER_BYTES;
-        self.letters.push(dead::letter(&source, &record, payload, reason));
+        let letter = consumer.letter(record, "VALUE_CONVERTER", reason);
+        self.letters_bytes += dead::weight(&letter);
+        self.letters.push(letter);
         self.is_full |= self.letters_bytes >= LETTERS_BYTES_MAX;
     }
 

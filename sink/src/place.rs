@@ -24,10 +24,13 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of one format and node.
-    pub fn new(dir: &Path, node: &str, format: &str, force: bool) -> Place {
+    /// The place of one format and node; makes the folder. Its path is the real one, so that entries of
+    /// the catalog say the same however the folder was spelt.
+    pub fn new(dir: &Path, node: &str, format: &str, force: bool) -> Result<Place> {
+        let made = fs::create_dir_all(dir).and_then(|()| fs::canonicalize(dir));
+        let dir = made.with_context(|| format!("cannot make the folder {}", dir.display()))?;
         let nonce = RandomState::new().build_hasher().finish();
-        Place { dir: dir.to_owned(), corner: format!(".tmp-{node}-{format}"), nonce, force }
+        Ok(Place { dir, corner: format!(".tmp-{node}-{format}"), nonce, force })
     }
 
     /// Makes the folders.
@@ -35,6 +38,11 @@ impl Place {
         let corner = self.dir.join(&self.corner);
         fs::create_dir_all(&corner)
             .with_context(|| format!("cannot make the folder {}", corner.display()))
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.dir
     }
 
     /// The folder, as entries name it.
@@ -111,7 +119,8 @@ impl Place {
         })
     }
 
-    /// Deletes what an earlier run left under temporary names; what was committed is published first.
+    /// Deletes what an earlier run left under temporary names. What was committed has been published:
+    /// by its temporary name, wherever the folder was when that was written.
     pub fn sweep(&self) -> Result<()> {
         let corner = self.dir.join(&self.corner);
         let looked = || format!("cannot read {}", corner.display());
@@ -141,8 +150,6 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 fn sync_dir(dir: &Path) -> Result<()> {
-    // A relative folder's last ancestor has an empty name.
-    let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.with_context(|| format!("cannot make the names in {} lasting", dir.display()))
 }

@@ -21,7 +21,7 @@ use bus::{
 };
 use model::stream;
 
-use crate::config::{Config, known_format};
+use crate::config::{Config, check_strangers, known_format};
 use crate::entry::{Entry, State};
 use crate::name::Interval;
 use crate::output::{Closed, Files, Output};
@@ -77,7 +77,7 @@ impl Sink {
     pub fn new(config: Config, lanes: u32) -> Result<Sink> {
         config.check()?;
         let format = known_format(&config.format)?;
-        let place = Place::new(&config.dir, &config.node, format.name(), config.force);
+        let place = Place::new(&config.dir, &config.node, format.name(), config.force)?;
         let taken = BTreeMap::new();
         let outputs = stream::ALL.iter().map(|def| (Topic::log(def), Output::new(def))).collect();
         Ok(Sink {
@@ -211,30 +211,40 @@ impl Sink {
     /// Reads the catalog: renames what was committed and not yet, and counts on from there. It also
     /// tells what became of the step whose outcome was open.
     fn recover(&mut self, session: &mut dyn Session) -> Result<()> {
-        let (node, format) = (&self.files.config.node, self.files.format.name());
-        let mut mine = BTreeMap::new();
-        let mut bad = 0u64;
+        let Files { config, format, place, .. } = &self.files;
+        let (mut mine, mut unrotated, mut bad) = (BTreeMap::new(), BTreeSet::new(), 0u64);
+        let mut found = |key, entry: Entry| {
+            if entry.dir == place.dir() && !entry.is_rotated() {
+                unrotated.insert(entry.name.clone());
+            }
+            if entry.writer == config.node && entry.format == format.name() {
+                mine.insert(key, entry);
+            }
+        };
         session
             .documents(&topic::FILES, &mut |key, json| match Entry::parse(&json) {
-                Ok(entry) if entry.writer == *node && entry.format == format => {
-                    mine.insert(key, entry);
-                }
-                Ok(_) => {}
+                Ok(entry) => found(key, entry),
                 Err(_) => bad += 1,
             })
             .with_context(|| format!("cannot read the catalog of files, {}", topic::FILES))?;
         if bad > 0 {
             tracing::warn!(bad, topic = %topic::FILES, "documents that are no file entries");
         }
+        if config.rotate.is_none() {
+            check_strangers(place.root(), *format, &unrotated, config.force)?;
+        }
         let flight = self.flight.take().unwrap_or_default();
         let is_in = |sent: &Entry| mine.values().any(|found| found.counter == sent.counter);
         if flight.entries.first().is_some_and(is_in) {
             self.count(&flight);
         }
+        self.files.taken.clear();
         for entry in mine.into_values() {
             self.files.counter = self.files.counter.max(entry.counter);
-            if entry.state == State::Committed {
-                self.settle(entry)?;
+            match entry.state {
+                State::Committed => self.settle(entry)?,
+                State::Published => self.files.take(&entry),
+                State::Missing => {}
             }
         }
         Ok(())
@@ -243,17 +253,17 @@ impl Sink {
     /// Ends what an earlier session began: a committed file gets its name.
     fn settle(&mut self, entry: Entry) -> Result<()> {
         let place = &self.files.place;
-        if entry.dir != place.dir() {
+        // By the temporary name first, which no other file has: the folder may have moved since.
+        let state = if place.path(&entry.temp).exists() {
+            place.publish(std::iter::once(&entry))?;
+            State::Published
+        } else if entry.dir != place.dir() {
             tracing::error!(
                 file = entry.name,
                 dir = entry.dir,
                 "committed in another folder and not renamed yet: start once with that folder"
             );
             return Ok(());
-        }
-        let state = if place.path(&entry.temp).exists() {
-            place.publish(std::iter::once(&entry))?;
-            State::Published
         } else if place.path(&entry.name).exists() {
             State::Published
         } else {
@@ -286,7 +296,7 @@ impl Sink {
 
     fn note(&mut self, entry: Entry) {
         if entry.state == State::Published {
-            *self.files.taken.entry(entry.stream.clone()).or_default() += 1;
+            self.files.take(&entry);
             self.summary.published(self.files.place.path(&entry.name), &entry);
         }
         self.notes.push(entry);

@@ -12,7 +12,7 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::{Message, MessageHeader, root_as_message};
-use arrow_schema::{ArrowError, Schema};
+use arrow_schema::{ArrowError, DataType, Schema};
 use model::stream::Def;
 
 use super::{MAX_PAYLOAD, MAX_UNPACKED, short};
@@ -23,6 +23,12 @@ const MAX_FIELDS: usize = 1024;
 /// Metadata of one message: a schema of [`MAX_FIELDS`] long names fits.
 const MAX_META: usize = 1 << 20;
 
+/// What every buffer's place in the body is a multiple of (Arrow columnar format, encapsulated messages).
+const ALIGNED: i64 = 8;
+
+/// Bytes of one offset of a text or a list.
+const OFFSET_BYTES: u64 = 4;
+
 /// The rows of `def` in an Arrow IPC stream. Columns after those we know are left out, and optional
 /// ones that the writer did not know yet are unset; the batch has exactly `def.schema()`.
 ///
@@ -32,16 +38,18 @@ pub(super) fn unpack(def: &'static Def, bytes: &[u8]) -> Result<RecordBatch, Str
     if bytes.len() > MAX_PAYLOAD {
         return Err(format!("{} bytes, more than the {MAX_PAYLOAD} of a record", bytes.len()));
     }
-    let theirs = vet(bytes)?;
+    let (theirs, buffers) = vet(bytes)?;
     let known = compare(def, &theirs)?;
+    fit(def, known, &buffers)?;
     let rows = catch_unwind(AssertUnwindSafe(|| read(bytes, known)))
         .map_err(|_| "the Arrow reader gave up".to_owned())?
         .map_err(|e| format!("Arrow: {}", short(&e.to_string())))?;
     adopt(def, &rows).map_err(|e| format!("rows of {}: {}", def.name, short(&e.to_string())))
 }
 
-/// Walks the messages without unpacking anything; gives the schema.
-fn vet(bytes: &[u8]) -> Result<Schema, String> {
+/// Walks the messages without unpacking anything; gives the schema, and the size that each buffer of the
+/// batch unpacks to.
+fn vet(bytes: &[u8]) -> Result<(Schema, Vec<u64>), String> {
     let mut rest = bytes;
     let Some((message, body)) = next_message(&mut rest)? else {
         return Err("an empty Arrow stream".into());
@@ -62,14 +70,14 @@ fn vet(bytes: &[u8]) -> Result<Schema, String> {
     if message.header_type() != MessageHeader::RecordBatch {
         return Err(format!("{:?} where the batch should be", message.header_type()));
     }
-    vet_batch(&message, body)?;
+    let buffers = vet_batch(&message, body)?;
     if next_message(&mut rest)?.is_some() {
         return Err("several batches in one record".into());
     }
     if !rest.is_empty() {
         return Err(format!("{} bytes after the end of the Arrow stream", rest.len()));
     }
-    Ok(schema)
+    Ok((schema, buffers))
 }
 
 /// The next message and its body; `None` at the end mark or where the bytes end.
@@ -110,7 +118,7 @@ fn take<'a>(rest: &mut &'a [u8], length: u64, what: &str) -> Result<&'a [u8], St
 }
 
 /// Checks that nothing in the batch points outside the body or unpacks to more than we hold.
-fn vet_batch(message: &Message<'_>, body: &[u8]) -> Result<(), String> {
+fn vet_batch(message: &Message<'_>, body: &[u8]) -> Result<Vec<u64>, String> {
     let batch = message.header_as_record_batch().ok_or("no batch in the batch message")?;
     if !(0..=MAX_UNPACKED as i64).contains(&batch.length()) {
         return Err(format!("{} rows announced", batch.length()));
@@ -125,15 +133,19 @@ fn vet_batch(message: &Message<'_>, body: &[u8]) -> Result<(), String> {
         }
     }
     let packed = batch.compression().is_some();
-    let mut sum = 0u64;
+    let mut sizes = Vec::new();
     for buffer in batch.buffers().iter().flat_map(|buffers| buffers.iter()) {
+        if buffer.offset() % ALIGNED != 0 {
+            return Err(format!("a buffer at {}, which is not aligned", buffer.offset()));
+        }
         let size = buffer_size(buffer.offset(), buffer.length(), body, packed);
-        sum = sum.saturating_add(size.ok_or("a buffer outside of the body")?);
+        sizes.push(size.ok_or("a buffer outside of the body")?);
     }
+    let sum = sizes.iter().fold(0u64, |sum, size| sum.saturating_add(*size));
     if sum > MAX_UNPACKED as u64 {
         return Err(format!("unpacks to {sum} bytes, more than the {MAX_UNPACKED} of a record"));
     }
-    Ok(())
+    Ok(sizes)
 }
 
 /// What a buffer takes unpacked; `None` if it is not within the body.
@@ -149,6 +161,30 @@ fn buffer_size(offset: i64, length: i64, body: &[u8], packed: bool) -> Option<u6
         -1 => Some(bytes.len() as u64),
         said => u64::try_from(said).ok(),
     }
+}
+
+/// Whether the buffers of our columns hold whole cells, as the reader asserts that they do.
+fn fit(def: &Def, known: usize, sizes: &[u64]) -> Result<(), String> {
+    let mut rest = sizes.iter();
+    for field in def.schema().fields().iter().take(known) {
+        for width in cell_widths(field.data_type()).ok_or("a column of an unknown layout")? {
+            let size = rest.next().ok_or("fewer buffers than the columns have")?;
+            if size % width != 0 {
+                return Err(format!("{size} bytes of cells of {width} in `{}`", field.name()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Bytes of a cell in each buffer of a column, in the order of the batch; of bits and bytes it is 1.
+fn cell_widths(kind: &DataType) -> Option<Vec<u64>> {
+    Some(match kind {
+        DataType::Boolean => vec![1, 1],
+        DataType::Utf8 => vec![1, OFFSET_BYTES, 1],
+        DataType::List(item) => [vec![1, OFFSET_BYTES], cell_widths(item.data_type())?].concat(),
+        other => vec![1, other.primitive_width()? as u64],
+    })
 }
 
 /// Compares their columns with ours; gives how many of ours they have.

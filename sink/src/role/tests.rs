@@ -18,6 +18,7 @@ use crate::format::testing::{FIRST_US, conn_rows, conn_rows_at, dns_rows};
 
 mod any_order;
 mod on_bus;
+mod restart;
 
 const LANES: u32 = 4;
 const MINUTE_US: i64 = 60 * SECOND_US;
@@ -416,7 +417,11 @@ fn a_strangers_file_is_not_replaced_unless_forced() {
     let mut config = config(dir.path(), "tsv", None);
     let stranger = dir.path().join("conn.log");
     fs::write(&stranger, "mine").unwrap();
+    let refused = Sink::new(config.clone(), LANES).unwrap().opened(&mut Fake(&world));
+    assert!(refused.unwrap_err().to_string().contains("already holds conn.log"));
+    fs::remove_file(&stranger).unwrap();
     let mut sink = open(&config, &world);
+    fs::write(&stranger, "mine").unwrap();
     sink.on(records(vec![conn_record(0, 0, conn_rows(2))]), 0).unwrap();
     let step = sink.on(Wake::Drained, 0).unwrap().unwrap();
     world.commit(step);
@@ -463,7 +468,8 @@ fn files_name_themselves_and_their_rows_in_the_catalog() {
     drive(&mut sink, &mut world, records(vec![conn_record(0, 0, conn_rows(2))]), 0);
     drive(&mut sink, &mut world, Wake::Drained, 0);
     let (key, json) = world.documents.first_key_value().unwrap();
-    assert_eq!(key, "s1/conn.parquet");
+    let name = format!("s1:{}/conn.parquet", sink.files.place.dir());
+    assert_eq!(*key, name);
     let entry = Entry::parse(json).unwrap();
     assert_eq!((entry.rows, entry.first, entry.last), (2, FIRST_US, FIRST_US + SECOND_US));
     assert_eq!(entry.bytes, fs::metadata(dir.path().join("conn.parquet")).unwrap().len());
