@@ -155,6 +155,31 @@ fn roles_one_after_the_other_give_the_same() {
 }
 
 #[test]
+fn one_node_of_all_roles_drains_in_the_order_of_the_data() {
+    let (cluster, inputs) = (Cluster::new(), split());
+    let (want, out) = (cluster.path("alone"), cluster.path("out"));
+    alone(&inputs, &want);
+    for worker in workers(&inputs) {
+        cluster.start(&worker).wait().ok();
+    }
+    let dir = text(&out);
+    let args =
+        ["node", "--sources", "3", "--format", "tsv,parquet", "--rotate", "0", "--out", &dir];
+    cluster.drain(&[node("n0", &args)]);
+    assert_agree(&want, &out);
+    // Its own unrotated files do not stop it from starting again, and nothing is written twice.
+    cluster.drain(&[node("n0", &args)]);
+    assert_agree(&want, &out);
+    // Another node may start there as well: the catalog knows the files. A stranger's are refused.
+    cluster.start(&node("n1", &[&args[..], &["--drain"]].concat())).wait().ok();
+    let foreign = cluster.path("foreign");
+    std::fs::create_dir_all(&foreign).expect("a folder");
+    std::fs::write(foreign.join("conn.log"), "mine").expect("a file");
+    let sink = node("n2", &["sink", "--rotate", "0", "--drain", "--out", &text(&foreign)]);
+    cluster.start(&sink).wait().fails(1, &["already holds conn.log", "--force"]);
+}
+
+#[test]
 fn three_workers_that_see_one_scan_give_one_notice() {
     let cluster = Cluster::new();
     let scan = trace("scan.pcap");
