@@ -49,6 +49,8 @@ pub enum Command {
     Node(NodeArgs),
     /// Create or describe the topics
     Topics(TopicsArgs),
+    /// Print a topic as JSON lines, following
+    Tail(TailArgs),
     /// Print the streams and their columns
     Schema(SchemaArgs),
 }
@@ -208,6 +210,29 @@ pub enum TopicsAction {
     },
     /// Print the table of topics beside what the broker has
     Describe,
+}
+
+/// `weir tail`
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    /// A stream, such as conn, or a topic without the prefix, such as raw.conn or deadletter
+    pub stream: String,
+    /// From the oldest record that is kept, instead of the present
+    #[arg(long)]
+    pub all: bool,
+    /// End at the present end instead of following
+    #[arg(long)]
+    pub drain: bool,
+    /// End after so many lines
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<u64>,
+    /// Only rows for which this holds: COLUMN and =, !=, <, <=, >, >= or ~ (contains) and a value; all of
+    /// several have to
+    #[arg(long = "where", short = 'w', value_name = "COLUMN=VALUE")]
+    pub filters: Vec<String>,
+    /// Only these columns
+    #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
+    pub columns: Vec<String>,
 }
 
 /// `weir schema`

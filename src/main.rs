@@ -8,6 +8,7 @@ mod run;
 mod schema;
 mod stop;
 mod summary;
+mod tail;
 mod topics;
 
 use std::io::IsTerminal as _;
@@ -58,6 +59,7 @@ fn dispatch(command: cli::Command, config: config::Config) -> anyhow::Result<()>
             node::consumers(&args.roles, &wanted, args.drain.drain, &config)
         }
         Command::Topics(args) => topics::topics(&args, &config),
+        Command::Tail(args) => tail::tail(&args, &config),
         Command::Schema(args) => schema::schema(&args),
     }
 }

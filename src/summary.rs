@@ -1,8 +1,10 @@
 //! What a person wants to see after a run.
 
+use std::path::Path;
 use std::time::Duration;
 
 use capture::role::Summary;
+use sink::FileSum;
 
 /// Prints packets, flows, rows, files and rate to standard error.
 pub fn print(capture: &Summary, sinks: &[sink::Summary], took: Duration) {
@@ -28,11 +30,13 @@ pub fn print(capture: &Summary, sinks: &[sink::Summary], took: Duration) {
         }
     }
     let Some(first) = sinks.first() else { return };
+    let here = std::env::current_dir().unwrap_or_default();
     let rows: Vec<String> =
         first.rows.iter().map(|(stream, rows)| format!("{stream} {rows}")).collect();
     eprintln!("rows: {}", if rows.is_empty() { "none".into() } else { rows.join(", ") });
     for file in sinks.iter().flat_map(|sink| &sink.files) {
-        eprintln!("  {} ({} rows, {} bytes)", file.path.display(), file.rows, file.bytes);
+        let FileSum { path, rows, bytes, .. } = file;
+        eprintln!("  {} ({rows} rows, {bytes} bytes)", from_here(path, &here).display());
     }
     let parquet = sinks.iter().flat_map(|sink| &sink.files).find(|file| {
         file.path.extension().is_some_and(|extension| extension == "parquet")
@@ -42,6 +46,12 @@ pub fn print(capture: &Summary, sinks: &[sink::Summary], took: Duration) {
         eprintln!(
             "query it: duckdb -c \"SELECT id.orig_h, id.resp_h, service, orig_bytes, resp_bytes"
         );
-        eprintln!("            FROM '{}' ORDER BY resp_bytes DESC LIMIT 10\"", file.path.display());
+        let path = from_here(&file.path, &here).display();
+        eprintln!("            FROM '{path}' ORDER BY resp_bytes DESC LIMIT 10\"");
     }
+}
+
+/// A path as short as it can be typed.
+fn from_here<'a>(path: &'a Path, here: &Path) -> &'a Path {
+    path.strip_prefix(here).unwrap_or(path)
 }

@@ -202,6 +202,41 @@ fn three_workers_that_see_one_scan_give_one_notice() {
 }
 
 #[test]
+fn tail_prints_a_topic_as_json_lines_and_follows() {
+    let cluster = Cluster::new();
+    let lines = |args: &[&str]| -> Vec<Value> {
+        let out = cluster.run(&[&["tail"], args].concat()).ok().out;
+        out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    // One that follows sees what comes after it began.
+    let mut following = cluster.spawn(&["tail", "dns", "-v", "-n", "2", "-w", "qtype_name=AAAA"]);
+    following.wait_for("reading from here on");
+    cluster.start(&workers(&[trace("dns.pcap")])[0]).wait().ok();
+    let out = following.wait().ok().out;
+    assert_eq!(out.lines().filter(|line| line.contains("\"qtype_name\":\"AAAA\"")).count(), 2);
+    let all = lines(&["dns", "--all", "--drain"]);
+    let alone = logs_of_one("dns.pcap");
+    assert_eq!(all.len(), alone["dns"].rows.len());
+    assert!(all.iter().all(|row| row["_path"] == "dns" && row["id.resp_p"] == 53));
+    let raw = lines(&["raw.conn", "--all", "--drain", "--columns", "uid,service"]);
+    assert_eq!(raw.len(), alone["conn"].rows.len());
+    let keys =
+        |row: &Value| row.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    assert!(raw.iter().any(|row| keys(row) == ["service", "uid"]));
+    // From the present on there is nothing.
+    assert!(lines(&["dns", "--drain"]).is_empty());
+    let state = lines(&["state.capture", "--all", "--drain"]);
+    assert_eq!(state.last().expect("a position")["value"]["end"], true);
+    cluster.run(&["tail", "dnss"]).fails(2, &["no stream or topic `dnss`", "dns, "]);
+    cluster.run(&["tail", "dns", "-w", "asked=x"]).fails(2, &["dns has no column `asked`"]);
+}
+
+fn logs_of_one(name: &str) -> Logs {
+    let dir = folder();
+    alone(&[trace(name)], dir.path())
+}
+
+#[test]
 fn a_truncated_capture_reaches_the_logs_up_to_the_cut() {
     let (cluster, dir) = (Cluster::new(), folder());
     let cut = trace("truncated.pcap");

@@ -98,6 +98,15 @@ impl Running {
         self.ended().is_none()
     }
 
+    /// Waits until it has said this on standard error.
+    pub fn wait_for(&mut self, text: &str) {
+        let from = Instant::now();
+        while !self.read("err").contains(text) {
+            assert!(self.is_alive() && from.elapsed() < PATIENCE, "{}: no `{text}`", self.what);
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Waits for it to end by itself.
     pub fn wait(mut self) -> Done {
         let from = Instant::now();

@@ -20,6 +20,8 @@ use self::client::{Logged, Role};
 use self::inputs::Reader;
 use self::session::KafkaSession;
 
+pub use self::read::From;
+
 pub mod admin;
 mod client;
 mod inputs;

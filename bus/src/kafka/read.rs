@@ -50,6 +50,42 @@ impl<'a> Visit<'a> {
     }
 }
 
+/// Where a reading of a topic begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// At the oldest record that is kept.
+    Beginning,
+    /// Behind what is committed now.
+    Now,
+}
+
+impl super::Kafka {
+    /// Reads what is committed to a topic, all lanes as they come, outside of any group: nobody's position
+    /// moves. `each` is given a record, or nothing while there is none; it says whether to go on. Without
+    /// `follow` the reading is over at the present end.
+    ///
+    /// # Errors
+    /// The topic cannot be read, or without `follow` no end is found in time.
+    pub fn tail(
+        &self,
+        topic: &Topic,
+        from: From,
+        follow: bool,
+        each: &mut dyn FnMut(Option<crate::Record>) -> bool,
+    ) -> Result<(), BusError> {
+        let start = |lane| {
+            let at = match from {
+                From::Beginning => None,
+                From::Now => Some(self.0.stable(topic, lane)?.1),
+            };
+            Ok((topic.clone(), lane, at))
+        };
+        let starts = (0..self.0.lanes).map(start).collect::<Result<Vec<Start>, BusError>>()?;
+        tracing::info!(topic = %self.0.full(topic), ?from, follow, "reading from here on");
+        self.0.read_on(starts, follow, each)
+    }
+}
+
 impl Shared {
     /// Waits until all that is written now to these partitions is decided. A transaction is lasting
     /// once its coordinator says so, and shows in the partitions a little later: who read only to
@@ -101,6 +137,16 @@ impl Shared {
         starts: Vec<Start>,
         each: &mut dyn FnMut(crate::Record) -> bool,
     ) -> Result<(), BusError> {
+        self.read_on(starts, false, &mut |record| record.is_none_or(&mut *each))
+    }
+
+    /// The same, and beyond the end where it is to follow; `each` is also called when nothing comes.
+    fn read_on(
+        &self,
+        starts: Vec<Start>,
+        follow: bool,
+        each: &mut dyn FnMut(Option<crate::Record>) -> bool,
+    ) -> Result<(), BusError> {
         let mut left: BTreeSet<(Topic, Lane)> =
             starts.iter().map(|(topic, lane, _)| (topic.clone(), *lane)).collect();
         if left.is_empty() {
@@ -108,19 +154,22 @@ impl Shared {
         }
         let mut visit = Visit::begin(self, starts)?;
         let mut heard = Instant::now();
-        while !left.is_empty() {
+        while follow || !left.is_empty() {
             let found = visit.inputs.take(&self.config)?;
             if !found.records.is_empty() || !found.ends.is_empty() {
                 heard = Instant::now();
-            } else if heard.elapsed() > SILENCE {
+            } else if !follow && heard.elapsed() > SILENCE {
                 let places: Vec<_> = left.iter().map(|(t, lane)| format!("{t}[{lane}]")).collect();
                 let places = places.join(" ");
                 return Err(BusError::Session(format!("no end of {places} within {SILENCE:?}")));
             } else {
                 while visit.consumer.poll(Duration::ZERO).is_some() {} // connections lost and found
                 visit.consumer.context().bell().wait(Duration::from_millis(50));
+                if !each(None) {
+                    break;
+                }
             }
-            if !found.records.into_iter().all(&mut *each) {
+            if !found.records.into_iter().all(|record| each(Some(record))) {
                 break;
             }
             for end in found.ends {

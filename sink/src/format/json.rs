@@ -37,6 +37,19 @@ impl Format for Json {
     }
 }
 
+/// Appends rows of a stream as lines to `out`.
+///
+/// # Errors
+/// The rows are not of the stream.
+pub fn push_lines(out: &mut Vec<u8>, def: &'static Def, rows: &RecordBatch) -> Result<()> {
+    let line = Line::of(def);
+    let cells = super::cells_of(rows, &line.columns)?;
+    for row in 0..rows.num_rows() {
+        line.push(out, &cells, row);
+    }
+    Ok(())
+}
+
 /// What every object of a stream has: written once, copied often.
 struct Line {
     columns: Vec<&'static Column>,
