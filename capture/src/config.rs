@@ -54,6 +54,8 @@ pub mod timeout {
     pub const ICMP_INACTIVITY: i64 = 60 * SECOND;
     /// Other protocols without packets.
     pub const OTHER_INACTIVITY: i64 = 60 * SECOND;
+    /// A tunnel between two hosts without packets (`Tunnel::ip_tunnel_timeout`).
+    pub const IP_TUNNEL: i64 = 24 * 3600 * SECOND;
     /// Interactive services (`conn/inactivity.zeek`).
     pub const INTERACTIVE: i64 = 3600 * SECOND;
     /// An unanswered SYN.

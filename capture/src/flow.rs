@@ -56,12 +56,17 @@ impl Key {
 
     /// The tuple with the lower end as originator: the same whichever way the flow goes.
     pub fn tuple(&self) -> FiveTuple {
-        let (low, high) = (self.end(false), self.end(true));
+        self.tuple_from(false)
+    }
+
+    /// The tuple with one end as originator: the higher one, or the lower.
+    pub fn tuple_from(&self, high: bool) -> FiveTuple {
+        let (orig, resp) = (self.end(high), self.end(!high));
         FiveTuple {
-            orig_h: low.0,
-            orig_p: low.1,
-            resp_h: high.0,
-            resp_p: high.1,
+            orig_h: orig.0,
+            orig_p: orig.1,
+            resp_h: resp.0,
+            resp_p: resp.1,
             proto: self.proto,
         }
     }
@@ -179,14 +184,7 @@ pub struct Meta {
 impl Meta {
     /// The tuple in the flow's direction.
     pub fn tuple(&self) -> FiveTuple {
-        let (orig, resp) = (self.key.end(self.swapped), self.key.end(!self.swapped));
-        FiveTuple {
-            orig_h: orig.0,
-            orig_p: orig.1,
-            resp_h: resp.0,
-            resp_p: resp.1,
-            proto: self.key.proto,
-        }
+        self.key.tuple_from(self.swapped)
     }
 
     /// The responder's port.

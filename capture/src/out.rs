@@ -1,9 +1,10 @@
 //! Rows that one capture thread has written since the last flush.
 
 use arrow_array::RecordBatch;
-use model::stream::{Def, Mark, conn, dns, http, notice, ssl, weird};
+use model::stream::{Def, Mark, conn, dns, http, notice, ssl, tunnel, weird};
 
 use crate::analyzer::FlowIds;
+use crate::tunnel::Tunnels;
 use crate::weirds;
 
 /// A batch a stream, and what was counted instead of written.
@@ -17,14 +18,20 @@ pub struct Out {
     pub http: http::Batch,
     /// TLS handshakes.
     pub ssl: ssl::Batch,
+    /// Tunnels found and gone.
+    pub tunnel: tunnel::Batch,
     /// Oddities.
     pub weird: weird::Batch,
     /// Notices raised by capture itself.
     pub notice: notice::Batch,
     /// Weirds that were not written because the flow had raised the same, or too many.
     pub weirds_held: u64,
+    /// Tunnels in use.
+    pub tunnels: Tunnels,
+    /// Tunnels that were forgotten while in use, as there were too many.
+    pub tunnels_forgotten: u64,
     /// Partitions of a topic, for rows that have another key than their flow.
-    lanes: u32,
+    pub(crate) lanes: u32,
     seq: u64,
 }
 
@@ -124,7 +131,7 @@ impl Out {
                 }
             )*};
         }
-        take!(conn, dns, http, ssl, weird, notice);
+        take!(conn, dns, http, ssl, tunnel, weird, notice);
         taken
     }
 }

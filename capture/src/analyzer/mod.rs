@@ -8,6 +8,7 @@ use model::id::FiveTuple;
 use model::stream::Mark;
 
 use crate::out::Out;
+use crate::tunnel::Proxy;
 use crate::weirds;
 
 pub mod dns;
@@ -239,6 +240,13 @@ impl Cx<'_> {
     /// The flow is not this protocol.
     pub fn violate(&mut self) {
         self.signal = Signal::Violated;
+    }
+
+    /// The flow asks its responder to be its proxy, for `tunnel` (Zeek's `Tunnel::register` in the scripts of
+    /// SOCKS and HTTP). Call it at every request; the first of a client makes a row.
+    pub fn proxy(&mut self, proxy: Proxy) {
+        let shard = (self.ids.order >> 56) as u8;
+        self.out.proxy_used(shard, &self.ids.tuple, proxy, self.now);
     }
 
     /// Nothing further of the flow is wanted.

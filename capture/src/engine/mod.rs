@@ -23,7 +23,7 @@ use crate::out::Out;
 use crate::ports::Ports;
 use crate::source::Packet;
 use crate::table::Table;
-use crate::tunnel::{Kind, Oddity, Stack};
+use crate::tunnel::{Kind, Oddity, Pairs, Stack};
 use crate::wheel::{Entry, Wheel};
 
 /// Weirds without a flow that are remembered for a shard so as not to be written again; beyond that all of
@@ -87,6 +87,8 @@ pub struct Engine {
     asked: BinaryHeap<Reverse<(i64, u32, u32)>>,
     /// By virtual shard and number of tunnels around.
     fragments: BTreeMap<(u8, u8), Reassembler>,
+    /// Tunnels that no flow carries.
+    pairs: Pairs,
     packet_weirds: Vec<BTreeMap<(&'static str, bool, Ends), i64>>,
     counters: Counters,
     /// Which of how many threads this is.
@@ -126,6 +128,7 @@ impl Engine {
             wheel: Wheel::default(),
             asked: BinaryHeap::new(),
             fragments: BTreeMap::new(),
+            pairs: Pairs::default(),
             packet_weirds: (0..SHARDS).map(|_| BTreeMap::new()).collect(),
             counters: Counters::default(),
             share: (index, threads.max(1)),
@@ -156,6 +159,7 @@ impl Engine {
     /// One captured packet. Packets of other threads' shards only move the clock.
     pub fn packet(&mut self, packet: &Packet<'_>) {
         self.clock = self.clock.max(packet.ts_us);
+        self.shared.out.expire_tunnels(self.clock);
         self.call_asked();
         if self.wheel.is_due(self.clock) {
             self.turn_wheel();
@@ -199,6 +203,7 @@ impl Engine {
     /// Nothing was captured up to this time: timers go on.
     pub fn tick(&mut self, now: i64) {
         self.clock = self.clock.max(now);
+        self.shared.out.expire_tunnels(self.clock);
         self.call_asked();
         self.turn_wheel();
     }

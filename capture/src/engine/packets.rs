@@ -6,7 +6,7 @@ use crate::decode::{Decoded, Icmp, IpPacket, TcpSegment, UdpDatagram};
 use crate::flow::{Key, Meta, Proto, seen};
 use crate::host::Host;
 use crate::source::Link;
-use crate::tunnel::{self, Around, Inner, Layer, Oddity, Stack};
+use crate::tunnel::{self, Around, Inner, Layer, Oddity, Over, Pair, Seen, Stack};
 use model::id::{self, ip_proto};
 use std::net::IpAddr;
 
@@ -171,7 +171,7 @@ impl Engine {
         }
         if resp_p == tunnel::gre::UDP_PORT {
             let gre = tunnel::gre::open(ip.payload.get(8..).unwrap_or_default());
-            self.inside_hosts(now, shard, ip, gre, tunnels);
+            self.inside_hosts(now, shard, ip, Over::Gre, gre, tunnels);
         }
         let Counters { flows, evicted, .. } = self.counters;
         self.counters = Counters { flows, evicted, ..counted };
@@ -222,11 +222,11 @@ impl Engine {
             IPV4 | IPV6 => {
                 let inner = fits(ip.proto, ip.payload).map(|()| Inner::ip(ip.payload));
                 let inner = inner.map_err(Misfit::oddity);
-                return self.inside_hosts(now, shard, ip, inner, tunnels);
+                return self.inside_hosts(now, shard, ip, Over::Ip, inner, tunnels);
             }
             GRE => {
                 let inner = tunnel::gre::open(ip.payload);
-                return self.inside_hosts(now, shard, ip, inner, tunnels);
+                return self.inside_hosts(now, shard, ip, Over::Gre, inner, tunnels);
             }
             _ => {}
         }
@@ -246,6 +246,7 @@ impl Engine {
         now: i64,
         shard: u8,
         outer: &IpPacket<'_>,
+        over: Over,
         inner: Result<Inner<'_>, Oddity>,
         tunnels: &Stack,
     ) {
@@ -258,7 +259,9 @@ impl Engine {
         match inner {
             // Zeek takes what was captured for the whole of it.
             Ok(inner) => {
-                let layer = Layer::hosts(outer.src, outer.dst);
+                let (src, dst, proto) = (outer.src, outer.dst, outer.proto);
+                let found = Pair { src, dst, over, proto, first: self.clock };
+                let layer = Layer::Hosts(self.pairs.of(shard, found));
                 self.inside(now, shard, &inner, 0, &tunnels.with(layer));
             }
             Err(odd) => {
@@ -290,8 +293,13 @@ impl Engine {
     /// The tunnels around a packet of a flow that is known; a flow that keeps changing them is odd.
     pub(super) fn check_tunnels(&mut self, at: u32, now: i64, tunnels: &Stack) {
         let Some(flow) = self.table.get(at) else { return };
-        if Around::see(&mut flow.meta.around, tunnels) {
-            return;
+        match Around::see(&mut flow.meta.around, tunnels) {
+            Seen::Same => return,
+            Seen::Changed => {
+                let shard = flow.meta.shard;
+                return self.shared.out.tunnels_used(shard, tunnels, self.clock);
+            }
+            Seen::TooOften => {}
         }
         let mut host = Host::new(
             (now, self.clock),

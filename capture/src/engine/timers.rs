@@ -58,6 +58,7 @@ impl Engine {
             self.end_flow(oldest, self.clock);
         }
         self.counters.flows += 1;
+        self.shared.out.tunnels_used(shard, tunnels, self.clock);
         let mut meta = Meta {
             key,
             swapped: from_high,
@@ -90,7 +91,11 @@ impl Engine {
         let serial = self.table.serial(at);
         let Some(flow) = self.table.get(at) else { return };
         // An analyzer that leaves its deadline where it was is called once a moment, not for ever.
-        let asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
+        let mut asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
+        if flow.meta.carrier.carries {
+            // Its end is a row of tunnel, with the time of the first packet after it.
+            asked = asked.min(deadline(flow));
+        }
         let asked = asked.max(self.clock.saturating_add(1));
         if asked < flow.asked_at {
             flow.asked_at = asked;
@@ -173,6 +178,9 @@ impl Engine {
         let Some(mut flow) = self.table.remove(at) else { return };
         if let Some(app) = &mut flow.app {
             app.finish(&flow.meta, &mut self.shared, now);
+        }
+        if flow.meta.carrier.carries {
+            self.shared.out.tunnel_closed(flow.meta.shard, &flow.meta.tuple(), self.clock);
         }
         write_conn(&mut flow, &mut self.shared, now);
     }

@@ -5,21 +5,23 @@
 //! what a flow carries. Either way the inner packet goes through the engine again with one [`Layer`]
 //! more in its [`Stack`], as in Zeek's `EncapsulationStack`.
 
+pub mod active;
 pub mod ayiya;
 pub mod geneve;
 pub mod gre;
 pub mod gtpv1;
 pub mod ip;
+pub mod pairs;
 pub mod teredo;
 pub mod udp;
 pub mod vxlan;
 
-use std::net::IpAddr;
-
-use model::id;
+use model::id::{self, FiveTuple};
 
 use crate::flow::{Key, Meta};
 use crate::source::Link;
+pub use active::{Proxy, Tunnels};
+pub use pairs::{Over, Pair, Pairs};
 pub use udp::{Carrier, Kind};
 
 /// Tunnels in tunnels that are followed (Zeek's `Tunnel::max_depth`).
@@ -30,12 +32,14 @@ pub const CHANGES_MAX: u8 = 5;
 /// One tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
-    /// Between two hosts, the lower first: IP in IP and GRE.
-    Hosts(IpAddr, IpAddr),
+    /// Between two hosts: IP in IP and GRE.
+    Hosts(Pair),
     /// Carried by a UDP flow.
     Flow {
         /// The flow's tuple.
         key: Key,
+        /// Its originator is the key's higher end.
+        swapped: bool,
         /// Time of its first packet.
         first: i64,
         /// Flows before it with the same tuple and first time.
@@ -46,25 +50,43 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// The tunnel between two hosts, the same both ways.
-    pub fn hosts(a: IpAddr, b: IpAddr) -> Layer {
-        Layer::Hosts(a.min(b), a.max(b))
-    }
-
     /// The tunnel that a flow is.
     pub fn flow(meta: &Meta, kind: Kind) -> Layer {
-        Layer::Flow { key: meta.key, first: meta.first, repeat: meta.repeat, kind }
+        let Meta { key, swapped, first, repeat, .. } = *meta;
+        Layer::Flow { key, swapped, first, repeat, kind }
     }
 
     /// The uid that rows name it by: the flow's own, where it is one.
     pub fn uid(&self) -> String {
         match self {
-            Layer::Hosts(a, b) => {
-                let mut ends = [a.to_string(), b.to_string()];
+            Layer::Hosts(Pair { src, dst, first, .. }) => {
+                let mut ends = [src.to_string(), dst.to_string()];
                 ends.sort();
-                id::uid('C', &[b"tunnel", ends[0].as_bytes(), ends[1].as_bytes()])
+                let [a, b] = &ends;
+                let parts: [&[u8]; 4] =
+                    [b"tunnel", a.as_bytes(), b.as_bytes(), &first.to_be_bytes()];
+                id::uid('C', &parts)
             }
             Layer::Flow { key, first, repeat, .. } => id::flow_uid(&key.tuple(), *first, *repeat),
+        }
+    }
+
+    /// Its ends and the protocol that carries it; without ports where it has no flow.
+    pub fn ends(&self) -> FiveTuple {
+        match self {
+            Layer::Hosts(Pair { src, dst, proto, .. }) => {
+                FiveTuple { orig_h: *src, orig_p: 0, resp_h: *dst, resp_p: 0, proto: *proto }
+            }
+            Layer::Flow { key, swapped, .. } => key.tuple_from(*swapped),
+        }
+    }
+
+    /// Zeek's name of its type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Layer::Hosts(Pair { over: Over::Ip, .. }) => "Tunnel::IP",
+            Layer::Hosts(Pair { over: Over::Gre, .. }) => "Tunnel::GRE",
+            Layer::Flow { kind, .. } => kind.type_name(),
         }
     }
 }
@@ -92,6 +114,11 @@ impl Stack {
         self.0.iter().flatten().count() as u8
     }
 
+    /// All of them, outermost first.
+    pub fn layers(&self) -> impl Iterator<Item = &Layer> {
+        self.0.iter().flatten()
+    }
+
     /// The innermost tunnel.
     pub fn last(&self) -> Option<&Layer> {
         self.0.iter().flatten().last()
@@ -101,7 +128,7 @@ impl Stack {
     pub fn last_kind(&self) -> Option<Kind> {
         match self.last()? {
             Layer::Flow { kind, .. } => Some(*kind),
-            Layer::Hosts(..) => None,
+            Layer::Hosts(_) => None,
         }
     }
 
@@ -132,24 +159,23 @@ impl Around {
         (!stack.is_empty()).then(|| Box::new(around))
     }
 
-    /// The tunnels around the flow's next packet; says whether they may still change
-    /// (`Connection::CheckEncapsulation`).
-    pub fn see(place: &mut Option<Box<Around>>, stack: &Stack) -> bool {
+    /// The tunnels around the flow's next packet (`Connection::CheckEncapsulation`).
+    pub fn see(place: &mut Option<Box<Around>>, stack: &Stack) -> Seen {
         if place.is_none() && stack.is_empty() {
-            return true;
+            return Seen::Same;
         }
         let bare = || Box::new(Around { stack: Stack::NONE, parents: Vec::new(), changes: 0 });
         let around = place.get_or_insert_with(bare);
         if around.stack == *stack {
-            return true;
+            return Seen::Same;
         }
         around.stack = *stack;
         if around.changes >= CHANGES_MAX {
-            return false;
+            return Seen::TooOften;
         }
         around.changes += 1;
         around.add_parent();
-        true
+        Seen::Changed
     }
 
     /// The packet that began the flow was a tunnel itself. Zeek keeps one stack for the flow and for
@@ -170,6 +196,17 @@ impl Around {
             self.parents.push(uid);
         }
     }
+}
+
+/// What the tunnels around a flow's packet are to those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// The same.
+    Same,
+    /// Others.
+    Changed,
+    /// Others, and that too often to be of interest.
+    TooOften,
 }
 
 /// A packet found inside another.

@@ -52,6 +52,17 @@ impl Kind {
         }
     }
 
+    /// Its type in `tunnel`.
+    pub fn type_name(self) -> &'static str {
+        match self {
+            Kind::Ayiya => "Tunnel::AYIYA",
+            Kind::Geneve => "Tunnel::GENEVE",
+            Kind::Gtpv1 => "Tunnel::GTPv1",
+            Kind::Teredo => "Tunnel::TEREDO",
+            Kind::Vxlan => "Tunnel::VXLAN",
+        }
+    }
+
     /// Zeek's analyzer, as weirds name it.
     pub const fn source(self) -> &'static str {
         match self {
@@ -110,6 +121,8 @@ pub struct Carrier {
     violated: u8,
     /// Ends that have sent a valid Teredo packet.
     teredo: [bool; 2],
+    /// A packet was found inside.
+    pub carries: bool,
 }
 
 impl Carrier {
@@ -169,6 +182,7 @@ pub fn look<'a>(host: &mut Host<'_>, dir: Dir, data: &'a [u8], around: &Stack) -
     if let Some(is) = says.is {
         host.meta.carrier.settle(kind, is);
     }
+    host.meta.carrier.carries |= says.inner.is_some();
     let layer = Layer::flow(host.meta, kind);
     Found { inner: says.inner.map(|inner| (inner, layer)), odd: says.odd }
 }

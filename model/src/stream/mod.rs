@@ -14,11 +14,12 @@ pub mod http;
 pub mod notice;
 pub mod partial;
 pub mod ssl;
+pub mod tunnel;
 pub mod weird;
 
 /// The streams that are logs, in the order that the reference page lists them.
 pub static ALL: &[&Def] =
-    &[&conn::DEF, &dns::DEF, &http::DEF, &ssl::DEF, &weird::DEF, &notice::DEF];
+    &[&conn::DEF, &dns::DEF, &http::DEF, &ssl::DEF, &tunnel::DEF, &weird::DEF, &notice::DEF];
 
 /// The streams that travel between roles and are not logged.
 pub static INTERNAL: &[&Def] = &[&partial::DEF];
