@@ -25,7 +25,7 @@ const DRAIN_ROUNDS: u32 = 16;
 /// How often a role that stops is asked for a last step.
 const STOP_ROUNDS: u32 = 3;
 
-/// How long a drained role waits before it looks again whether writers have settled.
+/// How long a drained role waits for more before it looks again whether writers have settled.
 const SETTLE_WAIT: Duration = Duration::from_millis(50);
 
 /// When to end without being asked.
@@ -114,52 +114,248 @@ pub fn drive(
     stop: &Stop,
     until: Until,
 ) -> Result<(), DriveError> {
-    let mut wait = BACKOFF_FIRST;
-    let mut session = bus.open(me)?;
+    let mut driver = Driver::new(me, stop, until);
     loop {
-        let held = Held::default();
-        let (committed, let_go, rounds) = (false, false, 0);
-        let mut run = Run { me, role, clock, stop, until, held, committed, let_go, rounds };
-        let lost = match run.session(session) {
-            Ok(()) => return Ok(()),
-            Err(DriveError::Bus(BusError::Session(lost))) => lost,
-            Err(error) => return Err(error),
-        };
-        if run.committed {
-            wait = BACKOFF_FIRST;
+        match driver.turn(bus, role, clock)? {
+            Turn::Again => {}
+            Turn::Wait(time) => pause(time, stop),
+            Turn::Ended => return Ok(()),
         }
-        tracing::warn!(member = me.name(), "session lost, opening another: {lost}");
-        session = match reopen(bus, me, stop, &mut wait)? {
-            Some(session) => session,
-            None => return Ok(()),
-        };
     }
 }
 
-/// Opens again and again; `None` once a stop is asked for: what was not committed is void anyway.
-fn reopen(
-    bus: &dyn Bus,
-    me: &Member,
-    stop: &Stop,
-    wait: &mut Duration,
-) -> Result<Option<Box<dyn Session>>, BusError> {
-    loop {
-        let until = Instant::now() + *wait;
-        *wait = (*wait * 2).min(BACKOFF_MOST);
-        while Instant::now() < until {
-            if stop.requested() {
-                tracing::warn!(member = me.name(), "stopped while no session was open");
-                return Ok(None);
-            }
-            std::thread::sleep(STOP_LOOK.min(until.saturating_duration_since(Instant::now())));
+/// Lets time pass, unless a stop is asked for.
+fn pause(time: Duration, stop: &Stop) {
+    let until = Instant::now() + time;
+    while Instant::now() < until && !stop.requested() {
+        std::thread::sleep(STOP_LOOK.min(until.saturating_duration_since(Instant::now())));
+    }
+}
+
+/// What a turn of a loop leaves to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The next turn.
+    Again,
+    /// The next turn, after so long or when a stop is asked for.
+    Wait(Duration),
+    /// Nothing: the loop has ended.
+    Ended,
+}
+
+/// The loop, turn by turn: [`drive`] runs one with real time, a simulation runs many in turn with its
+/// own.
+pub struct Driver {
+    me: Member,
+    stop: Stop,
+    until: Until,
+    session: Option<Box<dyn Session>>,
+    /// Whether there was a session ever.
+    began: bool,
+    /// How long to wait for another one.
+    backoff: Duration,
+    held: Held,
+    /// The role was told that all is read, and nothing came since.
+    let_go: bool,
+    /// How often being told gave it more to read.
+    rounds: u32,
+}
+
+impl Driver {
+    /// A loop that has not begun.
+    pub fn new(me: &Member, stop: &Stop, until: Until) -> Driver {
+        Driver {
+            me: me.clone(),
+            stop: stop.clone(),
+            until,
+            session: None,
+            began: false,
+            backoff: BACKOFF_FIRST,
+            held: Held::default(),
+            let_go: false,
+            rounds: 0,
         }
-        match bus.open(me) {
-            Ok(session) => return Ok(Some(session)),
-            Err(BusError::Session(error)) => {
-                tracing::warn!(member = me.name(), retry_in = ?*wait, "cannot open: {error}");
-            }
-            Err(fatal) => return Err(fatal),
+    }
+
+    /// Opens a session where there is none, else does what happened next in it.
+    ///
+    /// # Errors
+    /// As [`drive`]; no turn may follow.
+    pub fn turn(
+        &mut self,
+        bus: &dyn Bus,
+        role: &mut dyn Role,
+        clock: &dyn Clock,
+    ) -> Result<Turn, DriveError> {
+        let Some(session) = self.session.take() else { return self.open(bus, role) };
+        match self.go_on(session, role, clock) {
+            Err(DriveError::Bus(BusError::Session(lost))) => Ok(self.lost(&lost)),
+            turn => turn,
         }
+    }
+
+    fn open(&mut self, bus: &dyn Bus, role: &mut dyn Role) -> Result<Turn, DriveError> {
+        if self.began && self.stop.requested() {
+            // What was not committed is void anyway.
+            tracing::warn!(member = self.me.name(), "stopped while no session was open");
+            return Ok(Turn::Ended);
+        }
+        let mut session = match bus.open(&self.me) {
+            Ok(session) => session,
+            Err(BusError::Session(why)) if self.began => {
+                let wait = self.back_off();
+                tracing::warn!(member = self.me.name(), retry_in = ?wait, "cannot open: {why}");
+                return Ok(Turn::Wait(wait));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.began = true;
+        (self.held, self.let_go, self.rounds) = (Held::default(), false, 0);
+        match role.opened(&mut *session).map_err(|e| role_failed(&self.me, e)) {
+            Ok(()) => self.session = Some(session),
+            Err(DriveError::Bus(BusError::Session(lost))) => return Ok(self.lost(&lost)),
+            Err(error) => return Err(error),
+        }
+        Ok(Turn::Again)
+    }
+
+    fn lost(&mut self, why: &str) -> Turn {
+        tracing::warn!(member = self.me.name(), "session lost, opening another: {why}");
+        Turn::Wait(self.back_off())
+    }
+
+    /// How long to wait now; the next time it is longer.
+    fn back_off(&mut self) -> Duration {
+        let wait = self.backoff;
+        self.backoff = (wait * 2).min(BACKOFF_MOST);
+        wait
+    }
+
+    /// What happens next in a session.
+    fn go_on(
+        &mut self,
+        mut session: Box<dyn Session>,
+        role: &mut dyn Role,
+        clock: &dyn Clock,
+    ) -> Result<Turn, DriveError> {
+        let mut run = Run { driver: self, role, clock };
+        if run.driver.stop.requested() {
+            return run.finish(session);
+        }
+        let mut wait = run.role.wait();
+        if !run.driver.is_drained() {
+            run.driver.let_go = false;
+        } else {
+            let finished;
+            (session, finished) = run.drained(session)?;
+            if finished {
+                return run.finish(session);
+            }
+            wait = wait.min(SETTLE_WAIT);
+        }
+        let wake = session.next(wait)?;
+        run.driver.held.note(&wake);
+        if let Wake::Assigned(lanes) = &wake {
+            run.restore(&mut *session, lanes)?;
+        }
+        session = run.step(session, wake)?;
+        if run.role.done() {
+            return Ok(Turn::Ended);
+        }
+        self.session = Some(session);
+        Ok(Turn::Again)
+    }
+
+    /// Whether it is to end once all is read, and all that it holds is.
+    fn is_drained(&self) -> bool {
+        let drain = self.until == Until::Drained || self.stop.drain_requested();
+        drain && self.held.drained(&self.me)
+    }
+}
+
+/// A turn's hold of the role.
+struct Run<'a> {
+    driver: &'a mut Driver,
+    role: &'a mut dyn Role,
+    clock: &'a dyn Clock,
+}
+
+impl Run<'_> {
+    fn restore(&mut self, session: &mut dyn Session, lanes: &[Lane]) -> Result<(), DriveError> {
+        for &lane in lanes {
+            let mut state = Vec::new();
+            let positions = session.restore(lane, &mut |key, value| state.push((key, value)))?;
+            let restored = self.role.restored(lane, Restored { positions, state });
+            restored.map_err(|e| role_failed(&self.driver.me, e))?;
+        }
+        Ok(())
+    }
+
+    /// Wakes the role and commits what it made of it.
+    fn step(
+        &mut self,
+        session: Box<dyn Session>,
+        wake: Wake,
+    ) -> Result<Box<dyn Session>, DriveError> {
+        let made = self.role.on(wake, self.clock.now_ms());
+        let Some(step) = made.map_err(|e| role_failed(&self.driver.me, e))? else {
+            return Ok(session);
+        };
+        self.commit(session, step)
+    }
+
+    fn commit(
+        &mut self,
+        session: Box<dyn Session>,
+        step: Step,
+    ) -> Result<Box<dyn Session>, DriveError> {
+        if step.is_empty() {
+            return Ok(session);
+        }
+        // What a role writes to its own input is not read yet, whatever end was seen before.
+        for out in &step.out {
+            self.driver.held.more(&out.topic, out.lane);
+        }
+        let session = session.commit(step)?;
+        self.driver.backoff = BACKOFF_FIRST;
+        self.role.committed().map_err(|e| role_failed(&self.driver.me, e))?;
+        Ok(session)
+    }
+
+    /// All that we hold is read. Lets the role go what it waits with, once, and says whether the run
+    /// is finished: not while more was written meanwhile, here or for others.
+    fn drained(
+        &mut self,
+        mut session: Box<dyn Session>,
+    ) -> Result<(Box<dyn Session>, bool), DriveError> {
+        if !self.driver.let_go {
+            if !session.settled()? {
+                return Ok((session, false));
+            }
+            session = self.step(session, Wake::Drained)?;
+            if !self.driver.held.drained(&self.driver.me) {
+                // It wrote to what it reads itself.
+                self.driver.rounds += 1;
+                return Ok((session, self.driver.rounds >= DRAIN_ROUNDS));
+            }
+            self.driver.let_go = true;
+        }
+        let finished = session.group_done()?;
+        Ok((session, finished))
+    }
+
+    /// Stops the role. What it does after its last commit (the sink's word that files are published)
+    /// may want a commit of its own, so it is asked more than once.
+    fn finish(&mut self, mut session: Box<dyn Session>) -> Result<Turn, DriveError> {
+        for _ in 0..STOP_ROUNDS {
+            if self.driver.stop.insisted() {
+                break;
+            }
+            let made = self.role.on(Wake::Stop, self.clock.now_ms());
+            let Some(step) = made.map_err(|e| role_failed(&self.driver.me, e))? else { break };
+            session = self.commit(session, step)?;
+        }
+        Ok(Turn::Ended)
     }
 }
 
@@ -208,132 +404,6 @@ impl Held {
     fn drained(&self, me: &Member) -> bool {
         let ended = |lane| self.ended.get(lane).is_some_and(|ended| ended.len() == me.topics.len());
         self.assigned && !me.topics.is_empty() && self.lanes.iter().all(ended)
-    }
-}
-
-/// One session's run of a role.
-struct Run<'a> {
-    me: &'a Member,
-    role: &'a mut dyn Role,
-    clock: &'a dyn Clock,
-    stop: &'a Stop,
-    until: Until,
-    held: Held,
-    committed: bool,
-    /// The role was told that all is read, and nothing came since.
-    let_go: bool,
-    /// How often being told gave it more to read.
-    rounds: u32,
-}
-
-impl Run<'_> {
-    fn session(&mut self, mut session: Box<dyn Session>) -> Result<(), DriveError> {
-        self.role.opened(&mut *session).map_err(|e| role_failed(self.me, e))?;
-        loop {
-            if self.stop.requested() {
-                return self.finish(session);
-            }
-            let drain = self.until == Until::Drained || self.stop.drain_requested();
-            if drain && self.held.drained(self.me) {
-                let finished;
-                (session, finished) = self.drained(session)?;
-                if finished {
-                    return self.finish(session);
-                }
-            } else {
-                self.let_go = false;
-            }
-            let wake = session.next(self.role.wait())?;
-            self.held.note(&wake);
-            if let Wake::Assigned(lanes) = &wake {
-                self.restore(&mut *session, lanes)?;
-            }
-            session = self.step(session, wake)?;
-            if self.role.done() {
-                return Ok(());
-            }
-        }
-    }
-
-    fn restore(&mut self, session: &mut dyn Session, lanes: &[Lane]) -> Result<(), DriveError> {
-        for &lane in lanes {
-            let mut state = Vec::new();
-            let positions = session.restore(lane, &mut |key, value| state.push((key, value)))?;
-            let restored = self.role.restored(lane, Restored { positions, state });
-            restored.map_err(|e| role_failed(self.me, e))?;
-        }
-        Ok(())
-    }
-
-    /// Wakes the role and commits what it made of it.
-    fn step(
-        &mut self,
-        session: Box<dyn Session>,
-        wake: Wake,
-    ) -> Result<Box<dyn Session>, DriveError> {
-        let made = self.role.on(wake, self.clock.now_ms());
-        let Some(step) = made.map_err(|e| role_failed(self.me, e))? else {
-            return Ok(session);
-        };
-        self.commit(session, step)
-    }
-
-    fn commit(
-        &mut self,
-        session: Box<dyn Session>,
-        step: Step,
-    ) -> Result<Box<dyn Session>, DriveError> {
-        if step.is_empty() {
-            return Ok(session);
-        }
-        // What a role writes to its own input is not read yet, whatever end was seen before.
-        for out in &step.out {
-            self.held.more(&out.topic, out.lane);
-        }
-        let session = session.commit(step)?;
-        self.committed = true;
-        self.role.committed().map_err(|e| role_failed(self.me, e))?;
-        Ok(session)
-    }
-
-    /// All that we hold is read. Lets the role go what it waits with, once, and says whether the run
-    /// is finished: not while more was written meanwhile, here or for others.
-    fn drained(
-        &mut self,
-        mut session: Box<dyn Session>,
-    ) -> Result<(Box<dyn Session>, bool), DriveError> {
-        if !self.let_go {
-            if !session.settled()? {
-                std::thread::sleep(SETTLE_WAIT);
-                return Ok((session, false));
-            }
-            session = self.step(session, Wake::Drained)?;
-            if !self.held.drained(self.me) {
-                // It wrote to what it reads itself.
-                self.rounds += 1;
-                return Ok((session, self.rounds >= DRAIN_ROUNDS));
-            }
-            self.let_go = true;
-        }
-        let finished = session.group_done()?;
-        if !finished {
-            std::thread::sleep(SETTLE_WAIT);
-        }
-        Ok((session, finished))
-    }
-
-    /// Stops the role. What it does after its last commit (the sink's word that files are published)
-    /// may want a commit of its own, so it is asked more than once.
-    fn finish(&mut self, mut session: Box<dyn Session>) -> Result<(), DriveError> {
-        for _ in 0..STOP_ROUNDS {
-            if self.stop.insisted() {
-                break;
-            }
-            let made = self.role.on(Wake::Stop, self.clock.now_ms());
-            let Some(step) = made.map_err(|e| role_failed(self.me, e))? else { break };
-            session = self.commit(session, step)?;
-        }
-        Ok(())
     }
 }
 

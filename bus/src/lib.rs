@@ -1,7 +1,7 @@
 //! The bus: how roles are woken, and how what they did becomes lasting, all or nothing.
 //!
-//! - [`Bus`], [`Session`]: what a bus is; [`memory`], [`kafka`]: the two there are; both pass
-//!   the one suite in [`contract`].
+//! - [`Bus`], [`Session`]: what a bus is; [`memory`], [`kafka`]: the two there are, and [`sim`] for simulations;
+//!   all pass the one suite in [`contract`].
 //! - [`Role`], [`drive`]: a role is a synchronous state machine; one loop runs them all.
 //! - [`topic`]: the one table of topics. [`codec`]: batches as Arrow IPC, stamps as headers. [`dead`]:
 //!   what becomes of records that are of no use.
@@ -28,6 +28,7 @@ pub mod drive;
 pub mod kafka;
 pub mod memory;
 mod newest;
+pub mod sim;
 pub mod topic;
 
 pub use topic::Topic;

@@ -53,6 +53,18 @@ impl Group {
         self.settle(lanes);
     }
 
+    /// A static member comes back: its lanes are its own still, unless they are handed out anew just
+    /// now.
+    pub(super) fn rejoin(&mut self, node: &str, lanes: u32) {
+        match self.seats.get_mut(node) {
+            Some(seat) if seat.phase == Phase::Holding && !self.rebalancing => {
+                seat.phase = Phase::Assigned;
+            }
+            Some(seat) if seat.phase == Phase::Assigned && !self.rebalancing => {}
+            _ => self.join(node, lanes),
+        }
+    }
+
     pub(super) fn leave(&mut self, node: &str, lanes: u32) {
         let seat = self.seats.remove(node);
         // A member that lost its lanes is no news to the others.

@@ -14,6 +14,7 @@ use crate::{Bus, BusError, Lane, Member, Record, Session};
 use self::group::{Group, Place};
 use self::log::Log;
 use self::session::MemorySession;
+pub(crate) use self::session::sent;
 
 mod group;
 mod log;
@@ -117,6 +118,41 @@ impl Memory {
         self.0.changed.notify_all();
     }
 
+    /// A session whose lanes stay its own when it ends, until [`Memory::leave`].
+    pub(crate) fn open_static(&self, me: &Member) -> MemorySession {
+        MemorySession::open(Arc::clone(&self.0), me, true)
+    }
+
+    /// A member leaves its group for good.
+    pub(crate) fn leave(&self, group: &str, node: &str) {
+        if let Some(group) = self.0.lock().groups.get_mut(group) {
+            group.leave(node, self.0.lanes);
+        }
+    }
+
+    /// What one transaction wrote to one partition.
+    pub(crate) fn deliver(&self, records: Vec<Record>) {
+        let mut state = self.0.lock();
+        let Some(place) = records.first().map(|record| (record.topic.clone(), record.lane)) else {
+            return;
+        };
+        records.into_iter().for_each(|record| state.push(record));
+        if let Some(log) = state.logs.get_mut(&place) {
+            log.end_transaction();
+        }
+    }
+
+    /// Whether a group has committed these lanes of its topics to their end.
+    pub(crate) fn is_behind(&self, me: &Member) -> bool {
+        let state = self.0.lock();
+        let Some(group) = state.groups.get(&me.group) else { return false };
+        let places = me.topics.iter().flat_map(|t| (0..self.0.lanes).map(move |l| (t.clone(), l)));
+        places.filter(|(_, lane)| !group.holds(&me.node, *lane)).any(|place| {
+            let at = group.committed.get(&place).map_or(0, |(offset, _)| *offset);
+            state.logs.get(&place).is_some_and(|log| log.from(at).next().is_some())
+        })
+    }
+
     /// The committed records of a topic that are kept, by lane and offset.
     pub fn records(&self, topic: &Topic) -> Vec<Record> {
         let state = self.0.lock();
@@ -132,7 +168,7 @@ impl Memory {
 
 impl Bus for Memory {
     fn open(&self, me: &Member) -> Result<Box<dyn Session>, BusError> {
-        let session = MemorySession::open(Arc::clone(&self.0), me)?;
+        let session = MemorySession::open(Arc::clone(&self.0), me, false);
         self.0.changed.notify_all();
         Ok(Box::new(session))
     }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::newest::Newest;
 use crate::topic::Topic;
 use crate::{
-    BusError, Lane, MAX_WAKE_BYTES, MAX_WAKE_RECORDS, Member, Payload, Position, Record, Session,
-    Step, Wake,
+    BusError, Lane, MAX_WAKE_BYTES, MAX_WAKE_RECORDS, Member, Outgoing, Payload, Position, Record,
+    Session, Step, Wake,
 };
 
 use super::log::Log;
@@ -24,7 +24,7 @@ struct Cursor {
 }
 
 /// A session.
-pub(super) struct MemorySession {
+pub(crate) struct MemorySession {
     shared: Arc<Shared>,
     me: Member,
     epoch: u64,
@@ -34,10 +34,12 @@ pub(super) struct MemorySession {
     told_home: bool,
     /// Nudges taken note of.
     nudges: u64,
+    /// Its lanes stay its own when the session ends, until somebody takes them away.
+    is_static: bool,
 }
 
 impl MemorySession {
-    pub(super) fn open(shared: Arc<Shared>, me: &Member) -> Result<MemorySession, BusError> {
+    pub(super) fn open(shared: Arc<Shared>, me: &Member, is_static: bool) -> MemorySession {
         let mut state = shared.lock();
         state.last_epoch += 1;
         let epoch = state.last_epoch;
@@ -45,11 +47,15 @@ impl MemorySession {
         state.epochs.insert((me.group.clone(), me.node.clone()), epoch);
         state.compacted.extend(me.state.clone());
         if !me.topics.is_empty() {
-            state.groups.entry(me.group.clone()).or_default().join(&me.node, shared.lanes);
+            let group = state.groups.entry(me.group.clone()).or_default();
+            match is_static {
+                true => group.rejoin(&me.node, shared.lanes),
+                false => group.join(&me.node, shared.lanes),
+            }
         }
         let nudges = state.nudges;
         drop(state);
-        Ok(MemorySession {
+        MemorySession {
             shared,
             me: me.clone(),
             epoch,
@@ -57,7 +63,8 @@ impl MemorySession {
             after: None,
             told_home: false,
             nudges,
-        })
+            is_static,
+        }
     }
 
     fn current(&self, state: &State) -> bool {
@@ -215,19 +222,12 @@ impl MemorySession {
         let changes = step.state.into_iter().map(|change| (self.me.state.clone(), change));
         let changes = changes.filter_map(|(topic, change)| {
             let payload = change.value.map_or(Payload::Empty, Payload::Bytes);
-            Some((topic?, change.lane, Some(change.key), payload, None))
+            let (lane, key) = (change.lane, Some(change.key));
+            Some(Record { topic: topic?, lane, offset: 0, key, payload, stamp: None })
         });
-        let out = step.out.into_iter().map(|out| {
-            // As on Kafka: bytes that were bad to somebody are bytes to the reader of dead letters.
-            let payload = match out.payload {
-                Payload::Bad(bytes, _) => Payload::Bytes(bytes),
-                payload => payload,
-            };
-            (out.topic, out.lane, out.key, payload, out.stamp)
-        });
-        for (topic, lane, key, payload, stamp) in out.chain(changes) {
-            touched.insert((topic.clone(), lane));
-            state.push(Record { topic, lane, offset: 0, key, payload, stamp });
+        for record in step.out.into_iter().map(sent).chain(changes) {
+            touched.insert((record.topic.clone(), record.lane));
+            state.push(record);
         }
         for place in touched {
             if let Some(log) = state.logs.get_mut(&place) {
@@ -241,6 +241,17 @@ impl MemorySession {
             group.committed.insert(place, (position.offset, position.metadata));
         }
     }
+}
+
+/// What is sent as it is read; its offset comes with its place in the log.
+pub(crate) fn sent(out: Outgoing) -> Record {
+    // As on Kafka: bytes that were bad to somebody are bytes to the reader of dead letters.
+    let payload = match out.payload {
+        Payload::Bad(bytes, _) => Payload::Bytes(bytes),
+        payload => payload,
+    };
+    let Outgoing { topic, lane, key, stamp, .. } = out;
+    Record { topic, lane, offset: 0, key, payload, stamp }
 }
 
 impl Session for MemorySession {
@@ -338,7 +349,9 @@ impl Drop for MemorySession {
             return;
         }
         state.epochs.remove(&(self.me.group.clone(), self.me.node.clone()));
-        if let Some(group) = state.groups.get_mut(&self.me.group) {
+        if let Some(group) = state.groups.get_mut(&self.me.group)
+            && !self.is_static
+        {
             group.leave(&self.me.node, self.shared.lanes);
         }
         drop(state);

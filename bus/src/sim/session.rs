@@ -1,0 +1,121 @@
+//! A member's session on the simulated bus.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{AWAY_MS, Shared};
+use crate::memory::sent;
+use crate::{Bus, BusError, Lane, Member, Position, Session, Step, Topic, Wake};
+
+/// How long a member that would finish waits for the lanes of others, milliseconds.
+const OTHERS_MS: i64 = 2 * AWAY_MS;
+
+/// A session.
+pub(super) struct SimSession {
+    shared: Arc<Shared>,
+    me: Member,
+    /// Which of all sessions this is.
+    number: u64,
+    /// `None` while a step is committed.
+    inner: Option<Box<dyn Session>>,
+    /// Since when it waits for the lanes of others.
+    others_since_ms: Option<i64>,
+}
+
+impl SimSession {
+    pub(super) fn new(shared: Arc<Shared>, me: &Member, inner: Box<dyn Session>) -> SimSession {
+        let number = shared.world().open(me);
+        SimSession { shared, me: me.clone(), number, inner: Some(inner), others_since_ms: None }
+    }
+
+    fn alive(&mut self) -> Result<&mut Box<dyn Session>, BusError> {
+        let name = self.me.name();
+        self.inner.as_mut().ok_or_else(|| BusError::Session(format!("{name}: it is gone")))
+    }
+}
+
+impl Session for SimSession {
+    fn next(&mut self, wait: Duration) -> Result<Wake, BusError> {
+        self.shared.fails(&self.me, "waiting", |faults| faults.next)?;
+        self.shared.settle_time();
+        let mut wake = self.alive()?.next(Duration::ZERO)?;
+        if matches!(wake, Wake::Idle) && self.shared.world().is_paced {
+            let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+            self.shared.world().now_ms += wait_ms;
+            self.shared.settle_time();
+            std::thread::yield_now();
+            wake = self.alive()?.next(Duration::ZERO)?;
+        }
+        self.shared.world().note(|| format!("{}: {}", self.me.name(), said(&wake)));
+        Ok(wake)
+    }
+
+    fn restore(
+        &mut self,
+        lane: Lane,
+        each: &mut dyn FnMut(Bytes, Bytes),
+    ) -> Result<Vec<Position>, BusError> {
+        self.shared.fails(&self.me, "restoring a lane", |faults| faults.restore)?;
+        let state = self.me.state.clone();
+        self.shared.show(|(topic, of)| Some(topic) == state.as_ref() && *of == lane);
+        self.alive()?.restore(lane, each)
+    }
+
+    fn documents(
+        &mut self,
+        topic: &Topic,
+        each: &mut dyn FnMut(Bytes, Bytes),
+    ) -> Result<(), BusError> {
+        self.shared.fails(&self.me, "reading documents", |faults| faults.restore)?;
+        self.shared.show(|(of, _)| of == topic);
+        self.alive()?.documents(topic, each)
+    }
+
+    fn settled(&mut self) -> Result<bool, BusError> {
+        if self.shared.world().is_on_its_way(&self.me) {
+            return Ok(false);
+        }
+        self.alive()?.settled()
+    }
+
+    fn group_done(&mut self) -> Result<bool, BusError> {
+        let is_on_its_way = self.shared.world().is_on_its_way(&self.me);
+        if !is_on_its_way && !self.shared.memory.is_behind(&self.me) {
+            return Ok(true);
+        }
+        let now_ms = self.shared.world().now_ms;
+        let since_ms = *self.others_since_ms.get_or_insert(now_ms);
+        Ok(now_ms - since_ms > OTHERS_MS)
+    }
+
+    fn commit(mut self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {
+        self.me.check(&step, self.shared.memory.lanes())?;
+        self.shared.fails(&self.me, "a commit", |faults| faults.commit)?;
+        let Some(inner) = self.inner.take() else {
+            return Err(BusError::Session(format!("{}: it is gone", self.me.name())));
+        };
+        let Step { out, state, positions } = step;
+        let sizes = (out.len(), state.len(), positions.len());
+        self.inner = Some(inner.commit(Step { out: Vec::new(), state, positions })?);
+        self.shared.send(out.into_iter().map(sent).collect());
+        self.shared.world().note(|| format!("{}: committed {sizes:?}", self.me.name()));
+        self.shared.fails(&self.me, "the answer of a commit", |faults| faults.answer)?;
+        Ok(self)
+    }
+}
+
+impl Drop for SimSession {
+    fn drop(&mut self) {
+        self.inner = None;
+        self.shared.world().close(&self.me, self.number);
+    }
+}
+
+fn said(wake: &Wake) -> String {
+    match wake {
+        Wake::Records(records) => format!("{} records", records.len()),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,134 @@
+//! The contract on the simulated bus, and what only this bus does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{AWAY_MS, Faults, Sim};
+use crate::contract::{Fixture, IN, LANES, OUT, is_lost, note, open, reader, text, writer};
+use crate::{Bus, Session, Step, Wake};
+
+fn fixture() -> Fixture {
+    let sim = Sim::new(LANES, 1, Faults::NONE).paced();
+    let bus = sim.clone();
+    let lapse = Box::new(move |me: &crate::Member| sim.lapse(me));
+    Fixture { bus: Arc::new(bus), lapse, costly: false }
+}
+
+mod contract_on_sim {
+    use super::fixture;
+    crate::contract_tests!(fixture());
+}
+
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// The lanes that are assigned now, restored.
+fn lanes(session: &mut dyn Session) -> Vec<u32> {
+    let Ok(Wake::Assigned(lanes)) = session.next(AT_ONCE) else { panic!("nothing is assigned") };
+    lanes.iter().for_each(|lane| drop(session.restore(*lane, &mut |_, _| {}).expect("restored")));
+    lanes
+}
+
+fn notes(texts: std::ops::Range<u32>, to: &[crate::Topic]) -> Step {
+    let all = texts.flat_map(|n| to.iter().map(move |topic| (n, topic)));
+    let out = all.map(|(n, topic)| note(topic.clone(), n % LANES, &format!("{n:03}"))).collect();
+    Step { out, ..Step::default() }
+}
+
+/// Reads until nothing comes for longer than anything is late.
+fn read(sim: &Sim, session: &mut dyn Session) -> Vec<(String, u32, String)> {
+    let mut found = Vec::new();
+    for _ in 0..100 {
+        while let Ok(wake) = session.next(AT_ONCE) {
+            match wake {
+                Wake::Records(records) => {
+                    found.extend(records.iter().map(|r| (r.topic.to_string(), r.lane, text(r))));
+                }
+                Wake::End(..) => {}
+                Wake::Idle => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        sim.advance_ms(10);
+    }
+    found
+}
+
+fn run(seed: u64) -> Vec<(String, u32, String)> {
+    let sim = Sim::new(LANES, seed, Faults { late: 500, late_ms: 900, ..Faults::NONE });
+    let mut session = open(&sim, &reader("r", "one", &[IN, OUT]));
+    assert_eq!(lanes(&mut *session).len(), LANES as usize);
+    let mut writes = open(&sim, &writer("w"));
+    for n in 0..20 {
+        writes =
+            writes.commit(notes(n * 9..n * 9 + 9, &[IN, OUT])).unwrap_or_else(|e| panic!("{e}"));
+    }
+    assert!(!session.settled().expect("an answer"), "more is on its way");
+    let found = read(&sim, &mut *session);
+    assert!(session.settled().expect("an answer"));
+    found
+}
+
+#[test]
+fn order_holds_in_a_partition_and_nowhere_else() {
+    let found = run(1);
+    assert_eq!(found.len(), 360);
+    assert_eq!(found, run(1), "one seed, one order");
+    assert_ne!(found, run(2));
+    for (topic, lane) in [("metrics", 0), ("deadletter", 2)] {
+        let of: Vec<_> = found.iter().filter(|r| (r.0.as_str(), r.1) == (topic, lane)).collect();
+        assert!(of.len() == 60 && of.is_sorted(), "{topic}[{lane}]: {of:?}");
+    }
+    let by_text: Vec<_> = found.iter().map(|r| &r.2).collect();
+    assert!(!by_text.is_sorted(), "partitions came in order of their transactions");
+}
+
+#[test]
+fn lanes_of_one_who_is_away_are_kept_for_a_while() {
+    let sim = Sim::new(LANES, 1, Faults::NONE);
+    let (me, other) = (reader("r", "a", &[IN]), reader("r", "b", &[IN]));
+    let mut first = open(&sim, &me);
+    assert_eq!(lanes(&mut *first), [0, 1, 2]);
+    drop(first);
+    let mut again = open(&sim, &me);
+    assert_eq!(lanes(&mut *again), [0, 1, 2], "the same at once");
+    drop(again);
+    let mut second = open(&sim, &other);
+    sim.advance_ms(AWAY_MS - 1);
+    assert!(matches!(second.next(AT_ONCE), Ok(Wake::Idle)));
+    sim.advance_ms(1);
+    assert_eq!(lanes(&mut *second), [0, 1, 2]);
+}
+
+#[test]
+fn a_zombie_is_fenced_and_its_end_is_no_news() {
+    let sim = Sim::new(LANES, 1, Faults::NONE);
+    let me = reader("r", "a", &[IN]);
+    let mut zombie = open(&sim, &me);
+    lanes(&mut *zombie);
+    let mut second = open(&sim, &me);
+    assert_eq!(lanes(&mut *second), [0, 1, 2]);
+    is_lost(zombie.commit(notes(0..3, &[OUT])), "the commit of a zombie");
+    sim.advance_ms(AWAY_MS);
+    assert!(matches!(second.next(AT_ONCE), Ok(Wake::End(..))));
+    assert!(sim.records(&OUT).is_empty());
+}
+
+#[test]
+fn faults_come_as_often_as_they_are_asked_for() {
+    let always = |faults| Sim::new(LANES, 1, faults);
+    let me = writer("w");
+    assert!(always(Faults { open: 1000, ..Faults::NONE }).open(&me).is_err());
+    let sim = always(Faults { next: 1000, restore: 1000, ..Faults::NONE });
+    is_lost(open(&sim, &me).next(AT_ONCE), "waiting");
+    is_lost(open(&sim, &me).restore(1, &mut |_, _| {}), "restoring");
+    is_lost(open(&sim, &me).documents(&IN, &mut |_, _| {}), "reading documents");
+    let sim = always(Faults { commit: 1000, ..Faults::NONE });
+    is_lost(open(&sim, &me).commit(notes(0..3, &[OUT])), "committing");
+    assert!(sim.records(&OUT).is_empty());
+    let sim = always(Faults { answer: 1000, ..Faults::NONE });
+    is_lost(open(&sim, &me).commit(notes(0..3, &[OUT])), "committing");
+    assert_eq!(sim.records(&OUT).len(), 3, "lasting, though nobody was told");
+    sim.set_faults(Faults::NONE);
+    open(&sim, &me).commit(notes(3..6, &[OUT])).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(sim.records(&OUT).len(), 6);
+}
