@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::nets::Nets;
+use crate::worker::FLUSH_PACKETS;
 
 /// Virtual shards. Flows are spread over them by host pair whatever the number of threads, so that
 /// order, limits and results do not depend on it. More threads than this gain nothing.
@@ -17,6 +18,9 @@ pub struct Config {
     pub lanes: u32,
     /// Threads that share the packets.
     pub threads: usize,
+    /// Packets between two barriers of a file. The files of a reading that is gone on with may have been
+    /// begun with another number.
+    pub flush_packets: u64,
     /// Take packets with bad checksums as good (`-C`), for captures made behind offloading.
     pub ignore_checksums: bool,
     /// What `local_orig` and `local_resp` mean.
@@ -32,6 +36,7 @@ impl Config {
             node: node.into(),
             lanes: 1,
             threads: 1,
+            flush_packets: FLUSH_PACKETS,
             ignore_checksums: false,
             local_nets: Nets::private(),
             flows_max: 4_000_000,

@@ -97,6 +97,8 @@ pub struct Capture {
     unsure: Option<(u64, Step)>,
     /// What is processed is logged when the role is stopped, as nobody will go on from there.
     ends_when_stopped: bool,
+    /// Files are read in the role's own thread.
+    reads_whole: bool,
     /// Weirds logged already.
     logged: Logged,
     ended: bool,
@@ -149,6 +151,7 @@ impl Capture {
             sent: None,
             unsure: None,
             ends_when_stopped: false,
+            reads_whole: false,
             logged: Logged::default(),
             ended: false,
             summary: Summary::default(),
@@ -159,6 +162,12 @@ impl Capture {
     /// files to a restart.
     pub fn ends_when_stopped(mut self) -> Capture {
         self.ends_when_stopped = true;
+        self
+    }
+
+    /// For simulations: no thread is started, files are read whole when they are begun.
+    pub fn reads_whole(mut self) -> Capture {
+        self.reads_whole = true;
         self
     }
 
@@ -197,7 +206,10 @@ impl Capture {
                 clock: self.clock.clone(),
                 progress: (index == 0).then(|| self.progress.clone()),
             };
-            self.workers.push(worker::start(job).context("cannot start a capture thread")?);
+            self.workers.push(match self.reads_whole {
+                true => worker::read_whole(job),
+                false => worker::start(job).context("cannot start a capture thread")?,
+            });
             self.pending.push(None);
         }
         Ok(())

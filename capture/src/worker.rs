@@ -8,14 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bus::clock::Clock;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
 use crate::config::{Config, SECOND};
 use crate::engine::{Counters, Engine};
 use crate::out::Rows;
 use crate::source::{Next, PacketSource};
 
-/// Packets between two barriers of a file: a batch is then some thousand rows.
+/// Packets between two barriers of a file, where nothing else is said: a batch is then some thousand
+/// rows.
 pub const FLUSH_PACKETS: u64 = 65_536;
 /// Packet time between two flushes of a live thread.
 const FLUSH_LIVE: i64 = 2 * SECOND;
@@ -113,15 +114,23 @@ pub fn start(job: Job) -> std::io::Result<Worker> {
     let told = stop.clone();
     let name = format!("capture-{}", job.index);
     let thread = std::thread::Builder::new().name(name).spawn(move || {
-        let engine = Engine::new(job.config.clone(), job.index, job.threads);
-        let state =
-            State { engine, number: 0, problems: Vec::new(), kept: Vec::new(), rows_dropped: 0 };
+        let state = State::new(&job);
         match job.live {
             true => live(job, state, &sender, &told),
             false => file(job, state, &sender, &told),
         }
     })?;
     Ok(Worker { flushes, stop, thread: Some(thread) })
+}
+
+/// Reads a file whole before it returns, in the caller's thread; its flushes wait all at once. For
+/// simulations, which have small files and no threads.
+pub fn read_whole(job: Job) -> Worker {
+    let (sender, flushes) = unbounded();
+    let stop = Arc::new(AtomicBool::new(false));
+    let state = State::new(&job);
+    file(job, state, &sender, &stop);
+    Worker { flushes, stop, thread: None }
 }
 
 struct State {
@@ -134,6 +143,11 @@ struct State {
 }
 
 impl State {
+    fn new(job: &Job) -> State {
+        let engine = Engine::new(job.config.clone(), job.index, job.threads);
+        State { engine, number: 0, problems: Vec::new(), kept: Vec::new(), rows_dropped: 0 }
+    }
+
     /// The bus is slow: rows wait here until there are too many; then it is the newest that go.
     fn keep(&mut self, sensor: &str) {
         let waiting: usize = self.kept.iter().map(|rows| rows.marks.len()).sum();
@@ -187,7 +201,7 @@ fn file(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
             break;
         }
         // A barrier of an earlier run may lie elsewhere, if this number has changed since.
-        if !state.number.is_multiple_of(FLUSH_PACKETS) && state.number != job.from {
+        if !state.number.is_multiple_of(job.config.flush_packets) && state.number != job.from {
             continue;
         }
         tell(&job, &state);

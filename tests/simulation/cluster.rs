@@ -1,0 +1,365 @@
+//! A cluster on the simulated bus, run turn by turn by the dice of its seed.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use aggregate::Aggregate;
+use bus::clock::Clock as _;
+use bus::sim::{Dice, Faults, Sim};
+use bus::{Bus as _, Member, Outgoing, Role, Step, Timeline};
+use capture::Capture;
+use capture::role::Input;
+use manager::Manager;
+use sink::Sink;
+
+use crate::mortal::{Mortal, Shared};
+use crate::node::{Came, Kind, Process};
+use crate::plan::Plan;
+use crate::published::{self, Rows};
+use crate::script::Script;
+use crate::traffic::{SECOND, Worker, alarm, scan};
+
+const LANES: u32 = 3;
+/// Barriers of files are so near that there are several in a small one.
+const FLUSH_PACKETS: u64 = 60;
+/// A run that takes more turns than this hangs.
+const TURNS_MOST: u64 = 100_000;
+/// How long a process that died is away at most, milliseconds: longer than its lanes are kept.
+const DOWN_MS: usize = 15_000;
+/// How long one that hangs does so at most, milliseconds.
+const HANG_MS: usize = 30_000;
+/// How long a producer is put off, milliseconds.
+const SLOW_MS: usize = 3_000;
+/// Nobody in a simulation is silent for good.
+const NEVER_MS: i64 = 1 << 50;
+
+/// A producer.
+#[derive(Clone)]
+enum Producer {
+    File(&'static str),
+    Script(Arc<Vec<Vec<Outgoing>>>),
+}
+
+/// A place for a process of the cluster.
+struct Slot {
+    kind: Kind,
+    me: Member,
+    process: Option<Process>,
+    due_ms: i64,
+    /// It is to end when all is read.
+    drains: bool,
+    /// It has ended for good.
+    has_ended: bool,
+}
+
+/// A cluster.
+pub struct Cluster {
+    plan: Plan,
+    sim: Sim,
+    dice: Shared,
+    dir: tempfile::TempDir,
+    producers: Vec<Producer>,
+    /// How many file sources there are.
+    files: usize,
+    slots: Vec<Slot>,
+    /// Processes that hung until others had taken their place, and when they go on.
+    zombies: Vec<(Process, i64)>,
+    turns: u64,
+    /// Nothing goes wrong any more.
+    is_calm: bool,
+}
+
+impl Cluster {
+    pub fn new(plan: &Plan, is_traced: bool) -> Cluster {
+        let sim = Sim::new(LANES, plan.seed, Faults::NONE);
+        let sim = if is_traced { sim.traced() } else { sim };
+        // Syncing costs nothing there.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let (producers, files, first) = producers(plan.traffic);
+        let mut cluster = Cluster {
+            plan: plan.clone(),
+            sim,
+            dice: Arc::new(Mutex::new(Dice::new(plan.seed))),
+            dir,
+            producers,
+            files,
+            slots: Vec::new(),
+            zombies: Vec::new(),
+            turns: 0,
+            is_calm: true,
+        };
+        cluster.slots.extend(
+            cluster
+                .kinds()
+                .map(|kind| Slot {
+                    kind,
+                    me: member(kind),
+                    process: None,
+                    due_ms: 0,
+                    drains: false,
+                    has_ended: false,
+                })
+                .collect::<Vec<_>>(),
+        );
+        cluster.begin(first);
+        cluster
+    }
+
+    fn kinds(&self) -> impl Iterator<Item = Kind> + use<> {
+        let Plan { aggregators, managers, sinks, .. } = self.plan;
+        let producers = (0..self.producers.len()).map(Kind::Produce);
+        let producers = producers.chain((0..aggregators).map(Kind::Aggregate));
+        producers.chain((0..managers).map(Kind::Manage)).chain((0..sinks).map(Kind::Sink))
+    }
+
+    /// Live time does not wait for a source that it has not heard of, so that all are heard of first.
+    fn begin(&mut self, first: Vec<Outgoing>) {
+        let me = Member { group: "first".into(), ..capture::role::member("first", LANES) };
+        let session = self.sim.open(&me).unwrap_or_else(|e| panic!("{e}"));
+        drop(session.commit(Step { out: first, ..Step::default() }));
+        self.slots.iter_mut().for_each(|slot| slot.has_ended = true);
+        self.end(&|kind| kind == Kind::Aggregate(0)).unwrap();
+        self.slots.iter_mut().for_each(|slot| (slot.has_ended, slot.drains) = (false, false));
+    }
+
+    /// Runs to the end, and gives what was published.
+    pub fn run(&mut self) -> Result<Rows, String> {
+        self.is_calm = false;
+        self.sim.set_faults(self.plan.faults);
+        while !self.are_over(&|kind| matches!(kind, Kind::Produce(_))) {
+            self.turn()?;
+        }
+        for _ in 0..self.below(200) {
+            self.turn()?;
+        }
+        if self.plan.is_harsh {
+            self.end_all()?;
+        }
+        self.is_calm = true;
+        self.sim.set_faults(Faults::NONE);
+        self.end_all()?;
+        published::read(self.dir.path())
+    }
+
+    pub fn trace(&self) -> Vec<String> {
+        self.sim.trace()
+    }
+
+    fn below(&self, sides: usize) -> usize {
+        self.dice.lock().unwrap().below(sides)
+    }
+
+    fn happens(&self, in_1000: u32) -> bool {
+        !self.is_calm && self.dice.lock().unwrap().in_1000(in_1000)
+    }
+
+    fn are_over(&self, which: &dyn Fn(Kind) -> bool) -> bool {
+        self.slots.iter().filter(|slot| which(slot.kind)).all(|slot| slot.has_ended)
+    }
+
+    /// All consumers drain, in the order of the data.
+    fn end_all(&mut self) -> Result<(), String> {
+        self.end(&|kind| matches!(kind, Kind::Aggregate(_)))?;
+        self.end(&|kind| matches!(kind, Kind::Manage(_)))?;
+        self.end(&|kind| matches!(kind, Kind::Sink(_)))
+    }
+
+    fn end(&mut self, which: &dyn Fn(Kind) -> bool) -> Result<(), String> {
+        for slot in self.slots.iter_mut().filter(|slot| which(slot.kind)) {
+            (slot.drains, slot.has_ended) = (true, false);
+            slot.process.iter().for_each(|process| process.stop.request_drain());
+        }
+        while !self.are_over(which) {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Somebody's turn.
+    fn turn(&mut self) -> Result<(), String> {
+        self.turns += 1;
+        if self.turns > TURNS_MOST {
+            return Err(format!("does not end in {TURNS_MOST} turns"));
+        }
+        let now_ms = self.sim.now_ms();
+        self.wake_zombies(now_ms);
+        let is_due = |slot: &Slot| !slot.has_ended && slot.due_ms <= now_ms;
+        let due: Vec<usize> = (0..self.slots.len()).filter(|i| is_due(&self.slots[*i])).collect();
+        if due.is_empty() {
+            let waits = self.slots.iter().filter(|slot| !slot.has_ended).map(|slot| slot.due_ms);
+            self.sim.advance_ms(waits.min().map_or(1, |next| next - now_ms).max(1));
+            return Ok(());
+        }
+        let at = due[self.below(due.len())];
+        self.trouble(at, now_ms);
+        if self.slots[at].process.is_none() {
+            self.start(at)?;
+        }
+        let Some(process) = &mut self.slots[at].process else { return Ok(()) };
+        process.role.kill = if self.is_calm { 0 } else { self.plan.kill };
+        let came = process.turn(&self.sim);
+        let is_stopped = process.stop.requested();
+        match came {
+            Came::Next(wait_ms, _) => {
+                let is_slow =
+                    matches!(self.slots[at].kind, Kind::Produce(_)) && self.happens(self.plan.slow);
+                let slow_ms = if is_slow { self.below(SLOW_MS) } else { 0 };
+                let wait_ms = self.below(wait_ms as usize + 20) + slow_ms;
+                self.slots[at].due_ms = now_ms + wait_ms as i64;
+            }
+            Came::Died => self.is_down(at, now_ms),
+            Came::Ended if is_stopped => self.is_down(at, now_ms),
+            Came::Ended => {
+                self.sim.note(|| format!("{}: has ended", self.slots[at].me.name()));
+                (self.slots[at].process, self.slots[at].has_ended) = (None, true);
+            }
+            Came::Failed(error) => return Err(format!("{}: {error}", self.slots[at].me.name())),
+        }
+        Ok(())
+    }
+
+    fn is_down(&mut self, at: usize, now_ms: i64) {
+        self.slots[at].process = None;
+        self.slots[at].due_ms = now_ms + self.below(DOWN_MS) as i64;
+    }
+
+    /// What may happen to a process from outside.
+    fn trouble(&mut self, at: usize, now_ms: i64) {
+        let (lapse, stop, hang) = (
+            self.happens(self.plan.lapse),
+            self.happens(self.plan.stop),
+            self.happens(self.plan.hang),
+        );
+        let hang_ms = self.below(HANG_MS) as i64;
+        let slot = &mut self.slots[at];
+        if lapse {
+            self.sim.lapse(&slot.me);
+        }
+        if hang && let Some(process) = slot.process.take() {
+            self.sim.note(|| format!("{}: hangs, and another begins", slot.me.name()));
+            self.zombies.push((process, now_ms + hang_ms));
+        } else if stop && let Some(process) = &slot.process {
+            self.sim.note(|| format!("{}: is stopped", slot.me.name()));
+            process.stop.request();
+        }
+    }
+
+    /// Those that hung go on where they were, until they learn that they were replaced.
+    fn wake_zombies(&mut self, now_ms: i64) {
+        for (mut process, wakes_ms) in std::mem::take(&mut self.zombies) {
+            let lives =
+                wakes_ms > now_ms || matches!(process.turn(&self.sim), Came::Next(_, false));
+            if lives {
+                self.zombies.push((process, wakes_ms));
+            }
+        }
+    }
+
+    fn start(&mut self, at: usize) -> Result<(), String> {
+        let Slot { kind, me, drains, .. } = &self.slots[at];
+        let (role, dir) = self.role(*kind, &me.node).map_err(|error| format!("{error:#}"))?;
+        let (sim, dice) = (self.sim.clone(), self.dice.clone());
+        let role = Mortal { role, me: me.clone(), sim, dice, kill: 0, dir };
+        let process = Process::new(me, role);
+        if *drains {
+            process.stop.request_drain();
+        }
+        self.slots[at].process = Some(process);
+        Ok(())
+    }
+
+    fn role(&self, kind: Kind, node: &str) -> anyhow::Result<(Box<dyn Role>, Option<PathBuf>)> {
+        Ok(match kind {
+            Kind::Produce(n) => match &self.producers[n] {
+                Producer::Script(commits) => {
+                    (Box::new(Script::new(&member(kind), commits.clone())), None)
+                }
+                Producer::File(name) => {
+                    let path =
+                        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/traces").join(name);
+                    let mut config = capture::Config::new(node);
+                    (config.lanes, config.flush_packets) = (LANES, FLUSH_PACKETS);
+                    let clock = Arc::new(self.sim.clone());
+                    let role = Capture::new(config, Input::Files(vec![path]), false, clock)?;
+                    (Box::new(role.reads_whole()), None)
+                }
+            },
+            Kind::Aggregate(_) => {
+                let mut config = aggregate::Config::new(node, LANES);
+                (config.sources, config.live_silence_ms) = (Some(self.files), NEVER_MS);
+                (Box::new(Aggregate::new(config)), None)
+            }
+            Kind::Manage(_) => (Box::new(Manager::new(manager::Config::new(node, LANES))), None),
+            Kind::Sink(_) => {
+                let mut dir = self.dir.path().to_owned();
+                if self.plan.rotate.is_none() {
+                    dir.push(node);
+                }
+                let mut config = sink::Config::new(&dir, "json", node);
+                config.rotate = self.plan.rotate.map(|seconds| seconds * SECOND);
+                (Box::new(Sink::new(config, LANES)?), Some(dir))
+            }
+        })
+    }
+}
+
+fn member(kind: Kind) -> Member {
+    match kind {
+        Kind::Produce(n) => capture::role::member(&format!("w{n}"), LANES),
+        Kind::Aggregate(n) => aggregate::member(&format!("a{n}")),
+        Kind::Manage(n) => manager::member(&format!("m{n}")),
+        Kind::Sink(n) => sink::member("json", &format!("s{n}")),
+    }
+}
+
+/// The producers of a kind of traffic, how many of them are files, and what live ones send first.
+fn producers(traffic: usize) -> (Vec<Producer>, usize, Vec<Outgoing>) {
+    let mut first = Vec::new();
+    let mut scripts = |timeline: Timeline| -> Vec<Producer> {
+        let mut all = Vec::new();
+        for worker in busy(timeline) {
+            let mut commits = worker.commits(LANES);
+            if timeline == Timeline::Live {
+                first.extend(commits.remove(0));
+            }
+            all.push(Producer::Script(Arc::new(commits)));
+        }
+        all
+    };
+    let captures = |names: [&'static str; 3]| names.map(Producer::File).to_vec();
+    let (all, files) = match traffic {
+        0 => (
+            [captures(["dns.pcap", "http.pcap", "scan.pcap"]), scripts(Timeline::File)].concat(),
+            6,
+        ),
+        1 => ([scripts(Timeline::File), scripts(Timeline::Live)].concat(), 3),
+        _ => ([captures(["scan.pcap"; 3]), scripts(Timeline::Live)].concat(), 3),
+    };
+    (all, files, first)
+}
+
+/// Workers with two scanners, some noise and notices; each sees a part, some parts overlap.
+fn busy(timeline: Timeline) -> Vec<Worker> {
+    let mut seen = scan(66, 40, 22);
+    seen.extend(scan(67, 30, 80));
+    seen.extend(scan(68, 20, 443));
+    for attempt in seen.iter_mut().filter(|attempt| attempt.scanner[3] == 67) {
+        attempt.at += i64::from(attempt.host) * SECOND;
+    }
+    seen.sort_by_key(|attempt| (attempt.at, attempt.scanner));
+    (0..3)
+        .map(|n| {
+            let mut worker = Worker::new(&format!("{timeline:?}{n}"), timeline);
+            let seen = seen.iter().filter(|attempt| usize::from(attempt.host) % 4 >= n);
+            worker.attempts = seen.cloned().collect();
+            worker.every = (6 + n as i64) * SECOND;
+            for (identifier, step) in [("x", 2), ("y", 3), ("z", 4), ("u", 7)] {
+                let times = (0..20).step_by(step).map(|at| at + n as i64);
+                worker.alarms.extend(times.map(|at| alarm(at, identifier)));
+            }
+            worker.alarms.push(alarm(20, ""));
+            worker.alarms.sort_by_key(|alarm| alarm.at);
+            worker
+        })
+        .collect()
+}

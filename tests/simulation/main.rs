@@ -1,0 +1,96 @@
+//! Whole clusters under simulated trouble: whatever is late, lost, revoked or killed, and at whatever point of a
+//! step, what is published is what one process without trouble publishes.
+//!
+//! A run is one thread, one seed and no clock but its own. `WEIR_SIM_SEED=N` runs one seed and prints what
+//! happened in it; `WEIR_SIM_SEEDS=N` runs so many instead of the few that fit a test run.
+
+#![allow(clippy::unwrap_used, reason = "all of it is test, helpers too")]
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
+
+mod cluster;
+mod mortal;
+mod node;
+mod plan;
+mod published;
+mod script;
+#[path = "../../manager/tests/cluster/traffic.rs"]
+mod traffic;
+
+use plan::Plan;
+use published::Rows;
+
+/// Seeds of a test run: what a machine with two cores does in well under a minute.
+const SEEDS: u64 = 2_000;
+/// Rows that a message shows, each way.
+const SHOWN: usize = 5;
+
+#[test]
+fn every_seed_publishes_what_the_plain_run_does() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
+    if let Some(seed) = number("WEIR_SIM_SEED") {
+        let (wrong, trace) = run(seed, true);
+        trace.iter().for_each(|line| println!("{line}"));
+        assert!(wrong.is_none(), "seed {seed}: {}", wrong.unwrap_or_default());
+        return;
+    }
+    let (seeds, next) = (number("WEIR_SIM_SEEDS").unwrap_or(SEEDS), AtomicU64::new(0));
+    let failed = Mutex::new(BTreeMap::new());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    if let (Some(wrong), _) = run(seed, false) {
+                        failed.lock().unwrap().insert(seed, wrong);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    let Some((seed, wrong)) = failed.first_key_value() else { return };
+    let (_, trace) = run(*seed, true);
+    trace.iter().for_each(|line| println!("{line}"));
+    let count = failed.len();
+    panic!(
+        "{count} of {seeds} seeds are wrong: {:?}\nseed {seed}: {wrong}\nto replay it: \
+         WEIR_SIM_SEED={seed} cargo test -p weir --test simulation -- --nocapture",
+        failed.keys().take(50).collect::<Vec<_>>()
+    );
+}
+
+/// Runs a seed: what is wrong with what it published, and what happened where that is asked for.
+fn run(seed: u64, is_traced: bool) -> (Option<String>, Vec<String>) {
+    let plan = Plan::of(seed);
+    let want = plain(plan.traffic);
+    let mut cluster = cluster::Cluster::new(&plan, is_traced);
+    let ran = catch_unwind(AssertUnwindSafe(|| cluster.run()));
+    let wrong = match ran {
+        Ok(Ok(rows)) => published::difference(want, &rows, SHOWN),
+        Ok(Err(error)) => Some(error),
+        Err(panic) => Some(match panic.downcast_ref::<String>() {
+            Some(text) => format!("panicked: {text}"),
+            None => "panicked".to_owned(),
+        }),
+    };
+    let wrong = wrong.map(|wrong| format!("{plan:?}: {wrong}"));
+    (wrong, cluster.trace())
+}
+
+/// What one node of each role publishes when nothing goes wrong.
+fn plain(traffic: usize) -> &'static Rows {
+    static PLAIN: [OnceLock<Rows>; plan::TRAFFICS] = [const { OnceLock::new() }; plan::TRAFFICS];
+    PLAIN[traffic].get_or_init(|| {
+        let rows = cluster::Cluster::new(&Plan::plain(traffic), false).run().unwrap();
+        assert!(rows["conn"].len() > 50 && rows["notice"].len() > 2, "{rows:?}");
+        rows
+    })
+}

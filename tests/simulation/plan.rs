@@ -1,0 +1,85 @@
+//! What a seed stands for: the traffic, the size of the cluster, what goes wrong and how often.
+
+use bus::sim::{Dice, Faults};
+
+/// Kinds of traffic there are.
+pub const TRAFFICS: usize = 3;
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub seed: u64,
+    /// Which workers there are; see `cluster::workers`.
+    pub traffic: usize,
+    /// Nodes of each role.
+    pub aggregators: usize,
+    pub managers: usize,
+    pub sinks: usize,
+    /// Rotation of files, seconds; none is files that are closed at the end.
+    pub rotate: Option<i64>,
+    pub faults: Faults,
+    /// How often a process dies in a call of its role, in a thousand.
+    pub kill: u32,
+    /// How often, in a thousand turns, some node's lanes are taken away; it is stopped; a second
+    /// process of its name begins while it hangs.
+    pub lapse: u32,
+    pub stop: u32,
+    pub hang: u32,
+    /// How often a turn of a producer is put off, so that consumers see more of the time between.
+    pub slow: u32,
+    /// Processes die while they drain, too.
+    pub is_harsh: bool,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn of(seed: u64) -> Plan {
+        let mut dice = Dice::new(seed ^ 0x5157_0000_0000);
+        // Many runs have one kind of trouble alone, which reaches further into each.
+        let mut rate = |most: usize| if dice.in_1000(500) { 0 } else { dice.below(most) as u32 };
+        let faults = Faults {
+            open: rate(300),
+            next: rate(20),
+            restore: rate(100),
+            commit: rate(100),
+            answer: rate(100),
+            late: rate(600),
+            late_ms: 20_000,
+        };
+        let (kill, lapse, stop, hang) = (rate(30), rate(10), rate(10), rate(10));
+        Plan {
+            seed,
+            traffic: dice.below(TRAFFICS),
+            aggregators: 1 + dice.below(3),
+            managers: 1 + dice.below(2),
+            sinks: 1 + dice.below(3),
+            rotate: [None, Some(10), Some(60), Some(3600)][dice.below(4)],
+            faults,
+            kill,
+            lapse,
+            stop,
+            hang,
+            slow: 200 + dice.below(700) as u32,
+            is_harsh: dice.in_1000(500),
+        }
+    }
+
+    /// The run of this traffic without trouble.
+    pub fn plain(traffic: usize) -> Plan {
+        Plan {
+            seed: 0,
+            traffic,
+            aggregators: 1,
+            managers: 1,
+            sinks: 1,
+            rotate: None,
+            faults: Faults::NONE,
+            kill: 0,
+            lapse: 0,
+            stop: 0,
+            hang: 0,
+            slow: 0,
+            is_harsh: false,
+        }
+    }
+}
