@@ -62,12 +62,15 @@ pub enum Taken {
     Covered,
 }
 
+/// Copies that wait, by their time and, as several have the same, a number of their own.
+type Copies = BTreeMap<(i64, u64), Item>;
+
 /// Notices of one timeline of a lane.
 #[derive(Debug)]
 pub struct Holds {
     timeline: Timeline,
     hold_us: i64,
-    by: BTreeMap<Kind, Vec<Item>>,
+    by: BTreeMap<Kind, Copies>,
     /// The same by the time of their earliest.
     due: BTreeSet<(i64, Kind)>,
     /// Without an identifier: nothing to wait for.
@@ -76,7 +79,11 @@ pub struct Holds {
     covers: BTreeMap<Kind, i64>,
     expiry: BTreeSet<(i64, Kind)>,
     changed: BTreeSet<Kind>,
+    /// How many notices of each record are held.
+    records: BTreeMap<i64, usize>,
     count: usize,
+    /// Number of the next copy.
+    next: u64,
 }
 
 impl Holds {
@@ -91,7 +98,9 @@ impl Holds {
             covers: BTreeMap::new(),
             expiry: BTreeSet::new(),
             changed: BTreeSet::new(),
+            records: BTreeMap::new(),
             count: 0,
+            next: 0,
         }
     }
 
@@ -103,7 +112,7 @@ impl Holds {
 
     /// A notice that cannot be merged.
     pub fn take_loose(&mut self, item: Item) {
-        self.count += 1;
+        self.hold(&item);
         self.loose.push(item);
     }
 
@@ -112,11 +121,12 @@ impl Holds {
         if self.covers.get(&kind).is_some_and(|until| item.written < *until) {
             return Taken::Covered;
         }
-        self.count += 1;
+        self.hold(&item);
         let written = item.written;
-        let items = self.by.entry(kind.clone()).or_default();
-        let earliest = items.iter().map(|item| item.written).min();
-        items.push(item);
+        let copies = self.by.entry(kind.clone()).or_default();
+        let earliest = copies.first_key_value().map(|((written, _), _)| *written);
+        copies.insert((written, self.next), item);
+        self.next += 1;
         match earliest {
             Some(earliest) if earliest <= written => {}
             Some(earliest) => {
@@ -130,6 +140,21 @@ impl Holds {
         Taken::Held
     }
 
+    fn hold(&mut self, item: &Item) {
+        self.count += 1;
+        *self.records.entry(item.offset).or_default() += 1;
+    }
+
+    fn let_go(&mut self, item: &Item) {
+        self.count -= 1;
+        if let Some(held) = self.records.get_mut(&item.offset) {
+            *held -= 1;
+            if *held == 0 {
+                self.records.remove(&item.offset);
+            }
+        }
+    }
+
     /// When a hold that begins at `written` ends.
     pub fn end_of(&self, written: i64) -> i64 {
         written.saturating_add(self.hold_us)
@@ -137,16 +162,14 @@ impl Holds {
 
     /// Takes out every hold that ends by `time`, in order, and all that wait for nothing.
     pub fn release(&mut self, time: i64) -> Vec<Merged> {
-        let mut out: Vec<Merged> = std::mem::take(&mut self.loose)
-            .into_iter()
-            .map(|item| merge(None, vec![item]))
-            .collect();
+        let loose = std::mem::take(&mut self.loose);
+        loose.iter().for_each(|item| self.let_go(item));
+        let mut out: Vec<Merged> = loose.into_iter().map(|item| merge(None, vec![item])).collect();
         while let Some((start, _)) = self.due.first()
             && self.end_of(*start) <= time
         {
             out.extend(self.pop());
         }
-        self.count -= out.iter().map(|merged| merged.copies as usize).sum::<usize>();
         self.uncover(time);
         out.sort_by(|a, b| order(&a.first).cmp(&order(&b.first)));
         out
@@ -158,7 +181,6 @@ impl Holds {
         while !self.due.is_empty() {
             out.extend(self.pop());
         }
-        self.count -= out.iter().map(|merged| merged.copies as usize).sum::<usize>();
         out.extend(self.release(time));
         out
     }
@@ -167,16 +189,16 @@ impl Holds {
     fn pop(&mut self) -> Option<Merged> {
         let (start, kind) = self.due.pop_first()?;
         let end = self.end_of(start);
-        let items = self.by.remove(&kind)?;
-        // A hold of no length still holds the one that opened it.
-        let (inside, after): (Vec<_>, Vec<_>) =
-            items.into_iter().partition(|item| item.written < end || item.written == start);
-        if let Some(next) = after.iter().map(|item| item.written).min() {
-            self.due.insert((next, kind.clone()));
+        let mut copies = self.by.remove(&kind)?;
+        // A hold of no length still holds those that opened it.
+        let after = copies.split_off(&if end > start { (end, 0) } else { (start, u64::MAX) });
+        if let Some(((next, _), _)) = after.first_key_value() {
+            self.due.insert((*next, kind.clone()));
             self.by.insert(kind.clone(), after);
         }
+        copies.values().for_each(|item| self.let_go(item));
         self.cover(&kind, end);
-        Some(merge(Some(kind.1), inside))
+        Some(merge(Some(kind.1), copies.into_values().collect()))
     }
 
     fn cover(&mut self, kind: &Kind, until: i64) {
@@ -222,7 +244,7 @@ impl Holds {
 
     /// The oldest record that a held notice came in.
     pub fn oldest(&self) -> Option<i64> {
-        self.by.values().flatten().chain(&self.loose).map(|item| item.offset).min()
+        self.records.first_key_value().map(|(offset, _)| *offset)
     }
 }
 
@@ -310,6 +332,21 @@ mod tests {
         let out = holds.release(i64::MIN);
         assert_eq!(out.iter().map(|m| m.first.sensor.as_str()).collect::<Vec<_>>(), ["w1", "w2"]);
         assert_eq!(holds.weight(), 0);
+    }
+
+    /// Each look at all copies of a notice for each copy would take hours here.
+    #[test]
+    fn a_flood_of_one_notice_is_no_more_work_than_of_many() {
+        let mut holds = Holds::new(Timeline::Live, 5);
+        let (mut merged, one) = (0, item(0, "w"));
+        for at in 0..200_000 {
+            holds.take(kind("a"), Item { written: at, ts: at, offset: at, ..one.clone() });
+            assert_eq!(holds.oldest(), Some(0));
+        }
+        for at in (0..200_000).step_by(50) {
+            merged += holds.release(at).len();
+        }
+        assert_eq!((merged, holds.weight(), holds.oldest()), (39_990, 50, Some(199_950)));
     }
 
     #[test]
