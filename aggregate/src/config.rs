@@ -12,7 +12,8 @@ pub struct Config {
     /// How many file sources belong together: file windows move once so many were seen and close when
     /// all have ended. Without it they wait for the end of every source seen, and for `grace_ms`.
     pub sources: Option<usize>,
-    /// How long after a lane's last input another file source may still show up, milliseconds.
+    /// How long after the last that a lane heard of files another file source may still show up,
+    /// milliseconds.
     pub grace_ms: i64,
     /// How long a live source may be silent before nobody waits for it, milliseconds.
     pub live_silence_ms: i64,

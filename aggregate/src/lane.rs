@@ -56,8 +56,9 @@ pub struct LaneState {
     live: Windows,
     file: Windows,
     out: Vec<Outgoing>,
-    /// Wall-clock times of the last input, of any kind and of the live timeline.
-    heard_ms: Option<i64>,
+    /// Wall-clock times of the last input of each timeline: live sources speak all the time, and files do
+    /// not wait for them.
+    heard_file_ms: Option<i64>,
     heard_live_ms: Option<i64>,
 }
 
@@ -86,7 +87,7 @@ impl LaneState {
             live: Windows::new(Timeline::Live, lane, config, all.live),
             file: Windows::new(Timeline::File, lane, config, all.file),
             out: Vec::new(),
-            heard_ms: None,
+            heard_file_ms: None,
             heard_live_ms: None,
         };
         for (key, value) in &from.state {
@@ -177,10 +178,11 @@ impl LaneState {
 
     /// What a record says beside its rows.
     fn hear(&mut self, input: Input, record: &Record, timeline: Timeline, work: &mut Work<'_>) {
-        self.heard_ms = Some(work.now_ms);
-        if timeline == Timeline::Live {
-            self.heard_live_ms = Some(work.now_ms);
-        }
+        let heard_ms = match timeline {
+            Timeline::File => &mut self.heard_file_ms,
+            Timeline::Live => &mut self.heard_live_ms,
+        };
+        *heard_ms = Some(work.now_ms);
         let Some(stamp) = &record.stamp else { return };
         self.windows(timeline).reach(stamp.time);
         if !self.sources.hear(input, stamp, work.now_ms) {
@@ -238,7 +240,7 @@ impl LaneState {
             return Ok(());
         }
         let config = work.config;
-        let heard_ms = *self.heard_ms.get_or_insert(work.now_ms);
+        let heard_file_ms = *self.heard_file_ms.get_or_insert(work.now_ms);
         let heard_live_ms = *self.heard_live_ms.get_or_insert(work.now_ms);
         let has_parted = self.sources.part(work.now_ms, config.live_silence_ms);
         let is_silent = work.now_ms.saturating_sub(heard_live_ms) > config.live_silence_ms;
@@ -248,7 +250,7 @@ impl LaneState {
             // Nobody to wait for: everything open goes.
             live = live.max(self.live.beyond());
         }
-        let has_waited = work.now_ms.saturating_sub(heard_ms) >= config.grace_ms;
+        let has_waited = work.now_ms.saturating_sub(heard_file_ms) >= config.grace_ms;
         let files = self.sources.files(config.sources);
         let is_over = match files {
             Files::Ended => config.sources.is_some() || has_waited || is_drained,
