@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use bus::{Lane, Member, Payload, Record, Restored, Role, Session, Step, Wake, topic};
+use bus::{Lane, Member, Record, Restored, Role, Session, Step, Wake, topic};
 use detect::Detector;
 
 pub mod config;
@@ -29,8 +29,8 @@ use lane::{LaneState, Work};
 
 /// Records that a step may take: enough that a transaction's cost does not show.
 const STEP_RECORDS: usize = 1_000;
-/// Rows that a step may take: a few tens of megabytes in one transaction.
-const STEP_ROWS: usize = 200_000;
+/// Bytes of records that a step may take: what it sends of them is held until it is committed.
+const STEP_BYTES: usize = 32 << 20;
 /// How long input may wait for its step, milliseconds: what a reader downstream sees as delay.
 const STEP_MS: i64 = 200;
 
@@ -51,9 +51,9 @@ pub struct Aggregate {
     detectors: Vec<Box<dyn Detector>>,
     lanes: BTreeMap<Lane, LaneState>,
     counters: Counters,
-    /// Records and rows taken since the last step, and when the first of them came.
+    /// Records and their bytes taken since the last step, and when the first of them came.
     records: usize,
-    rows: usize,
+    bytes: usize,
     since_ms: Option<i64>,
 }
 
@@ -67,7 +67,7 @@ impl Aggregate {
             lanes: BTreeMap::new(),
             counters: Counters::default(),
             records: 0,
-            rows: 0,
+            bytes: 0,
             since_ms: None,
         }
     }
@@ -80,9 +80,7 @@ impl Aggregate {
     fn take(&mut self, records: Vec<Record>, now_ms: i64) -> Result<()> {
         for record in records {
             self.records += 1;
-            if let Payload::Rows(_, rows) = &record.payload {
-                self.rows += rows.num_rows();
-            }
+            self.bytes += record.payload.size();
             let Aggregate { config, detectors, counters, lanes, .. } = self;
             let lane = lanes.get_mut(&record.lane).with_context(|| {
                 format!("a record of {}[{}], which is not ours", record.topic, record.lane)
@@ -95,7 +93,7 @@ impl Aggregate {
 
     fn is_step_due(&self, now_ms: i64) -> bool {
         let waits = self.since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= STEP_MS);
-        waits || self.records >= STEP_RECORDS || self.rows >= STEP_ROWS
+        waits || self.records >= STEP_RECORDS || self.bytes >= STEP_BYTES
     }
 
     /// Everything done since the last step.
@@ -108,7 +106,7 @@ impl Aggregate {
             lane.settle(is_drained, &mut work).with_context(|| format!("lane {number}"))?;
             has_done |= lane.collect(&mut step)?;
         }
-        (self.records, self.rows, self.since_ms) = (0, 0, None);
+        (self.records, self.bytes, self.since_ms) = (0, 0, None);
         Ok(has_done.then_some(step))
     }
 }
@@ -116,7 +114,7 @@ impl Aggregate {
 impl Role for Aggregate {
     fn opened(&mut self, _: &mut dyn Session) -> Result<()> {
         self.lanes.clear();
-        (self.records, self.rows, self.since_ms) = (0, 0, None);
+        (self.records, self.bytes, self.since_ms) = (0, 0, None);
         Ok(())
     }
 
@@ -156,3 +154,6 @@ impl Role for Aggregate {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

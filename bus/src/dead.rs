@@ -54,10 +54,5 @@ impl Consumer<'_> {
 
 /// Roughly what a dead letter holds in memory.
 pub fn weight(letter: &Outgoing) -> usize {
-    let payload = match &letter.payload {
-        Payload::Bytes(bytes) | Payload::Bad(bytes, _) => bytes.len(),
-        Payload::Rows(_, rows) => rows.get_array_memory_size(),
-        Payload::Empty => 0,
-    };
-    payload + LETTER_BYTES
+    letter.payload.size() + LETTER_BYTES
 }

@@ -96,6 +96,17 @@ pub enum Payload {
     Bad(Bytes, String),
 }
 
+impl Payload {
+    /// What it takes in memory, bytes. Batches that share arrays each count them.
+    pub fn size(&self) -> usize {
+        match self {
+            Payload::Rows(_, rows) => rows.get_array_memory_size(),
+            Payload::Bytes(bytes) | Payload::Bad(bytes, _) => bytes.len(),
+            Payload::Empty => 0,
+        }
+    }
+}
+
 /// A record to send.
 #[derive(Debug, Clone)]
 pub struct Outgoing {

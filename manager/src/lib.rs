@@ -27,6 +27,8 @@ use lane::{LaneState, Work};
 
 /// Records that a step may take: enough that a transaction's cost does not show.
 const STEP_RECORDS: usize = 1_000;
+/// Bytes of records that a step may take: what it sends of them is held until it is committed.
+const STEP_BYTES: usize = 32 << 20;
 /// How long input may wait for its step, milliseconds.
 const STEP_MS: i64 = 200;
 
@@ -47,8 +49,9 @@ pub struct Manager {
     detectors: Vec<Box<dyn Detector>>,
     lanes: BTreeMap<Lane, LaneState>,
     counters: Counters,
-    /// Records taken since the last step, and when the first of them came.
+    /// Records and their bytes taken since the last step, and when the first of them came.
     records: usize,
+    bytes: usize,
     since_ms: Option<i64>,
 }
 
@@ -57,7 +60,7 @@ impl Manager {
     pub fn new(config: Config) -> Manager {
         let detectors = detect::detector::all(&config.site);
         let (lanes, counters) = (BTreeMap::new(), Counters::default());
-        Manager { config, detectors, lanes, counters, records: 0, since_ms: None }
+        Manager { config, detectors, lanes, counters, records: 0, bytes: 0, since_ms: None }
     }
 
     /// What was counted so far.
@@ -68,6 +71,7 @@ impl Manager {
     fn take(&mut self, records: Vec<Record>, now_ms: i64) -> Result<()> {
         for record in records {
             self.records += 1;
+            self.bytes += record.payload.size();
             let Manager { config, detectors, counters, lanes, .. } = self;
             let lane = lanes.get_mut(&record.lane).with_context(|| {
                 format!("a record of {}[{}], which is not ours", record.topic, record.lane)
@@ -80,7 +84,7 @@ impl Manager {
 
     fn is_step_due(&self, now_ms: i64) -> bool {
         let waits = self.since_ms.is_some_and(|since| now_ms.saturating_sub(since) >= STEP_MS);
-        waits || self.records >= STEP_RECORDS
+        waits || self.records >= STEP_RECORDS || self.bytes >= STEP_BYTES
     }
 
     /// Everything done since the last step.
@@ -92,7 +96,7 @@ impl Manager {
             lane.settle(is_drained, &mut Work { config, detectors, counters });
             has_done |= lane.collect(&mut step);
         }
-        (self.records, self.since_ms) = (0, None);
+        (self.records, self.bytes, self.since_ms) = (0, 0, None);
         has_done.then_some(step)
     }
 }
@@ -100,7 +104,7 @@ impl Manager {
 impl Role for Manager {
     fn opened(&mut self, _: &mut dyn Session) -> Result<()> {
         self.lanes.clear();
-        (self.records, self.since_ms) = (0, None);
+        (self.records, self.bytes, self.since_ms) = (0, 0, None);
         Ok(())
     }
 

@@ -8,15 +8,6 @@ use crate::{Payload, Record};
 /// Superseded records that a compacted log may hold beside as many live ones before it is cleaned.
 const SLACK: usize = 256;
 
-/// What a payload takes, bytes.
-fn size(payload: &Payload) -> usize {
-    match payload {
-        Payload::Rows(_, rows) => rows.get_array_memory_size(),
-        Payload::Bytes(bytes) | Payload::Bad(bytes, _) => bytes.len(),
-        Payload::Empty => 0,
-    }
-}
-
 /// The log of a partition.
 #[derive(Default)]
 pub(super) struct Log {
@@ -46,7 +37,7 @@ impl Log {
     pub(super) fn push(&mut self, mut record: Record) {
         record.offset = self.next;
         self.next += 1;
-        let size = size(&record.payload);
+        let size = record.payload.size();
         self.bytes += size;
         self.entries.push_back((record, size));
     }

@@ -111,9 +111,7 @@ impl MemorySession {
                 if found.len() >= MAX_WAKE_RECORDS || bytes >= MAX_WAKE_BYTES {
                     break;
                 }
-                if let Payload::Rows(_, rows) = &record.payload {
-                    bytes += rows.get_array_memory_size();
-                }
+                bytes += record.payload.size();
                 cursor.next = record.offset + 1;
                 cursor.ended = false;
                 found.push(record.clone());
