@@ -7,8 +7,8 @@
 use model::id;
 
 use crate::analyzer::{
-    self, ALL, Act, Analyzer, Cx, Dir, FlowIds, Inner, Kind, PROBE_BYTES_MAX, Signal, Start,
-    Transport, Verdict,
+    self, ALL, Act, Analyzer, Cx, Dir, FlowIds, Kind, PROBE_BYTES_MAX, Signal, Start, Transport,
+    Verdict,
 };
 use crate::flow::Meta;
 use crate::host::Shared;
@@ -61,6 +61,16 @@ pub struct App {
     pub gave_up: bool,
     /// An analyzer wants the flow to end.
     pub over: bool,
+    /// An analyzer found a protocol whose users may pause for long.
+    pub pauses: bool,
+    /// Payload so far, seen or not.
+    payload: u64,
+    /// The flow's beginning or any of its bytes was not seen.
+    incomplete: bool,
+    /// A TLS handshake is complete.
+    tls_established: bool,
+    /// Another flow announced this one.
+    is_expected: bool,
 }
 
 impl std::fmt::Debug for App {
@@ -78,6 +88,18 @@ impl App {
     /// The roles changed sides.
     pub fn flip(&mut self) {
         self.ids = None;
+    }
+
+    /// The flow begins and was announced by another: it is `name`, which `kind` looks at.
+    pub fn expect(&mut self, name: &'static str, kind: &Kind) {
+        self.is_expected = true;
+        self.services.push(name);
+        self.attach(kind, None);
+    }
+
+    /// A new flow takes the place of this one, and is what was announced as well.
+    pub fn reused(&mut self) {
+        self.is_expected = false;
     }
 
     /// Confirmed protocols, joined as `service` has them.
@@ -108,7 +130,7 @@ impl App {
         source: Option<&str>,
     ) {
         self.ids(meta, shared.config.lanes);
-        if let Some(mut cx) = self.cx(shared, now) {
+        if let Some(mut cx) = self.cx(meta, shared, now) {
             cx.weird(name, addl, source);
         }
     }
@@ -125,6 +147,8 @@ impl App {
         data: &[u8],
         partial: bool,
     ) {
+        self.payload = self.payload.saturating_add(data.len() as u64);
+        self.incomplete |= partial;
         if self.transport.is_none() {
             self.start(meta, transport, partial);
         }
@@ -148,6 +172,8 @@ impl App {
 
     /// Bytes of one direction that were never seen.
     pub fn gap(&mut self, meta: &Meta, shared: &mut Shared, now: i64, dir: Dir, len: u64) {
+        self.payload = self.payload.saturating_add(len);
+        self.incomplete = true;
         if self.transport.is_none() {
             // Only TCP has gaps. Those on its port are told of one that comes before all payload.
             self.start(meta, Transport::Tcp, false);
@@ -219,6 +245,9 @@ impl App {
         for i in 0..self.slots.len() {
             self.call_any(i, meta, shared, now, |analyzer, cx| analyzer.finish(cx));
         }
+        if self.is_expected {
+            shared.expected[usize::from(meta.shard)].remove(meta.ends());
+        }
     }
 
     fn start(&mut self, meta: &Meta, transport: Transport, partial: bool) {
@@ -229,7 +258,7 @@ impl App {
                 Transport::Tcp => kind.tcp_ports,
                 Transport::Udp => kind.udp_ports,
             };
-            if ports.contains(&port) {
+            if ports.contains(&port) && !self.is_expected {
                 self.attach(kind, None);
             }
         }
@@ -339,16 +368,17 @@ impl App {
         now: i64,
         f: impl FnOnce(&mut dyn Analyzer, &mut Cx<'_>),
     ) {
-        let lanes = shared.config.lanes;
-        let ids = self.ids.get_or_insert_with(|| Box::new(make_ids(meta, lanes)));
+        let Shared { config, out, inner: room, expected, .. } = shared;
+        let ids = self.ids.get_or_insert_with(|| Box::new(make_ids(meta, config.lanes)));
         let slot = &mut self.slots[at];
-        let mut inner = std::mem::take(&mut shared.inner);
+        let mut inner = std::mem::take(room);
         let mut cx = Cx {
             now,
             ids,
-            out: &mut shared.out,
-            node: &shared.config.node,
+            out,
+            node: &config.node,
             signal: Signal::None,
+            signal_at: 0,
             weirds: &mut self.weirds,
             confirmed: slot.confirmed,
             flip: false,
@@ -356,12 +386,35 @@ impl App {
             over: false,
             is_done: false,
             inner: &mut inner,
+            seen: self.payload,
+            incomplete: self.incomplete,
+            pauses: false,
+            expected: &mut expected[usize::from(meta.shard)],
+            also: None,
+            tls_established: self.tls_established,
         };
         f(slot.analyzer.as_mut(), &mut cx);
         self.wants_flip |= cx.flip;
         self.gave_up |= cx.gave_up;
         self.over |= cx.over;
-        let (signal, is_done) = (cx.signal, cx.is_done);
+        self.pauses |= cx.pauses;
+        self.tls_established = cx.tls_established;
+        let also = cx.also;
+        let (signal, signal_at, is_done) = (cx.signal, cx.signal_at, cx.is_done);
+        let (before, after) = inner.acts.split_at(signal_at.min(inner.acts.len()));
+        self.carried(at, meta, shared, now, before, &inner.bytes);
+        self.signalled(at, signal, is_done);
+        if let Some(name) = also.filter(|name| !self.services.contains(name)) {
+            self.services.push(name);
+        }
+        self.carried(at, meta, shared, now, after, &inner.bytes);
+        inner.clear();
+        shared.inner = inner;
+    }
+
+    fn signalled(&mut self, at: usize, signal: Signal, is_done: bool) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        slot.stopped |= is_done;
         match signal {
             Signal::None => {}
             Signal::Confirmed => {
@@ -370,29 +423,35 @@ impl App {
                     self.services.push(slot.name);
                 }
             }
+            // Another of its name may have been found meanwhile, inside of a third.
+            Signal::Violated if slot.violated => {}
             Signal::Violated => {
                 slot.stopped = true;
                 slot.violated = true;
                 self.services.retain(|name| *name != slot.name);
             }
         }
-        slot.stopped |= is_done;
-        self.carried(at, meta, shared, now, &inner);
-        inner.clear();
-        shared.inner = inner;
     }
 
     /// Gives the analyzers inside another what that one has handed on.
-    fn carried(&mut self, at: usize, meta: &Meta, shared: &mut Shared, now: i64, inner: &Inner) {
+    fn carried(
+        &mut self,
+        at: usize,
+        meta: &Meta,
+        shared: &mut Shared,
+        now: i64,
+        acts: &[Act],
+        bytes: &[u8],
+    ) {
         let carrier = Some(at);
-        for act in &inner.acts {
+        for act in acts {
             match act {
                 Act::Attach(kind) => self.attach(kind, carrier),
                 Act::Probe => self.look_for(carrier, false),
                 Act::Gap(dir, len) => self.gap_of(carrier, meta, shared, now, *dir, *len),
                 Act::End(dir) => self.end_of(carrier, meta, shared, now, *dir),
                 Act::Data(dir, range) => {
-                    let data = inner.bytes.get(range.clone()).unwrap_or_default();
+                    let data = bytes.get(range.clone()).unwrap_or_default();
                     for i in 0..self.slots.len() {
                         if self.slots[i].carrier == carrier {
                             self.call(i, meta, shared, now, |inside, cx| {
@@ -408,14 +467,21 @@ impl App {
         }
     }
 
-    fn cx<'a>(&'a mut self, shared: &'a mut Shared, now: i64) -> Option<Cx<'a>> {
+    fn cx<'a>(&'a mut self, meta: &Meta, shared: &'a mut Shared, now: i64) -> Option<Cx<'a>> {
         Some(Cx {
             inner: &mut shared.inner,
+            seen: self.payload,
+            incomplete: self.incomplete,
+            pauses: false,
+            expected: &mut shared.expected[usize::from(meta.shard)],
+            also: None,
+            tls_established: self.tls_established,
             now,
             ids: self.ids.as_deref()?,
             out: &mut shared.out,
             node: &shared.config.node,
             signal: Signal::None,
+            signal_at: 0,
             weirds: &mut self.weirds,
             confirmed: true,
             flip: false,

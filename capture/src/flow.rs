@@ -187,6 +187,12 @@ impl Meta {
         self.key.tuple_from(self.swapped)
     }
 
+    /// The ends as another flow announces them: all but the originator's port.
+    pub fn ends(&self) -> crate::expected::Ends {
+        let tuple = self.tuple();
+        (tuple.orig_h, tuple.resp_h, tuple.resp_p)
+    }
+
     /// The responder's port.
     pub fn resp_p(&self) -> u16 {
         if self.swapped { self.key.low_port } else { self.key.high_port }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::analyzer::{Dir, Inner, Transport};
 use crate::app::App;
-use crate::config::{Config, timeout};
+use crate::config::{Config, SHARDS, timeout};
+use crate::expected::Expected;
 use crate::flow::{Meta, seen};
 use crate::out::Out;
 use crate::ports::Ports;
@@ -19,6 +20,8 @@ pub struct Shared {
     pub ports: Ports,
     /// Room for what analyzers hand on to those inside of them.
     pub inner: Inner,
+    /// Flows that are to come, by virtual shard.
+    pub expected: [Expected; SHARDS as usize],
 }
 
 /// TCP services whose users pause for long (`conn/inactivity.zeek`).
@@ -96,6 +99,9 @@ impl<'a> Host<'a> {
         let app = self.app.get_or_insert_default();
         app.data(meta, transport, self.shared, now, dir, data, self.partial);
         let gave_up = app.gave_up;
+        if std::mem::take(&mut app.pauses) {
+            self.meta.timeout = timeout::INTERACTIVE;
+        }
         if std::mem::take(&mut app.wants_flip) {
             self.flip();
         }

@@ -7,18 +7,45 @@
 use model::id::FiveTuple;
 use model::stream::Mark;
 
+use crate::expected::Expected;
 use crate::out::Out;
 use crate::tunnel::Proxy;
 use crate::weirds;
 
 pub mod dns;
+pub mod ftp;
 pub mod http;
+pub mod imap;
+pub mod irc;
+pub mod lines;
+pub mod pop3;
+pub mod sip;
+pub mod smtp;
+pub mod socks;
+pub mod ssh;
 pub mod ssl;
 #[cfg(test)]
 pub mod testing;
+pub mod text;
+pub mod websocket;
+pub mod xmpp;
 
 /// Every analyzer, in the order in which they are asked. Adding one is a file and a line here.
-pub static ALL: &[&Kind] = &[&dns::KIND, &http::KIND, &ssl::KIND, &ssl::DTLS_KIND];
+pub static ALL: &[&Kind] = &[
+    &dns::KIND,
+    &http::KIND,
+    &ssl::KIND,
+    &ssl::DTLS_KIND,
+    &ftp::KIND,
+    &imap::KIND,
+    &irc::KIND,
+    &pop3::KIND,
+    &sip::KIND,
+    &smtp::KIND,
+    &socks::KIND,
+    &ssh::KIND,
+    &xmpp::KIND,
+];
 
 /// Those of [`ALL`] that are found by content, a bit each.
 pub fn probed() -> u64 {
@@ -193,6 +220,10 @@ impl Inner {
     }
 }
 
+/// Payload after which an analyzer's [`Cx::violation`] no longer takes it away (Zeek's
+/// `DPD::ignore_violations_after`).
+pub const VIOLATION_BYTES_MAX: u64 = 10 * 1024;
+
 /// What an analyzer works with during a call.
 pub struct Cx<'a> {
     /// Packet time, microseconds: the latest seen, so that it never goes back.
@@ -205,6 +236,9 @@ pub struct Cx<'a> {
     pub node: &'a str,
     /// What the call has said so far.
     pub signal: Signal,
+    /// What had been handed on when it said so, in acts: `service` has protocols in the order in which they
+    /// were confirmed.
+    pub signal_at: usize,
     /// Weirds that the flow raised already: each name once a flow.
     pub weirds: &'a mut Vec<&'static str>,
     /// Whether the analyzer has confirmed already.
@@ -219,6 +253,18 @@ pub struct Cx<'a> {
     pub over: bool,
     /// What is handed on to analyzers inside this one.
     pub inner: &'a mut Inner,
+    /// Payload of the flow so far, both directions, with what is at hand and what was never seen.
+    pub seen: u64,
+    /// The flow's beginning or any of its bytes was not seen.
+    pub incomplete: bool,
+    /// The analyzer sets this when users of its protocol may pause for long (`conn/inactivity.zeek`).
+    pub pauses: bool,
+    /// Flows that the analyzer knows are to come.
+    pub expected: &'a mut Expected,
+    /// The analyzer sets this for a name that `service` has besides its own, such as `gridftp`.
+    pub also: Option<&'static str>,
+    /// A TLS handshake in the flow is complete; its analyzer sets this.
+    pub tls_established: bool,
 }
 
 /// Different weirds one flow may raise: the rest are counted only, so that one flow cannot flood the log.
@@ -234,12 +280,27 @@ impl Cx<'_> {
     pub fn confirm(&mut self) {
         if !self.confirmed && self.signal == Signal::None {
             self.signal = Signal::Confirmed;
+            self.signal_at = self.inner.acts.len();
         }
+    }
+
+    /// Whether the flow is known to be this protocol, by this call or an earlier one.
+    pub fn is_confirmed(&self) -> bool {
+        self.confirmed || self.signal == Signal::Confirmed
     }
 
     /// The flow is not this protocol.
     pub fn violate(&mut self) {
         self.signal = Signal::Violated;
+        self.signal_at = self.inner.acts.len();
+    }
+
+    /// What was met is not this protocol. It counts only early in a flow of which everything was seen, as
+    /// later on and behind a gap nobody can be sure (`TCP.cc`, `base/frameworks/analyzer/dpd.zeek`).
+    pub fn violation(&mut self) {
+        if !self.incomplete && self.seen <= VIOLATION_BYTES_MAX {
+            self.violate();
+        }
     }
 
     /// The flow asks its responder to be its proxy, for `tunnel` (Zeek's `Tunnel::register` in the scripts of

@@ -3,6 +3,7 @@
 use model::id::FiveTuple;
 
 use super::{Analyzer, Cx, Dir, FlowIds, Inner, Kind, Signal, Transport};
+use crate::expected::Expected;
 use crate::out::Out;
 
 /// Time of a flow's first packet, microseconds.
@@ -32,6 +33,16 @@ pub struct Bench {
     pub analyzer: Box<dyn Analyzer>,
     /// Packet time.
     pub now: i64,
+    /// Bytes of the flow were not seen.
+    pub incomplete: bool,
+    /// A TLS handshake is complete.
+    pub tls_established: bool,
+    /// Other names for `service`.
+    pub also: Vec<&'static str>,
+    /// Payload so far.
+    pub seen: u64,
+    /// Flows that it waits for.
+    pub expected: Expected,
 }
 
 impl Bench {
@@ -76,6 +87,11 @@ impl Bench {
             inner: Inner::default(),
             analyzer: (kind.new)(transport),
             now: START,
+            incomplete: false,
+            tls_established: false,
+            also: Vec::new(),
+            seen: 0,
+            expected: Expected::default(),
         }
     }
 
@@ -87,6 +103,7 @@ impl Bench {
             out: &mut self.out,
             node: "zeek",
             signal: Signal::None,
+            signal_at: 0,
             weirds: &mut self.weirds,
             confirmed: self.confirmed,
             is_done: false,
@@ -94,9 +111,16 @@ impl Bench {
             gave_up: false,
             over: false,
             inner: &mut self.inner,
+            seen: self.seen,
+            incomplete: self.incomplete,
+            pauses: false,
+            expected: &mut self.expected,
+            also: None,
+            tls_established: self.tls_established,
         };
         f(self.analyzer.as_mut(), &mut cx);
         let (signal, flip) = (cx.signal, cx.flip);
+        self.also.extend(cx.also);
         self.gone |= cx.is_done || signal == Signal::Violated;
         self.gave_up |= cx.gave_up;
         self.over |= cx.over;
@@ -113,6 +137,7 @@ impl Bench {
 
     /// Feeds, unless the analyzer is gone.
     pub fn feed(&mut self, dir: Dir, data: &[u8]) {
+        self.seen += data.len() as u64;
         if !self.gone {
             self.call(|analyzer, cx| analyzer.feed(cx, dir, data));
         }
@@ -122,4 +147,69 @@ impl Bench {
     pub fn finish(&mut self) {
         self.call(|analyzer, cx| analyzer.finish(cx));
     }
+}
+
+/// A conversation that works, cut at every byte, with every byte changed, with gaps, and random bytes and
+/// endless lines instead of it. The analyzer has only to live through it, in bounded room.
+pub fn hostile(kind: &Kind, transport: Transport, talk: &[(Dir, &[u8])]) {
+    let play = |talk: &mut dyn Iterator<Item = (Dir, Vec<u8>)>| {
+        let mut bench = Bench::new(kind, transport);
+        for (i, (dir, data)) in talk.enumerate() {
+            bench.feed(dir, &data);
+            if i % 7 == 5 && !bench.gone {
+                bench.call(|analyzer, cx| analyzer.gap(cx, dir, 10));
+            }
+        }
+        for dir in [Dir::Orig, Dir::Resp] {
+            if !bench.gone {
+                bench.call(|analyzer, cx| analyzer.end(cx, dir));
+            }
+        }
+        bench.finish();
+        assert!(bench.weirds.len() <= super::FLOW_WEIRDS_MAX);
+    };
+    let all: Vec<(Dir, u8)> =
+        talk.iter().flat_map(|(dir, data)| data.iter().map(|byte| (*dir, *byte))).collect();
+    // Byte by byte.
+    play(&mut all.iter().map(|(dir, byte)| (*dir, vec![*byte])));
+    for at in 0..all.len() {
+        let whole = |skip: usize| talk.iter().skip(skip).map(|(dir, data)| (*dir, data.to_vec()));
+        // Cut short, with what follows it on the wire.
+        let mut left = at;
+        play(&mut talk.iter().map(|(dir, data)| {
+            let count = left.min(data.len());
+            left -= count;
+            (*dir, data.get(..count).unwrap_or_default().to_vec())
+        }));
+        // One byte changed.
+        let mut place = at;
+        let mut changed: Vec<(Dir, Vec<u8>)> = whole(0).collect();
+        for (_, data) in &mut changed {
+            if let Some(byte) = data.get_mut(place) {
+                *byte ^= (at as u8).wrapping_mul(37) | 1;
+                break;
+            }
+            place -= data.len();
+        }
+        play(&mut changed.into_iter());
+        play(&mut whole(at % talk.len().max(1)));
+    }
+    let mut seed = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    for _ in 0..200 {
+        let pieces: Vec<(Dir, Vec<u8>)> = (0..20)
+            .map(|_| {
+                let dir = if random() & 1 == 0 { Dir::Orig } else { Dir::Resp };
+                (dir, (0..random() % 200).map(|_| random() as u8).collect())
+            })
+            .collect();
+        play(&mut pieces.into_iter());
+    }
+    let endless = vec![b'x'; 300_000];
+    play(&mut [(Dir::Orig, endless.clone()), (Dir::Resp, endless)].into_iter());
 }

@@ -17,6 +17,7 @@ use crate::analyzer::Inner;
 use crate::checksum;
 use crate::config::{Config, SHARDS};
 use crate::decode::{Decoded, Decoder, IpPacket, Transport, Undecodable, Weird, WeirdSet};
+use crate::expected::Expected;
 use crate::fragment::{Outcome, Reassembler};
 use crate::host::Shared;
 use crate::out::Out;
@@ -120,7 +121,9 @@ impl Engine {
         let decoder = Decoder { ignore_checksums: config.ignore_checksums };
         let table = Table::new(config.flows_max);
         let out = Out::new(config.lanes);
-        let shared = Shared { config, out, ports: Ports::default(), inner: Inner::default() };
+        let expected = std::array::from_fn(|_| Expected::default());
+        let (ports, inner) = (Ports::default(), Inner::default());
+        let shared = Shared { config, out, ports, inner, expected };
         Engine {
             shared,
             decoder,

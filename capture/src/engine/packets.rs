@@ -37,6 +37,9 @@ impl Engine {
             if first == now {
                 repeat = again + 1;
             }
+            if let Some(app) = self.table.get(old).and_then(|flow| flow.app.as_mut()) {
+                app.reused();
+            }
             self.end_flow(old, self.clock);
             at = None;
         }

@@ -1,5 +1,7 @@
 //! Flows begin, are looked at when their time has come, and end.
 
+use crate::analyzer::ftp;
+use crate::app::App;
 use crate::config::timeout;
 use crate::flow::{Flow, Key, Meta, Proto};
 use crate::tunnel::{Around, Stack};
@@ -81,9 +83,21 @@ impl Engine {
             meta.flip();
         }
         let wheel_at = i64::MAX;
-        let at = self.table.insert(Flow { meta, proto, app: None, wheel_at, asked_at: i64::MAX });
+        let app = self.announced(&meta, now);
+        let at = self.table.insert(Flow { meta, proto, app, wheel_at, asked_at: i64::MAX });
         self.reschedule(at);
         at
+    }
+
+    /// The application side of a TCP flow that begins, if another flow announced it.
+    fn announced(&self, meta: &Meta, now: i64) -> Option<Box<App>> {
+        let expected = self.shared.expected.get(usize::from(meta.shard))?;
+        if meta.key.proto() != ip_proto::TCP || !expected.has(meta.ends(), now) {
+            return None;
+        }
+        let mut app = Box::<App>::default();
+        app.expect(ftp::DATA_SERVICE, &ftp::DATA_KIND);
+        Some(app)
     }
 
     /// Puts a flow into the wheel if it has become due earlier than its entry there says.

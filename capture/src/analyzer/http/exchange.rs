@@ -4,7 +4,7 @@
 use super::entity::Expect;
 use super::start::{self, HTTP_09, Version};
 use super::{Http, Next, UNANSWERED_MAX, uri, weird, weird_with};
-use crate::analyzer::{Cx, Dir};
+use crate::analyzer::{Cx, Dir, websocket};
 
 impl Http {
     pub(super) fn request_line(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
@@ -183,11 +183,13 @@ impl Http {
         let upgrades = self.reply_code == 101 && self.upgrade && self.upgrade_named;
         if upgrades && self.unanswered.len() == 1 {
             self.side(Dir::Resp).next = Next::Nothing;
-            self.stop(cx);
+            let known = self.upgrade_websocket.then_some(&websocket::KIND);
+            self.stop(cx, known);
         }
         self.reply_code = 0;
         self.upgrade = false;
         self.upgrade_named = false;
+        self.upgrade_websocket = false;
     }
 }
 

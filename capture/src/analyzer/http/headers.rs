@@ -251,6 +251,7 @@ impl Http {
             }
         } else if dir == Dir::Resp && name.eq_ignore_ascii_case(b"upgrade") {
             self.upgrade_named = !token.is_empty();
+            self.upgrade_websocket = token.eq_ignore_ascii_case(b"websocket");
         }
     }
 

@@ -1,7 +1,7 @@
 //! HTTP/1: requests, replies and their bodies (RFC 9110, RFC 9112), with Zeek's rules for what a row
 //! says and for what is odd (`src/analyzer/protocol/http/HTTP.cc`, `base/protocols/http`).
 //!
-//! A segment's way: [`lines`] cuts it, `exchange` begins a message with a request or status line
+//! A segment's way: [`super::lines`] cuts it, `exchange` begins a message with a request or status line
 //! ([`start`]), `headers` and `body` follow a message through its [`entity`] and the parts in it, `body_file`
 //! sees its content as a file, [`log`] joins replies to requests and writes the rows.
 
@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 
 use model::text;
 
+use super::lines::{self, LineWeird, Lines, Piece};
 use super::{Analyzer, Cx, Dir, Kind, Transport};
 use entity::{Entity, Message};
 use files::{File, Ranged};
-use lines::{LineWeird, Lines, Piece};
 use log::Log;
 use start::Version;
 
@@ -25,13 +25,12 @@ mod filename;
 mod files;
 mod headers;
 mod inflate;
-mod lines;
 mod log;
 mod probe;
 mod record;
 mod sqli;
 mod start;
-mod transfer;
+pub(super) mod transfer;
 mod uri;
 
 #[cfg(test)]
@@ -102,6 +101,9 @@ struct Http {
     /// The reply upgrades, and says to what.
     upgrade: bool,
     upgrade_named: bool,
+    upgrade_websocket: bool,
+    /// What follows another protocol's analyzer is given.
+    carries: bool,
     /// Bytes of both directions so far.
     seen: u64,
     /// When a line was met that is not HTTP. Zeek takes the analyzer away only once it has seen all that
@@ -168,6 +170,9 @@ impl Http {
                 }
             }
         }
+        if self.carries && !rest.is_empty() {
+            cx.hand_on(dir, rest);
+        }
     }
 
     /// Whether a line would be content, so that it may come in parts.
@@ -220,17 +225,21 @@ impl Http {
                     odd_rest(cx, "protocol_data_with_HTTP_upgrade_reply", left);
                 } else if self.connect && line.is_empty() {
                     odd_rest(cx, "protocol_data_with_HTTP_CONNECT_reply", left);
-                    self.stop(cx);
+                    self.stop(cx, None);
                 }
             }
             (Next::Nothing | Next::Raw, _) => {}
         }
     }
 
-    /// What follows is another protocol.
-    fn stop(&mut self, cx: &mut Cx<'_>) {
+    /// What follows is another protocol, which its content tells if it is not known.
+    fn stop(&mut self, cx: &mut Cx<'_>, known: Option<&'static Kind>) {
         self.stopped = true;
-        cx.done();
+        self.carries = true;
+        match known {
+            Some(kind) => cx.carry(kind),
+            None => cx.carry_any(),
+        }
     }
 
     /// The flow is not HTTP, unless it went well for long.
@@ -260,24 +269,24 @@ fn odd_rest(cx: &mut Cx<'_>, name: &'static str, left: usize) {
 }
 
 fn line_weird(cx: &mut Cx<'_>, odd: LineWeird) {
-    let name = match odd {
-        LineWeird::SingleCr => "line_terminated_with_single_CR",
-        LineWeird::NoEnd => "line_terminated_without_CRLF",
-        LineWeird::TooLong => "contentline_size_exceeded",
-    };
-    cx.weird(name, None, Some("CONTENTLINE"));
+    cx.weird(odd.name(), None, Some(lines::SOURCE));
 }
 
 impl Analyzer for Http {
     fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
         self.seen = self.seen.saturating_add(data.len() as u64);
-        if !self.is_over(cx) {
+        if self.carries {
+            cx.hand_on(dir, data);
+        } else if !self.is_over(cx) {
             self.cut(cx, dir, data);
         }
     }
 
     fn gap(&mut self, cx: &mut Cx<'_>, dir: Dir, len: u64) {
         self.seen = self.seen.saturating_add(len);
+        if self.carries {
+            return cx.hand_on_gap(dir, len);
+        }
         if self.is_over(cx) || (self.side(dir).has_message && self.body_gap(cx, dir, len)) {
             return;
         }

@@ -9,8 +9,8 @@ use arrow_array::{Array, RecordBatch};
 use model::read;
 
 use super::*;
-use crate::analyzer::Signal;
 use crate::analyzer::testing::Bench;
+use crate::analyzer::{Act, Signal};
 
 mod random;
 
@@ -29,7 +29,9 @@ struct Found {
     rows: Vec<Row>,
     weirds: Vec<String>,
     confirmed: bool,
-    gone: bool,
+    /// Protocols that were handed on to, and what they were given.
+    carried: Vec<&'static str>,
+    handed_on: Vec<u8>,
     last: Option<Signal>,
 }
 
@@ -54,7 +56,12 @@ fn run(steps: &[Step]) -> Found {
             break;
         }
     }
-    let gone = bench.gone;
+    let carried = bench.inner.acts.iter().filter_map(|act| match act {
+        Act::Attach(kind) => Some(kind.name),
+        Act::Probe => Some("anything"),
+        _ => None,
+    });
+    let (carried, handed_on) = (carried.collect(), bench.inner.bytes.clone());
     bench.finish();
     let last = bench.signals.last().copied();
     let (confirmed, mut out) = (bench.confirmed, bench.out);
@@ -66,7 +73,8 @@ fn run(steps: &[Step]) -> Found {
         rows: (0..batch.num_rows()).map(|at| row(&batch, at)).collect(),
         weirds,
         confirmed,
-        gone,
+        carried,
+        handed_on,
         last,
     }
 }
@@ -254,14 +262,20 @@ fn http_09() {
 
 #[test]
 fn connect_and_upgrade_end_http() {
-    let found = run(&[orig("CONNECT h:443 HTTP/1.1\r\n\r\n"), resp("HTTP/1.1 200 OK\r\n\r\n\x16")]);
-    assert!(found.gone);
+    let found = run(&[
+        orig("CONNECT h:443 HTTP/1.1\r\n\r\n"),
+        resp("HTTP/1.1 200 OK\r\n\r\n\x16"),
+        orig("GET / HTTP/1.1\r\n\r\n"),
+    ]);
+    assert_eq!(found.carried, ["anything"]);
+    assert_eq!(found.handed_on, b"\x16GET / HTTP/1.1\r\n\r\n");
+    assert_eq!(found.rows.len(), 1);
     assert_eq!(found.weirds, ["protocol_data_with_HTTP_CONNECT_reply"]);
     has(&found.rows[0], &[("method", "CONNECT"), ("status_code", "200")]);
 
     let upgrade = "HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
-    let found = run(&[orig("GET / HTTP/1.1\r\n\r\n"), resp(upgrade)]);
-    assert!(found.gone);
+    let found = run(&[orig("GET / HTTP/1.1\r\n\r\n"), resp(upgrade), orig(b"\x81\0")]);
+    assert_eq!((&found.carried[..], &found.handed_on[..]), (&["websocket"][..], &b"\x81\0"[..]));
     has(&found.rows[0], &[("status_code", "101"), ("info_code", "101")]);
 }
 

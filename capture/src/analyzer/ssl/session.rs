@@ -250,6 +250,7 @@ impl Session {
     /// Both ends encrypt: the handshake is complete.
     pub fn established(&mut self, cx: &mut Cx<'_>) {
         self.info(cx).established = true;
+        cx.tls_established = true;
         self.log(cx);
     }
 

@@ -1,4 +1,4 @@
-//! Cuts one direction of a flow into lines, or hands it on as it is while a body's length is known.
+//! Cuts one direction of a flow into lines, or hands it on as it is while its length is known.
 //! Source: what Zeek's `ContentLine.cc` takes for the end of a line.
 //!
 //! A line that lies whole in a segment is lent from it; only a line that a segment cuts is kept.
@@ -14,6 +14,9 @@ pub const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes after which Zeek cuts a line (`DEFAULT_MAX_LINE_LENGTH`).
 const LINE_CUT: u64 = 16 * 1024 * 1024 - 100;
+
+/// Who raises the weirds of lines, in Zeek's words.
+pub const SOURCE: &str = "CONTENTLINE";
 
 /// What is cut off next.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,14 +40,27 @@ pub enum LineWeird {
     SingleCr,
     /// The body ended inside a line.
     NoEnd,
-    /// A line was longer than [`LINE_CUT`].
+    /// A line was longer than lines may be.
     TooLong,
 }
 
+impl LineWeird {
+    /// Zeek's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            LineWeird::SingleCr => "line_terminated_with_single_CR",
+            LineWeird::NoEnd => "line_terminated_without_CRLF",
+            LineWeird::TooLong => "contentline_size_exceeded",
+        }
+    }
+}
+
 /// The state of one direction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Lines {
     kept: Vec<u8>,
+    /// Bytes after which a line is cut.
+    cut: u64,
     /// Bytes of the unfinished line so far, kept or not.
     length: u64,
     /// The last byte seen, 0 after plain bytes.
@@ -67,7 +83,31 @@ pub struct Lines {
     weirds: [Option<LineWeird>; 2],
 }
 
+impl Default for Lines {
+    fn default() -> Lines {
+        Lines::with_cut(LINE_CUT)
+    }
+}
+
 impl Lines {
+    /// Lines that are cut after so many bytes.
+    pub fn with_cut(cut: u64) -> Lines {
+        Lines {
+            kept: Vec::new(),
+            cut,
+            length: 0,
+            last: 0,
+            held_cr: false,
+            plain: 0,
+            limit: None,
+            free_lf: false,
+            new_limit: false,
+            strict: false,
+            closed: false,
+            weirds: [None; 2],
+        }
+    }
+
     /// Hands the next `count` bytes on as they are.
     pub fn set_plain(&mut self, count: u64) {
         self.plain = count;
@@ -185,7 +225,7 @@ impl Lines {
             }
             self.append(b"\r", parts);
         }
-        let room = self.limit.unwrap_or(u64::MAX).min(LINE_CUT - self.length.min(LINE_CUT));
+        let room = self.limit.unwrap_or(u64::MAX).min(self.cut.saturating_sub(self.length));
         let count = usize::try_from(room).unwrap_or(usize::MAX).min(rest.len());
         if count == 0 {
             return Some(self.cut_too_long(rest));

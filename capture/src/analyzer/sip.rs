@@ -1,0 +1,240 @@
+//! SIP over UDP (RFC 3261): a datagram is a request or a reply, with the rules of Zeek's
+//! `sip-protocol.pac` for what makes a flow SIP: a reply that could be read.
+
+use model::text as wire;
+
+use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict, text};
+
+/// SIP, on Zeek's `SIP::ports`.
+pub static KIND: Kind = Kind {
+    name: "sip",
+    tcp_ports: &[],
+    udp_ports: &[5060],
+    probe: Some(probe),
+    skips_partial: false,
+    new: |_| Box::<Sip>::default(),
+};
+
+/// Methods that Zeek finds nothing odd about (`SIP::sip_methods`).
+const METHODS: &[&[u8]] =
+    &[b"REGISTER", b"INVITE", b"ACK", b"CANCEL", b"BYE", b"OPTIONS", b"NOTIFY", b"SUBSCRIBE"];
+
+/// `dpd.sig`: a line ends with the version, or the first one begins with it.
+fn probe(start: &Start<'_>) -> Verdict {
+    if start.transport != Transport::Udp {
+        return Verdict::No;
+    }
+    let is = |bytes: &&[u8]| begins_reply(bytes) || ends_request(bytes);
+    if start.bytes.iter().any(is) { Verdict::Yes } else { Verdict::More }
+}
+
+/// `SIP/2.0`; what follows.
+fn version(bytes: &[u8]) -> Option<&[u8]> {
+    match bytes.strip_prefix(b"SIP/")? {
+        [b'0'..=b'9', b'.', b'0'..=b'9', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+fn begins_reply(bytes: &[u8]) -> bool {
+    let Some(rest) = version(bytes.strip_prefix(b" ").unwrap_or(bytes)) else { return false };
+    let code = rest.strip_prefix(b" ").unwrap_or_default();
+    rest.starts_with(b"\r\n") || (text::reply_code(code).is_some() && code.get(3) == Some(&b' '))
+}
+
+fn ends_request(bytes: &[u8]) -> bool {
+    let mut found = memchr::memmem::find_iter(bytes, b" SIP/");
+    found.any(|at| {
+        let rest = bytes.get(at + 1..).and_then(version);
+        rest.is_some_and(|rest| rest.starts_with(b"\r\n"))
+    })
+}
+
+#[derive(Debug, Default)]
+struct Sip {
+    /// The last length of a body that requests and replies gave. Zeek never forgets it.
+    lengths: [usize; 2],
+}
+
+/// The datagram is not of SIP.
+struct Malformed;
+
+/// Cuts a line off.
+fn line<'a>(bytes: &mut &'a [u8]) -> &'a [u8] {
+    let end = memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
+    let (line, rest) = bytes.split_at(end);
+    *bytes = match rest {
+        [b'\r', b'\n', rest @ ..] | [_, rest @ ..] => rest,
+        [] => rest,
+    };
+    line
+}
+
+fn run(bytes: &[u8], is: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+    bytes.split_at(bytes.iter().position(|byte| !is(*byte)).unwrap_or(bytes.len()))
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_.!%*+`'~-".contains(&byte)
+}
+
+fn is_number(text: &[u8]) -> bool {
+    let (high, rest) = run(text, |byte| byte.is_ascii_digit());
+    let low = rest.strip_prefix(b".").and_then(<[u8]>::first);
+    !high.is_empty() && low.is_some_and(u8::is_ascii_digit)
+}
+
+fn request(cx: &mut Cx<'_>, line: &[u8]) -> Result<(), Malformed> {
+    let (junk, rest) = run(line, |byte| !is_token(byte));
+    let (method, rest) = run(rest, is_token);
+    let (uri, rest) = run(text::skip_blanks(rest), |byte| byte.is_ascii_graphic());
+    let version = text::skip_blanks(rest).strip_prefix(b"SIP/").ok_or(Malformed)?;
+    if method.is_empty() || uri.is_empty() || !is_number(version) {
+        return Err(Malformed);
+    }
+    if !junk.is_empty() {
+        cx.weird("sip_junk_before_request", Some(&wire::from_wire(junk)), Some("SIP"));
+    }
+    if !METHODS.contains(&method) {
+        cx.weird("unknown_SIP_method", Some(&wire::from_wire(method)), None);
+    }
+    Ok(())
+}
+
+fn reply(cx: &mut Cx<'_>, line: &[u8]) -> Result<(), Malformed> {
+    let version = line.strip_prefix(b"SIP/").ok_or(Malformed)?;
+    let (number, rest) = run(version, |byte| byte == b'.' || byte.is_ascii_digit());
+    if !is_number(number) || text::reply_code(text::skip_blanks(rest)).is_none() {
+        return Err(Malformed);
+    }
+    cx.confirm();
+    Ok(())
+}
+
+/// A field; the length of the body if it says so.
+fn field(line: &[u8]) -> Result<Option<usize>, Malformed> {
+    let (name, rest) = run(line, |byte| !matches!(byte, b':' | b' ' | b'\t'));
+    let value = text::skip_blanks(rest).strip_prefix(b":").ok_or(Malformed)?;
+    if name.is_empty() {
+        return Err(Malformed);
+    }
+    if !matches!(name, b"Content-Length" | b"L") {
+        return Ok(None);
+    }
+    let (digits, _) = run(text::skip_blanks(value), |byte| byte.is_ascii_digit());
+    Ok(Some(std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)))
+}
+
+impl Sip {
+    fn datagram(&mut self, cx: &mut Cx<'_>, data: &[u8]) -> Result<(), Malformed> {
+        let is_reply = data.len() > 6 && data.starts_with(b"SIP/");
+        let mut rest = data;
+        let first = line(&mut rest);
+        match is_reply {
+            true => reply(cx, first)?,
+            false => request(cx, first)?,
+        }
+        let length = &mut self.lengths[usize::from(is_reply)];
+        while !rest.is_empty() {
+            let line = line(&mut rest);
+            if line.is_empty() {
+                break;
+            }
+            if let Some(count) = field(line)? {
+                *length = count;
+            }
+        }
+        if *length > rest.len() { Err(Malformed) } else { Ok(()) }
+    }
+}
+
+impl Analyzer for Sip {
+    fn feed(&mut self, cx: &mut Cx<'_>, _dir: Dir, data: &[u8]) {
+        // Some send nothing but a line end, to keep an address translation alive.
+        if data.len() == 2 && data.starts_with(b"\r") {
+            return;
+        }
+        if self.datagram(cx, data).is_err() {
+            cx.violation();
+        }
+    }
+
+    fn gap(&mut self, _cx: &mut Cx<'_>, _dir: Dir, _len: u64) {}
+
+    fn end(&mut self, _cx: &mut Cx<'_>, _dir: Dir) {}
+
+    fn finish(&mut self, _cx: &mut Cx<'_>) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Signal;
+    use super::super::testing::{self, Bench};
+    use super::*;
+
+    fn play(talk: &[(Dir, &str)]) -> Bench {
+        let mut bench = Bench::new(&KIND, Transport::Udp);
+        for (dir, data) in talk {
+            bench.feed(*dir, data.as_bytes());
+        }
+        bench
+    }
+
+    const REQUEST: &str = "INVITE sip:a@b SIP/2.0\r\nVia: x\r\nContent-Length: 3\r\n\r\nabc";
+
+    #[test]
+    fn a_reply_makes_it_sip() {
+        assert_eq!(play(&[(Dir::Orig, REQUEST)]).signals, []);
+        let bench = play(&[
+            (Dir::Orig, REQUEST),
+            (Dir::Orig, "\r\n"),
+            (Dir::Resp, "SIP/2.0 200 OK\r\nL : 0\r\n\r\n"),
+        ]);
+        assert_eq!(bench.signals, [Signal::Confirmed]);
+    }
+
+    #[test]
+    fn what_is_no_sip() {
+        for data in [
+            "hello",
+            "INVITE sip:a@b HTTP/1.1\r\n\r\n",
+            "INVITE sip:a@b SIP/2.0\r\nno colon\r\n\r\n",
+            "INVITE sip:a@b SIP/2.0\r\nContent-Length: 4\r\n\r\nabc",
+            "SIP/2.0 OK\r\n\r\n",
+        ] {
+            assert_eq!(play(&[(Dir::Orig, data)]).signals, [Signal::Violated], "{data}");
+        }
+    }
+
+    #[test]
+    fn oddities() {
+        let bench = play(&[(Dir::Orig, "\r\nPUBLISH sip:a@b SIP/2.0\r\n\r\n")]);
+        assert_eq!(bench.signals, [Signal::Violated]);
+        let bench = play(&[(Dir::Orig, " PUBLISH sip:a@b SIP/2.0\r\n\r\n")]);
+        assert_eq!(bench.weirds, ["sip_junk_before_request", "unknown_SIP_method"]);
+    }
+
+    #[test]
+    fn hostile() {
+        testing::hostile(
+            &KIND,
+            Transport::Udp,
+            &[
+                (Dir::Orig, REQUEST.as_bytes()),
+                (Dir::Resp, b"SIP/2.0 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n"),
+            ],
+        );
+    }
+
+    #[test]
+    fn told_by_content() {
+        let probe = |orig: &[u8]| {
+            probe(&Start { transport: Transport::Udp, bytes: [orig, b""], resp_p: 9 })
+        };
+        assert_eq!(probe(REQUEST.as_bytes()), Verdict::Yes);
+        assert_eq!(probe(b"SIP/2.0 200 OK\r\n"), Verdict::Yes);
+        assert_eq!(probe(b"\nINVITE a SIP/2.0\r\n"), Verdict::Yes);
+        assert_eq!(probe(b"INVITE a SIP/2.0 \r\n"), Verdict::More);
+        assert_eq!(probe(b"SIP/2.0\n"), Verdict::More);
+    }
+}
