@@ -4,6 +4,8 @@
 //! detection: the first bytes are kept, every analyzer's probe sees them, and one that says yes is
 //! given them again.
 
+use std::sync::Arc;
+
 use model::id;
 
 use crate::analyzer::{
@@ -49,7 +51,7 @@ struct Probing {
 /// The application side of one flow.
 #[derive(Default)]
 pub struct App {
-    ids: Option<Box<FlowIds>>,
+    ids: Option<Arc<FlowIds>>,
     slots: Vec<Slot>,
     probing: Option<Box<Probing>>,
     services: Vec<&'static str>,
@@ -82,7 +84,7 @@ impl std::fmt::Debug for App {
 impl App {
     /// Who the flow is; made when first needed, as most flows of a scan never need it.
     pub fn ids(&mut self, meta: &Meta, lanes: u32) -> &FlowIds {
-        self.ids.get_or_insert_with(|| Box::new(make_ids(meta, lanes)))
+        self.ids.get_or_insert_with(|| Arc::new(make_ids(meta, lanes)))
     }
 
     /// The roles changed sides.
@@ -368,14 +370,15 @@ impl App {
         now: i64,
         f: impl FnOnce(&mut dyn Analyzer, &mut Cx<'_>),
     ) {
-        let Shared { config, out, inner: room, expected, .. } = shared;
-        let ids = self.ids.get_or_insert_with(|| Box::new(make_ids(meta, config.lanes)));
+        let Shared { config, out, files, inner: room, expected, .. } = shared;
+        let ids = self.ids.get_or_insert_with(|| Arc::new(make_ids(meta, config.lanes)));
         let slot = &mut self.slots[at];
         let mut inner = std::mem::take(room);
         let mut cx = Cx {
             now,
             ids,
             out,
+            files,
             node: &config.node,
             signal: Signal::None,
             signal_at: 0,
@@ -477,8 +480,9 @@ impl App {
             also: None,
             tls_established: self.tls_established,
             now,
-            ids: self.ids.as_deref()?,
+            ids: self.ids.as_ref()?,
             out: &mut shared.out,
+            files: &mut shared.files,
             node: &shared.config.node,
             signal: Signal::None,
             signal_at: 0,

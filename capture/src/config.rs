@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::files::hash::Hashes;
 use crate::nets::Nets;
 use crate::worker::FLUSH_PACKETS;
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub local_nets: Nets,
     /// Flows held at once, over all shards; the oldest goes first. 4 million fit a 3 GiB sensor.
     pub flows_max: usize,
+    /// Hashes that are made of every file.
+    pub hashes: Hashes,
 }
 
 impl Config {
@@ -40,6 +43,7 @@ impl Config {
             ignore_checksums: false,
             local_nets: Nets::private(),
             flows_max: 4_000_000,
+            hashes: Hashes::ALL,
         }
     }
 }

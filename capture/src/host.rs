@@ -6,6 +6,7 @@ use crate::analyzer::{Dir, Inner, Transport};
 use crate::app::App;
 use crate::config::{Config, SHARDS, timeout};
 use crate::expected::Expected;
+use crate::files::Files;
 use crate::flow::{Meta, seen};
 use crate::out::Out;
 use crate::ports::Ports;
@@ -16,6 +17,8 @@ pub struct Shared {
     pub config: Arc<Config>,
     /// Rows.
     pub out: Out,
+    /// Files that are open.
+    pub files: Files,
     /// Ports of servers.
     pub ports: Ports,
     /// Room for what analyzers hand on to those inside of them.

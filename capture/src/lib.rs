@@ -2,7 +2,7 @@
 //!
 //! A packet's way through the files: [`source`] → [`engine`] → [`decode`], [`checksum`], [`fragment`]
 //! → [`table`] and [`wheel`] (the flows and their timers) → [`tcp`] and its [`stream`]s → [`app`]
-//! (which analyzers) → [`analyzer`] → [`out`]. What [`tunnel`] finds inside begins at [`engine`] again.
+//! (which analyzers) → [`analyzer`], [`files`] → [`out`]. What [`tunnel`] finds inside begins at [`engine`] again.
 //! [`worker`] runs an engine a thread, [`flush`] puts their rows in order, [`role`] commits them.
 
 pub mod analyzer;
@@ -12,6 +12,7 @@ pub mod config;
 pub mod decode;
 pub mod engine;
 pub mod expected;
+pub mod files;
 mod flow;
 pub mod flush;
 pub mod fragment;

@@ -1,7 +1,7 @@
 //! Rows that one capture thread has written since the last flush.
 
 use arrow_array::RecordBatch;
-use model::stream::{Def, Mark, conn, dns, http, notice, ssl, tunnel, weird};
+use model::stream::{Def, Mark, conn, dns, files, http, notice, ssl, tunnel, weird, x509};
 
 use crate::analyzer::FlowIds;
 use crate::tunnel::Tunnels;
@@ -20,6 +20,10 @@ pub struct Out {
     pub ssl: ssl::Batch,
     /// Tunnels found and gone.
     pub tunnel: tunnel::Batch,
+    /// Files.
+    pub files: files::Batch,
+    /// Certificates.
+    pub x509: x509::Batch,
     /// Oddities.
     pub weird: weird::Batch,
     /// Notices raised by capture itself.
@@ -131,7 +135,7 @@ impl Out {
                 }
             )*};
         }
-        take!(conn, dns, http, ssl, tunnel, weird, notice);
+        take!(conn, dns, http, ssl, files, x509, tunnel, weird, notice);
         taken
     }
 }

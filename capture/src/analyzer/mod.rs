@@ -4,10 +4,13 @@
 //! call a datagram. It knows no packets, no bus, no clock but [`Cx::now`]. What it finds goes out
 //! through [`Cx`]: rows, weirds, and the word that the flow is (or is not) its protocol.
 
+use std::sync::Arc;
+
 use model::id::FiveTuple;
 use model::stream::Mark;
 
 use crate::expected::Expected;
+use crate::files::Files;
 use crate::out::Out;
 use crate::tunnel::Proxy;
 use crate::weirds;
@@ -229,9 +232,11 @@ pub struct Cx<'a> {
     /// Packet time, microseconds: the latest seen, so that it never goes back.
     pub now: i64,
     /// The flow.
-    pub ids: &'a FlowIds,
+    pub ids: &'a Arc<FlowIds>,
     /// Where rows go.
     pub out: &'a mut Out,
+    /// Files that are open; see [`crate::files`].
+    pub files: &'a mut Files,
     /// This node's name, for `peer` columns.
     pub node: &'a str,
     /// What the call has said so far.

@@ -1,9 +1,13 @@
 //! A flow under test: an analyzer with what the engine would give it, and what it said.
 
+use std::sync::Arc;
+
 use model::id::FiveTuple;
 
 use super::{Analyzer, Cx, Dir, FlowIds, Inner, Kind, Signal, Transport};
+use crate::config::Config;
 use crate::expected::Expected;
+use crate::files::Files;
 use crate::out::Out;
 
 /// Time of a flow's first packet, microseconds.
@@ -12,9 +16,11 @@ pub const START: i64 = 1_000_000_000_000_000;
 /// An analyzer and what it works with.
 pub struct Bench {
     /// The flow.
-    pub ids: FlowIds,
+    pub ids: Arc<FlowIds>,
     /// What was written.
     pub out: Out,
+    /// Files that are open.
+    pub files: Files,
     /// Weirds of the flow.
     pub weirds: Vec<&'static str>,
     /// What was signalled, in order.
@@ -67,17 +73,19 @@ impl Bench {
             resp_p: resp.1,
             proto: if transport == Transport::Tcp { 6 } else { 17 },
         };
-        let ids = FlowIds {
+        let ids = Arc::new(FlowIds {
             uid: "Cuid".into(),
             community_id: "1:cid".into(),
             tuple,
             lane: 0,
             order: 0,
             first: START,
-        };
+        });
+        let config = Arc::new(Config::new("zeek"));
         Bench {
             ids,
             out: Out::default(),
+            files: Files::new(config),
             weirds: Vec::new(),
             signals: Vec::new(),
             confirmed: false,
@@ -101,6 +109,7 @@ impl Bench {
             now: self.now,
             ids: &self.ids,
             out: &mut self.out,
+            files: &mut self.files,
             node: "zeek",
             signal: Signal::None,
             signal_at: 0,
@@ -129,7 +138,7 @@ impl Bench {
             self.signals.push(signal);
         }
         if flip {
-            let tuple = &mut self.ids.tuple;
+            let tuple = &mut Arc::make_mut(&mut self.ids).tuple;
             std::mem::swap(&mut tuple.orig_h, &mut tuple.resp_h);
             std::mem::swap(&mut tuple.orig_p, &mut tuple.resp_p);
         }

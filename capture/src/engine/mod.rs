@@ -18,6 +18,7 @@ use crate::checksum;
 use crate::config::{Config, SHARDS};
 use crate::decode::{Decoded, Decoder, IpPacket, Transport, Undecodable, Weird, WeirdSet};
 use crate::expected::Expected;
+use crate::files::Files;
 use crate::fragment::{Outcome, Reassembler};
 use crate::host::Shared;
 use crate::out::Out;
@@ -54,6 +55,8 @@ pub struct Counters {
     pub flows: u64,
     /// Flows ended early to make room.
     pub evicted: u64,
+    /// Files ended early to make room.
+    pub files_evicted: u64,
     /// Weirds not written.
     pub weirds_held: u64,
 }
@@ -70,6 +73,7 @@ impl Counters {
         self.in_flows += other.in_flows;
         self.flows += other.flows;
         self.evicted += other.evicted;
+        self.files_evicted += other.files_evicted;
         self.weirds_held += other.weirds_held;
     }
 }
@@ -122,8 +126,9 @@ impl Engine {
         let table = Table::new(config.flows_max);
         let out = Out::new(config.lanes);
         let expected = std::array::from_fn(|_| Expected::default());
+        let files = Files::new(config.clone());
         let (ports, inner) = (Ports::default(), Inner::default());
-        let shared = Shared { config, out, ports, inner, expected };
+        let shared = Shared { config, out, files, ports, inner, expected };
         Engine {
             shared,
             decoder,
@@ -146,7 +151,11 @@ impl Engine {
 
     /// Counters so far.
     pub fn counters(&self) -> Counters {
-        Counters { weirds_held: self.shared.out.weirds_held, ..self.counters }
+        Counters {
+            weirds_held: self.shared.out.weirds_held,
+            files_evicted: self.shared.files.evicted,
+            ..self.counters
+        }
     }
 
     /// Flows open.
@@ -227,6 +236,7 @@ impl Engine {
         for at in self.table.places() {
             self.end_flow(at, self.clock);
         }
+        self.shared.files.finish(&mut self.shared.out, self.clock);
     }
 
     fn is_mine(&self, shard: u8) -> bool {

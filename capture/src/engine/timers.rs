@@ -122,8 +122,9 @@ impl Engine {
         }
     }
 
-    /// Calls the analyzers whose deadline has passed.
+    /// Ends idle files and calls the analyzers whose deadline has passed.
     pub(super) fn call_asked(&mut self) {
+        self.shared.files.expire(&mut self.shared.out, self.clock);
         while let Some(Reverse((asked, at, serial))) = self.asked.peek().copied() {
             if asked > self.clock {
                 return;

@@ -10,16 +10,27 @@ use crate::types::Kind;
 
 pub mod conn;
 pub mod dns;
+pub mod files;
 pub mod http;
 pub mod notice;
 pub mod partial;
 pub mod ssl;
 pub mod tunnel;
 pub mod weird;
+pub mod x509;
 
 /// The streams that are logs, in the order that the reference page lists them.
-pub static ALL: &[&Def] =
-    &[&conn::DEF, &dns::DEF, &http::DEF, &ssl::DEF, &tunnel::DEF, &weird::DEF, &notice::DEF];
+pub static ALL: &[&Def] = &[
+    &conn::DEF,
+    &dns::DEF,
+    &http::DEF,
+    &ssl::DEF,
+    &files::DEF,
+    &x509::DEF,
+    &tunnel::DEF,
+    &weird::DEF,
+    &notice::DEF,
+];
 
 /// The streams that travel between roles and are not logged.
 pub static INTERNAL: &[&Def] = &[&partial::DEF];
