@@ -73,6 +73,8 @@ pub struct Counters {
     pub early: u64,
     /// Records that could not be used.
     pub dead_letters: u64,
+    /// Records that retention took before they were read.
+    pub records_gone: u64,
     /// Stamps of sources beyond the number a lane follows.
     pub sources_refused: u64,
 }

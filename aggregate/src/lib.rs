@@ -119,6 +119,7 @@ impl Role for Aggregate {
     }
 
     fn restored(&mut self, lane: Lane, from: Restored) -> Result<()> {
+        self.counters.records_gone += from.records_gone();
         self.lanes.insert(lane, LaneState::restore(lane, from, &self.config)?);
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
-use crate::{Bus, BusError, Lane, Member, Restored, Role, Session, Step, Topic, Wake};
+use crate::{Bus, BusError, Gap, Lane, Member, Restored, Role, Session, Step, Topic, Wake};
 
 /// First wait after a session was lost.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -285,7 +285,19 @@ impl Run<'_> {
         for &lane in lanes {
             let mut state = Vec::new();
             let positions = session.restore(lane, &mut |key, value| state.push((key, value)))?;
-            let restored = self.role.restored(lane, Restored { positions, state });
+            let gaps = session.gaps();
+            for Gap { topic, lane, from, to } in &gaps {
+                let member = self.driver.me.name();
+                tracing::error!(
+                    member,
+                    %topic,
+                    lane,
+                    from,
+                    to,
+                    "records were lost to retention before they were read"
+                );
+            }
+            let restored = self.role.restored(lane, Restored { positions, gaps, state });
             restored.map_err(|e| role_failed(&self.driver.me, e))?;
         }
         Ok(())

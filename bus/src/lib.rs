@@ -191,6 +191,19 @@ pub struct Position {
     pub metadata: String,
 }
 
+/// Records that retention took before a group had read them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Topic read.
+    pub topic: Topic,
+    /// Partition read.
+    pub lane: Lane,
+    /// Offset that was to be read next.
+    pub from: i64,
+    /// The first that is kept. Transactions leave holes, so that less may be missing than lies between.
+    pub to: i64,
+}
+
 /// One transaction.
 #[derive(Debug, Clone, Default)]
 pub struct Step {
@@ -229,8 +242,10 @@ pub enum Wake {
 #[derive(Debug, Clone, Default)]
 pub struct Restored {
     /// Committed positions in the lane's partitions; a partition never committed is absent and is
-    /// read from its beginning.
+    /// read from its beginning. Where records are gone, the first that is kept.
     pub positions: Vec<Position>,
+    /// What is gone: said and counted, as nothing brings it back.
+    pub gaps: Vec<Gap>,
     /// The lane's state, the newest value of each key, in order of first writing; where the log was
     /// compacted in between that order is another, so that nothing may rest on it.
     pub state: Vec<(Bytes, Bytes)>,
@@ -315,12 +330,16 @@ pub trait Session: Send {
     /// were revoked are given up when this is called after [`Wake::Revoked`].
     fn next(&mut self, wait: Duration) -> Result<Wake, BusError>;
     /// Reads back a lane just assigned, calls `each` with its state, and begins to read the lane's
-    /// partitions where they were committed (else at their beginning).
+    /// partitions where they were committed, else at their beginning, or at the first record kept.
     fn restore(
         &mut self,
         lane: Lane,
         each: &mut dyn FnMut(Bytes, Bytes),
     ) -> Result<Vec<Position>, BusError>;
+    /// What was found to be gone in the lanes restored since this was last asked.
+    fn gaps(&mut self) -> Vec<Gap> {
+        Vec::new()
+    }
     /// Reads a compacted topic of documents whole, to its present end, all lanes in order.
     fn documents(
         &mut self,
@@ -365,6 +384,13 @@ pub trait Role: Send {
 
 /// A shared bus.
 pub type SharedBus = Arc<dyn Bus>;
+
+impl Restored {
+    /// How many records are gone.
+    pub fn records_gone(&self) -> u64 {
+        self.gaps.iter().map(|gap| gap.from.abs_diff(gap.to)).sum()
+    }
+}
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

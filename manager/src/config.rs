@@ -59,6 +59,8 @@ pub struct Counters {
     pub early: u64,
     /// Rows of partial whose rule or statistic is not known here.
     pub unknown: u64,
+    /// Records that retention took before they were read.
+    pub records_gone: u64,
     /// Records that could not be used.
     pub dead_letters: u64,
 }

@@ -109,6 +109,7 @@ impl Role for Manager {
     }
 
     fn restored(&mut self, lane: Lane, from: Restored) -> Result<()> {
+        self.counters.records_gone += from.records_gone();
         self.lanes.insert(lane, LaneState::restore(lane, from, &self.config)?);
         Ok(())
     }

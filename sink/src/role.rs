@@ -314,7 +314,8 @@ impl Role for Sink {
         self.files.place.sweep()
     }
 
-    fn restored(&mut self, lane: Lane, _from: Restored) -> Result<()> {
+    fn restored(&mut self, lane: Lane, from: Restored) -> Result<()> {
+        self.summary.records_gone += from.records_gone();
         // Its rows come again from the position that was committed. What was read before and not
         // committed would be written twice.
         if self.outputs.values().any(|output| output.lanes().any(|read| read == lane)) {

@@ -33,6 +33,8 @@ pub struct Summary {
     pub rows_dead: u64,
     /// Records sent to the dead letters.
     pub dead_letters: u64,
+    /// Records that retention took before they were read.
+    pub records_gone: u64,
     /// Files committed, and files under their names; these differ after a failure only.
     pub files_committed: u64,
     /// See above.

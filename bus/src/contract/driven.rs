@@ -319,6 +319,10 @@ impl Session for FaultySession {
         self.call("documents")?.documents(topic, each)
     }
 
+    fn gaps(&mut self) -> Vec<crate::Gap> {
+        self.inner.as_mut().map(|inner| inner.gaps()).unwrap_or_default()
+    }
+
     fn settled(&mut self) -> Result<bool, BusError> {
         self.call("settled")?.settled()
     }

@@ -254,9 +254,10 @@ impl Input {
         match code(error) {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 let next = self.next.map_or("its beginning".to_owned(), |next| next.to_string());
-                BusError::Fatal(format!(
-                    "{topic}[{lane}] cannot be read from {next} ({}): the topic was cut or made \
-                     anew while it was read",
+                // A new session tells a log that lost its beginning from one that was made anew.
+                BusError::Session(format!(
+                    "{topic}[{lane}] cannot be read from {next} ({}): retention took it, or the topic \
+                     was made anew",
                     said(error)
                 ))
             }

@@ -11,7 +11,7 @@ use super::client::{self, Role};
 use super::inputs::{Event, Inputs, Reader, reader};
 use super::positions::Positions;
 use super::{Shared, code, said};
-use crate::{BusError, Lane, Member, Position, Topic, Wake};
+use crate::{BusError, Gap, Lane, Member, Position, Topic, Wake};
 
 /// How long a group takes to hand lanes out anew.
 const REBALANCE: Duration = Duration::from_secs(5);
@@ -47,6 +47,8 @@ pub(super) struct Membership {
     /// Positions of lanes held, as last committed.
     known: BTreeMap<(Lane, Topic), Position>,
     ends: VecDeque<(Topic, Lane)>,
+    /// What retention took of the lanes restored.
+    gaps: Vec<Gap>,
     served: Instant,
     /// Since when we wait for the lanes of others.
     others_since: Option<Instant>,
@@ -73,6 +75,7 @@ impl Membership {
             generation: None,
             known: BTreeMap::new(),
             ends: VecDeque::new(),
+            gaps: Vec::new(),
             served: Instant::now(),
             others_since: None,
             consumer,
@@ -278,7 +281,7 @@ impl Membership {
             let name = self.me.name();
             return Err(BusError::Session(format!("{name}: lane {lane} was not just assigned")));
         }
-        let positions = match self.found.remove(&lane) {
+        let mut positions = match self.found.remove(&lane) {
             Some(positions) => positions,
             None => {
                 // Asked for together, as they are restored together.
@@ -288,14 +291,18 @@ impl Membership {
             }
         };
         for topic in &self.me.topics {
-            let position = positions.iter().find(|position| position.topic == *topic);
-            if let Some(position) = position {
-                self.positions().check_kept(position)?;
+            let mut position = positions.iter_mut().find(|position| position.topic == *topic);
+            if let Some(position) = &mut position {
+                self.gaps.extend(self.positions().keep(position)?);
             }
             self.begin.push((topic.clone(), lane, position.map(|position| position.offset)));
         }
         self.committed(positions.clone());
         Ok(positions)
+    }
+
+    pub(super) fn gaps(&mut self) -> Vec<Gap> {
+        std::mem::take(&mut self.gaps)
     }
 
     /// Whether everything that is written to our partitions was read.

@@ -10,7 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::TRANSACTION_MS;
 use super::inputs::Reader;
 use super::{ASK, Shared, partition};
-use crate::{BusError, Lane, Member, Position};
+use crate::{BusError, Gap, Lane, Member, Position};
 
 /// How long positions may be withheld by a transaction of an earlier owner of the lane.
 const SETTLE: Duration = Duration::from_millis(TRANSACTION_MS as u64 + 15_000);
@@ -58,25 +58,22 @@ impl Positions<'_> {
         Ok(positions)
     }
 
-    /// Whether the log still has what a position stands before.
-    pub(super) fn check_kept(&self, position: &Position) -> Result<(), BusError> {
+    /// Whether the log still has what a position stands before. Where retention took it, the position
+    /// moves to the first record that is kept, and what lies between is given back.
+    pub(super) fn keep(&self, position: &mut Position) -> Result<Option<Gap>, BusError> {
         let (first, end) = self.shared.written(&position.topic, position.lane)?;
-        if (first..=end).contains(&position.offset) {
-            return Ok(());
+        if position.offset > end {
+            return Err(BusError::Fatal(format!(
+                "{}: committed is {position}, and the log ends at {end}: the topic was cut or made \
+                 anew; use a new prefix",
+                self.me.name()
+            )));
         }
-        let name = self.me.name();
-        Err(BusError::Fatal(if position.offset < first {
-            format!(
-                "{name}: committed is {position}, and the log begins at {first}: {} records were \
-                 lost to retention before they were read",
-                first - position.offset
-            )
-        } else {
-            format!(
-                "{name}: committed is {position}, and the log ends at {end}: the topic was cut or \
-                 made anew; use a new prefix"
-            )
-        }))
+        if position.offset >= first {
+            return Ok(None);
+        }
+        let from = std::mem::replace(&mut position.offset, first);
+        Ok(Some(Gap { topic: position.topic.clone(), lane: position.lane, from, to: first }))
     }
 
     /// Whether there is nothing after the committed positions of these lanes.

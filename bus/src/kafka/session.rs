@@ -17,7 +17,7 @@ use super::{Shared, code, partition};
 use crate::codec::{self, Encoded};
 use crate::newest::Newest;
 use crate::{
-    BusError, Change, Lane, Member, Outgoing, Payload, Position, Session, Step, Topic, Wake,
+    BusError, Change, Gap, Lane, Member, Outgoing, Payload, Position, Session, Step, Topic, Wake,
 };
 
 /// How long opening may take: the transaction that an earlier session left open ends first.
@@ -245,6 +245,10 @@ impl Session for KafkaSession {
         let pairs = newest.into_iter().flat_map(Newest::into_pairs);
         pairs.for_each(|(key, value)| each(key, value));
         Ok(())
+    }
+
+    fn gaps(&mut self) -> Vec<Gap> {
+        self.member.as_mut().map(Membership::gaps).unwrap_or_default()
     }
 
     fn settled(&mut self) -> Result<bool, BusError> {

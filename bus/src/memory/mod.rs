@@ -142,6 +142,18 @@ impl Memory {
         }
     }
 
+    /// Retention takes what is before an offset.
+    pub(crate) fn cut(&self, topic: &Topic, lane: Lane, before: i64) {
+        let mut state = self.0.lock();
+        let Some(log) = state.logs.get_mut(&(topic.clone(), lane)) else { return };
+        let bytes = log.bytes();
+        log.trim(before);
+        let freed = bytes - log.bytes();
+        if let Some(bytes) = state.bytes.get_mut(topic) {
+            *bytes -= freed;
+        }
+    }
+
     /// Whether a group has committed these lanes of its topics to their end.
     pub(crate) fn is_behind(&self, me: &Member) -> bool {
         let state = self.0.lock();

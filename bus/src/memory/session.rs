@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::newest::Newest;
 use crate::topic::Topic;
 use crate::{
-    BusError, Lane, MAX_WAKE_BYTES, MAX_WAKE_RECORDS, Member, Outgoing, Payload, Position, Record,
-    Session, Step, Wake,
+    BusError, Gap, Lane, MAX_WAKE_BYTES, MAX_WAKE_RECORDS, Member, Outgoing, Payload, Position,
+    Record, Session, Step, Wake,
 };
 
 use super::log::Log;
@@ -36,6 +36,8 @@ pub(crate) struct MemorySession {
     nudges: u64,
     /// Its lanes stay its own when the session ends, until somebody takes them away.
     is_static: bool,
+    /// What was found to be gone.
+    gaps: Vec<Gap>,
 }
 
 impl MemorySession {
@@ -64,6 +66,7 @@ impl MemorySession {
             told_home: false,
             nudges,
             is_static,
+            gaps: Vec::new(),
         }
     }
 
@@ -293,9 +296,15 @@ impl Session for MemorySession {
         }
         let mut positions = Vec::new();
         for topic in &self.me.topics {
-            let committed = self.committed(&state, lane, topic);
+            let mut committed = self.committed(&state, lane, topic);
             let at = committed.as_ref().map_or(0, |position| position.offset);
             let next = self.begin(&state, lane, topic, at)?;
+            if let Some(position) = &mut committed
+                && next > at
+            {
+                position.offset = next;
+                self.gaps.push(Gap { topic: topic.clone(), lane, from: at, to: next });
+            }
             self.reading.insert((lane, topic.clone()), Cursor { next, ended: false });
             positions.extend(committed);
         }
@@ -304,6 +313,10 @@ impl Session for MemorySession {
         drop(state); // `each` is the caller's: it must not hold everybody up
         found.into_pairs().for_each(|(key, value)| each(key, value));
         Ok(positions)
+    }
+
+    fn gaps(&mut self) -> Vec<Gap> {
+        std::mem::take(&mut self.gaps)
     }
 
     fn settled(&mut self) -> Result<bool, BusError> {

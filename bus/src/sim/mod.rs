@@ -109,6 +109,11 @@ impl Sim {
         self.0.memory.expire(&me.group, &me.node);
     }
 
+    /// Retention takes what is before an offset of a partition.
+    pub fn cut(&self, topic: &Topic, lane: Lane, before: i64) {
+        self.0.memory.cut(topic, lane, before);
+    }
+
     /// All records of a topic, those on their way included.
     pub fn records(&self, topic: &Topic) -> Vec<Record> {
         self.0.show(|(of, _)| of == topic);
@@ -198,10 +203,14 @@ impl Shared {
             self.memory.leave(&group, &node);
             world.away.remove(&(group, node));
         }
-        for queue in world.on_its_way.values_mut() {
+        let World { dice, faults, on_its_way, .. } = &mut *world;
+        for queue in on_its_way.values_mut() {
             while queue.front().is_some_and(|batch| batch.shows_ms <= now_ms) {
                 let Some(batch) = queue.pop_front() else { break };
                 self.memory.deliver(batch.records);
+                if dice.in_1000(faults.few) {
+                    break;
+                }
             }
         }
         world.on_its_way.retain(|_, queue| !queue.is_empty());

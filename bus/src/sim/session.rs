@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{AWAY_MS, Shared};
 use crate::memory::sent;
-use crate::{Bus, BusError, Lane, Member, Position, Session, Step, Topic, Wake};
+use crate::{Bus, BusError, Gap, Lane, Member, Position, Session, Step, Topic, Wake};
 
 /// How long a member that would finish waits for the lanes of others, milliseconds.
 const OTHERS_MS: i64 = 2 * AWAY_MS;
@@ -71,6 +71,10 @@ impl Session for SimSession {
         self.shared.fails(&self.me, "reading documents", |faults| faults.restore)?;
         self.shared.show(|(of, _)| of == topic);
         self.alive()?.documents(topic, each)
+    }
+
+    fn gaps(&mut self) -> Vec<Gap> {
+        self.inner.as_mut().map(|inner| inner.gaps()).unwrap_or_default()
     }
 
     fn settled(&mut self) -> Result<bool, BusError> {

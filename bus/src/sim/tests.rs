@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{AWAY_MS, Faults, Sim};
-use crate::contract::{Fixture, IN, LANES, OUT, is_lost, note, open, reader, text, writer};
-use crate::{Bus, Session, Step, Wake};
+use crate::contract::{Fixture, IN, LANES, OUT, after, is_lost, note, open, reader, text, writer};
+use crate::{Bus, Gap, Session, Step, Wake};
 
 fn fixture() -> Fixture {
     let sim = Sim::new(LANES, 1, Faults::NONE).paced();
@@ -111,6 +111,38 @@ fn a_zombie_is_fenced_and_its_end_is_no_news() {
     sim.advance_ms(AWAY_MS);
     assert!(matches!(second.next(AT_ONCE), Ok(Wake::End(..))));
     assert!(sim.records(&OUT).is_empty());
+}
+
+#[test]
+fn what_retention_took_is_told_and_passed_over() {
+    let sim = Sim::new(LANES, 1, Faults::NONE);
+    let write = |texts| drop(open(&sim, &writer("w")).commit(notes(texts, &[IN])));
+    let me = reader("r", "a", &[IN]);
+    write(0..3);
+    sim.advance_ms(1);
+    let mut session = open(&sim, &me);
+    lanes(&mut *session);
+    let records = sim.records(&IN);
+    let positions = records.iter().map(|record| after(record, "noted")).collect();
+    session =
+        session.commit(Step { positions, ..Step::default() }).unwrap_or_else(|e| panic!("{e}"));
+    assert!(session.gaps().is_empty());
+    drop(session);
+    (1..4).for_each(|n| write(3 * n..3 * n + 3));
+    let kept = sim.records(&IN).iter().filter(|r| r.lane == 1).map(|r| r.offset).max();
+    sim.cut(&IN, 1, kept.expect("records"));
+    let mut session = open(&sim, &me);
+    let Ok(Wake::Assigned(_)) = session.next(AT_ONCE) else { panic!("nothing is assigned") };
+    let back: Vec<_> = (0..LANES)
+        .flat_map(|lane| session.restore(lane, &mut |_, _| {}).expect("restored"))
+        .map(|position| (position.offset, position.metadata))
+        .collect();
+    let noted = |offset| (offset, "noted".to_owned());
+    assert_eq!(back, [noted(1), noted(6), noted(1)]);
+    assert_eq!(session.gaps(), [Gap { topic: IN, lane: 1, from: 1, to: 6 }]);
+    assert!(session.gaps().is_empty(), "said once");
+    let texts: Vec<_> = read(&sim, &mut *session).into_iter().map(|(_, _, text)| text).collect();
+    assert_eq!(texts, ["003", "006", "009", "010", "005", "008", "011"]);
 }
 
 #[test]

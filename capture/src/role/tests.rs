@@ -32,7 +32,7 @@ fn reopened(role: &mut Capture, kept: Option<&Step>) {
     role.opened(&mut *session).unwrap();
     let state = kept.into_iter().flat_map(|step| &step.state);
     let state = state.map(|change| (change.key.clone(), change.value.clone().unwrap())).collect();
-    role.restored(0, Restored { positions: Vec::new(), state }).unwrap();
+    role.restored(0, Restored { state, ..Restored::default() }).unwrap();
 }
 
 fn step(role: &mut Capture, number: u64, end: bool) -> Step {

@@ -94,7 +94,8 @@ impl Fake {
         let position =
             |topic: &Topic| self.positions.get(&(me.group.clone(), topic.clone(), lane)).cloned();
         let state = self.state.get(&(me.group.clone(), lane)).cloned().unwrap_or_default();
-        Restored { positions: me.topics.iter().filter_map(position).collect(), state }
+        let positions = me.topics.iter().filter_map(position).collect();
+        Restored { positions, state, ..Restored::default() }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The role under the real loop, on the memory bus.
 
+use bus::sim::{Faults, Sim};
+
 use super::*;
 
 /// Conn rows in every lane of a bus, with the number of them.
@@ -38,6 +40,34 @@ fn three_formats_read_one_bus() {
     }
     assert_eq!(tree(dir.path()), ["conn.json", "conn.log", "conn.parquet"]);
     assert_eq!(published_rows(&bus), 3 * rows);
+}
+
+#[test]
+fn what_retention_took_is_a_counted_gap_and_no_end() {
+    let (sim, dir) = (Sim::new(LANES, 1, Faults::NONE).paced(), tempfile::tempdir().unwrap());
+    let log = Topic::log(&conn::DEF);
+    let mut rows = 0..;
+    let mut write = |lane: Lane| {
+        let times = rows.by_ref().take(10).map(|n| FIRST_US + n * SECOND_US);
+        let out = vec![Outgoing::rows(log.clone(), lane, &conn::DEF, conn_rows_at(times))];
+        let member = Member { topics: Vec::new(), ..member("tsv", "w") };
+        let session = sim.open(&Member { group: "capture".into(), ..member }).unwrap();
+        drop(session.commit(Step { out, ..Step::default() }).unwrap());
+    };
+    let run = || {
+        let config = config(dir.path(), "tsv", Some(MINUTE_US));
+        let mut sink = Sink::new(config, LANES).unwrap();
+        let (me, stop) = (member("tsv", "s1"), Stop::new());
+        bus::drive::drive(&sim, &me, &mut sink, &sim, &stop, Until::Drained).unwrap();
+        (sink.summary().rows_out, sink.summary().records_gone)
+    };
+    (0..3).for_each(&mut write);
+    assert_eq!(run(), (30, 0));
+    (0..3).chain(0..2).for_each(&mut write);
+    // The mark of the transaction read, and the record that was not: what is next was written last.
+    let next = sim.records(&log).iter().filter(|r| r.lane == 1).map(|r| r.offset).max();
+    sim.cut(&log, 1, next.unwrap());
+    assert_eq!(run(), (40, 3));
 }
 
 #[test]
