@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex};
 use aggregate::Aggregate;
 use bus::clock::Clock as _;
 use bus::sim::{Dice, Faults, Sim};
-use bus::{Bus as _, Member, Outgoing, Role, Step, Timeline};
+use bus::{Bus as _, Lane, Member, Outgoing, Payload, Role, Step, Timeline, Topic, topic};
 use capture::Capture;
 use capture::role::Input;
 use manager::Manager;
+use model::stream::{Mark, conn, dns, weird};
 use sink::Sink;
 
 use crate::mortal::{Mortal, Shared};
 use crate::node::{Came, Kind, Process};
-use crate::plan::Plan;
+use crate::plan::{NO_ALARMS, Plan};
 use crate::published::{self, Rows};
 use crate::script::Script;
 use crate::traffic::{SECOND, Worker, alarm, scan};
@@ -30,6 +31,10 @@ const DOWN_MS: usize = 15_000;
 const HANG_MS: usize = 30_000;
 /// How long a producer is put off, milliseconds.
 const SLOW_MS: usize = 3_000;
+/// How far a wall clock is off at most, milliseconds: a day.
+const JUMP_MS: usize = 86_400_000;
+/// Bad records of a run.
+const POISON_MOST: usize = 12;
 /// Nobody in a simulation is silent for good.
 const NEVER_MS: i64 = 1 << 50;
 
@@ -65,6 +70,8 @@ pub struct Cluster {
     /// Processes that hung until others had taken their place, and when they go on.
     zombies: Vec<(Process, i64)>,
     turns: u64,
+    /// How many records nobody can read.
+    poison: usize,
     /// Nothing goes wrong any more.
     is_calm: bool,
 }
@@ -86,6 +93,7 @@ impl Cluster {
             slots: Vec::new(),
             zombies: Vec::new(),
             turns: 0,
+            poison: 0,
             is_calm: true,
         };
         cluster.slots.extend(
@@ -114,9 +122,7 @@ impl Cluster {
 
     /// Live time does not wait for a source that it has not heard of, so that all are heard of first.
     fn begin(&mut self, first: Vec<Outgoing>) {
-        let me = Member { group: "first".into(), ..capture::role::member("first", LANES) };
-        let session = self.sim.open(&me).unwrap_or_else(|e| panic!("{e}"));
-        drop(session.commit(Step { out: first, ..Step::default() }));
+        self.write(first);
         self.slots.iter_mut().for_each(|slot| slot.has_ended = true);
         self.end(&|kind| kind == Kind::Aggregate(0)).unwrap();
         self.slots.iter_mut().for_each(|slot| (slot.has_ended, slot.drains) = (false, false));
@@ -138,6 +144,10 @@ impl Cluster {
         self.is_calm = true;
         self.sim.set_faults(Faults::NONE);
         self.end_all()?;
+        let letters = self.sim.records(&topic::DEADLETTER).len();
+        if letters != self.poison {
+            return Err(format!("{letters} dead letters of {} bad records", self.poison));
+        }
         published::read(self.dir.path())
     }
 
@@ -192,10 +202,18 @@ impl Cluster {
         }
         let at = due[self.below(due.len())];
         self.trouble(at, now_ms);
+        if self.poison < POISON_MOST && self.happens(self.plan.poison) {
+            self.write_poison();
+        }
         if self.slots[at].process.is_none() {
             self.start(at)?;
         }
+        let (jumps, jump_ms) =
+            (self.happens(self.plan.jump), self.below(2 * JUMP_MS) as i64 - JUMP_MS as i64);
         let Some(process) = &mut self.slots[at].process else { return Ok(()) };
+        if jumps {
+            process.jump(jump_ms);
+        }
         process.role.kill = if self.is_calm { 0 } else { self.plan.kill };
         let came = process.turn(&self.sim);
         let is_stopped = process.stop.requested();
@@ -244,6 +262,34 @@ impl Cluster {
         }
     }
 
+    /// Somebody writes what nobody can read.
+    fn write_poison(&mut self) {
+        let topics = [topic::RAW_CONN, topic::RAW_NOTICE, topic::NOTICE, topic::PARTIAL];
+        let topics =
+            [topics.to_vec(), vec![Topic::log(&dns::DEF), Topic::log(&conn::DEF)]].concat();
+        let topic = topics[self.below(topics.len())].clone();
+        let mut rows = weird::Batch::default();
+        let row = weird::Row { name: "of another stream", ..weird::Row::unset() };
+        rows.push(Mark::at(self.below(1 << 40) as i64, 0), row);
+        let payload = match self.below(2) {
+            0 => Payload::Bytes("no rows".into()),
+            _ => Payload::Rows(&weird::DEF, rows.finish("x").0),
+        };
+        let lane = self.below(LANES as usize) as Lane;
+        self.sim.note(|| format!("poison in {topic}[{lane}]"));
+        let out = Outgoing { payload, ..Outgoing::document(topic, lane, "x".into(), None) };
+        self.sim.set_faults(Faults::NONE);
+        self.write(vec![out]);
+        self.sim.set_faults(self.plan.faults);
+        self.poison += 1;
+    }
+
+    fn write(&mut self, out: Vec<Outgoing>) {
+        let me = Member { group: "first".into(), ..capture::role::member("first", LANES) };
+        let session = self.sim.open(&me).unwrap_or_else(|e| panic!("{e}"));
+        drop(session.commit(Step { out, ..Step::default() }).unwrap_or_else(|e| panic!("{e}")));
+    }
+
     /// Those that hung go on where they were, until they learn that they were replaced.
     fn wake_zombies(&mut self, now_ms: i64) {
         for (mut process, wakes_ms) in std::mem::take(&mut self.zombies) {
@@ -279,6 +325,9 @@ impl Cluster {
                         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/traces").join(name);
                     let mut config = capture::Config::new(node);
                     (config.lanes, config.flush_packets) = (LANES, FLUSH_PACKETS);
+                    if self.plan.changes {
+                        config.flush_packets += self.below(3) as u64 * 17;
+                    }
                     let clock = Arc::new(self.sim.clone());
                     let role = Capture::new(config, Input::Files(vec![path]), false, clock)?;
                     (Box::new(role.reads_whole()), None)
@@ -287,6 +336,7 @@ impl Cluster {
             Kind::Aggregate(_) => {
                 let mut config = aggregate::Config::new(node, LANES);
                 (config.sources, config.live_silence_ms) = (Some(self.files), NEVER_MS);
+                config.held_max = self.plan.held_max.unwrap_or(config.held_max);
                 (Box::new(Aggregate::new(config)), None)
             }
             Kind::Manage(_) => (Box::new(Manager::new(manager::Config::new(node, LANES))), None),
@@ -296,7 +346,9 @@ impl Cluster {
                     dir.push(node);
                 }
                 let mut config = sink::Config::new(&dir, "json", node);
-                config.rotate = self.plan.rotate.map(|seconds| seconds * SECOND);
+                let changed = [10, 60, 3600][self.below(3)];
+                let rotate = if self.plan.changes { Some(changed) } else { self.plan.rotate };
+                config.rotate = self.plan.rotate.and(rotate).map(|seconds| seconds * SECOND);
                 (Box::new(Sink::new(config, LANES)?), Some(dir))
             }
         })
@@ -317,7 +369,10 @@ fn producers(traffic: usize) -> (Vec<Producer>, usize, Vec<Outgoing>) {
     let mut first = Vec::new();
     let mut scripts = |timeline: Timeline| -> Vec<Producer> {
         let mut all = Vec::new();
-        for worker in busy(timeline) {
+        for mut worker in busy(timeline) {
+            if traffic == NO_ALARMS {
+                worker.alarms.clear();
+            }
             let mut commits = worker.commits(LANES);
             if timeline == Timeline::Live {
                 first.extend(commits.remove(0));
@@ -332,7 +387,7 @@ fn producers(traffic: usize) -> (Vec<Producer>, usize, Vec<Outgoing>) {
             [captures(["dns.pcap", "http.pcap", "scan.pcap"]), scripts(Timeline::File)].concat(),
             6,
         ),
-        1 => ([scripts(Timeline::File), scripts(Timeline::Live)].concat(), 3),
+        1 | NO_ALARMS => ([scripts(Timeline::File), scripts(Timeline::Live)].concat(), 3),
         _ => ([captures(["scan.pcap"; 3]), scripts(Timeline::Live)].concat(), 3),
     };
     (all, files, first)

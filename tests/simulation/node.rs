@@ -1,5 +1,6 @@
 //! A process of the cluster: a role in its loop, started again whenever it dies.
 
+use bus::clock::Clock;
 use bus::drive::{DriveError, Driver, Stop, Turn, Until};
 use bus::sim::Sim;
 use bus::{BusError, Member, Role};
@@ -18,8 +19,21 @@ pub enum Kind {
 /// A running process.
 pub struct Process {
     driver: Driver,
+    clock: Skewed,
     pub role: Mortal,
     pub stop: Stop,
+}
+
+/// A wall clock that is wrong.
+struct Skewed {
+    sim: Sim,
+    by_ms: i64,
+}
+
+impl Clock for Skewed {
+    fn now_ms(&self) -> i64 {
+        self.sim.now_ms() + self.by_ms
+    }
 }
 
 /// What a turn came to.
@@ -37,11 +51,17 @@ pub enum Came {
 impl Process {
     pub fn new(me: &Member, role: Mortal) -> Process {
         let stop = Stop::new();
-        Process { driver: Driver::new(me, &stop, Until::Forever), role, stop }
+        let driver = Driver::new(me, &stop, Until::Forever);
+        Process { driver, clock: Skewed { sim: role.sim.clone(), by_ms: 0 }, role, stop }
+    }
+
+    /// The node's clock is wrong by so much from now on.
+    pub fn jump(&mut self, by_ms: i64) {
+        self.clock.by_ms = by_ms;
     }
 
     pub fn turn(&mut self, sim: &Sim) -> Came {
-        match self.driver.turn(sim, &mut self.role, sim) {
+        match self.driver.turn(sim, &mut self.role, &self.clock) {
             Ok(Turn::Again) => Came::Next(self.role.wait().as_millis() as i64, false),
             Ok(Turn::Wait(time)) => Came::Next(time.as_millis() as i64, true),
             Ok(Turn::Ended) => Came::Ended,

@@ -3,7 +3,10 @@
 use bus::sim::{Dice, Faults};
 
 /// Kinds of traffic there are.
-pub const TRAFFICS: usize = 3;
+pub const TRAFFICS: usize = 4;
+
+/// The one of them where workers raise no notices.
+pub const NO_ALARMS: usize = 3;
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -27,6 +30,14 @@ pub struct Plan {
     pub hang: u32,
     /// How often a turn of a producer is put off, so that consumers see more of the time between.
     pub slow: u32,
+    /// How often, in a thousand turns, somebody writes what nobody can read.
+    pub poison: u32,
+    /// Members of statistics that a lane of an aggregator holds, where that is little.
+    pub held_max: Option<usize>,
+    /// How often, in a thousand turns, a node's wall clock jumps.
+    pub jump: u32,
+    /// Processes that start again do so with other settings.
+    pub changes: bool,
     /// Processes die while they drain, too.
     pub is_harsh: bool,
 }
@@ -45,11 +56,16 @@ impl Plan {
             answer: rate(100),
             late: rate(600),
             late_ms: 20_000,
+            few: rate(900),
         };
         let (kill, lapse, stop, hang) = (rate(30), rate(10), rate(10), rate(10));
+        let (poison, jump) = (rate(20), rate(20));
+        let traffic = dice.below(TRAFFICS);
+        // Notices that go early are not merged with those after; statistics merge whenever.
+        let held_max = (traffic == NO_ALARMS).then(|| dice.below(20));
         Plan {
             seed,
-            traffic: dice.below(TRAFFICS),
+            traffic,
             aggregators: 1 + dice.below(3),
             managers: 1 + dice.below(2),
             sinks: 1 + dice.below(3),
@@ -60,6 +76,10 @@ impl Plan {
             stop,
             hang,
             slow: 200 + dice.below(700) as u32,
+            poison,
+            held_max,
+            jump,
+            changes: dice.in_1000(500),
             is_harsh: dice.in_1000(500),
         }
     }
@@ -79,6 +99,10 @@ impl Plan {
             stop: 0,
             hang: 0,
             slow: 0,
+            poison: 0,
+            held_max: None,
+            jump: 0,
+            changes: false,
             is_harsh: false,
         }
     }
