@@ -1,4 +1,4 @@
-//! SIP over UDP (RFC 3261): a datagram is a request or a reply, with the rules of Zeek's
+//! SIP over UDP (RFC 3261): requests and replies, with the rules of Zeek's
 //! `sip-protocol.pac` for what makes a flow SIP: a reply that could be read.
 
 use model::text as wire;
@@ -50,25 +50,37 @@ fn ends_request(bytes: &[u8]) -> bool {
     })
 }
 
+/// Bytes of an unfinished line that are kept; what follows is dropped with it.
+const LINE_MAX: usize = 64 * 1024;
+
+/// Where in a message the next byte is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Next {
+    #[default]
+    First,
+    Fields,
+    /// So many bytes of a body.
+    Body(usize),
+}
+
+/// Requests or replies. As in Zeek they are a stream: a line or a body may go on in the next datagram.
+#[derive(Debug, Default)]
+struct Side {
+    next: Next,
+    kept: Vec<u8>,
+    /// The last datagram ended in a CR that ended a line: an LF belongs to it.
+    after_cr: bool,
+    /// The last length of a body that was given. Zeek never forgets it.
+    length: usize,
+}
+
 #[derive(Debug, Default)]
 struct Sip {
-    /// The last length of a body that requests and replies gave. Zeek never forgets it.
-    lengths: [usize; 2],
+    sides: [Side; 2],
 }
 
-/// The datagram is not of SIP.
+/// What was met is not of SIP.
 struct Malformed;
-
-/// Cuts a line off.
-fn line<'a>(bytes: &mut &'a [u8]) -> &'a [u8] {
-    let end = memchr::memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
-    let (line, rest) = bytes.split_at(end);
-    *bytes = match rest {
-        [b'\r', b'\n', rest @ ..] | [_, rest @ ..] => rest,
-        [] => rest,
-    };
-    line
-}
 
 fn run(bytes: &[u8], is: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
     bytes.split_at(bytes.iter().position(|byte| !is(*byte)).unwrap_or(bytes.len()))
@@ -125,26 +137,56 @@ fn field(line: &[u8]) -> Result<Option<usize>, Malformed> {
     Ok(Some(std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)))
 }
 
-impl Sip {
-    fn datagram(&mut self, cx: &mut Cx<'_>, data: &[u8]) -> Result<(), Malformed> {
-        let is_reply = data.len() > 6 && data.starts_with(b"SIP/");
+impl Side {
+    fn feed(&mut self, cx: &mut Cx<'_>, is_reply: bool, data: &[u8]) -> Result<(), Malformed> {
         let mut rest = data;
-        let first = line(&mut rest);
-        match is_reply {
-            true => reply(cx, first)?,
-            false => request(cx, first)?,
+        if std::mem::take(&mut self.after_cr) {
+            rest = rest.strip_prefix(b"\n").unwrap_or(rest);
         }
-        let length = &mut self.lengths[usize::from(is_reply)];
         while !rest.is_empty() {
-            let line = line(&mut rest);
-            if line.is_empty() {
-                break;
+            if let Next::Body(left) = self.next {
+                let count = left.min(rest.len());
+                rest = rest.get(count..).unwrap_or_default();
+                self.next = if count < left { Next::Body(left - count) } else { Next::First };
+                continue;
             }
-            if let Some(count) = field(line)? {
-                *length = count;
+            let Some(end) = memchr::memchr2(b'\r', b'\n', rest) else {
+                let room = LINE_MAX.saturating_sub(self.kept.len());
+                self.kept.extend(rest.iter().take(room));
+                return Ok(());
+            };
+            let (line, after) = rest.split_at(end);
+            rest = match after {
+                [b'\r', b'\n', rest @ ..] | [_, rest @ ..] => rest,
+                [] => after,
+            };
+            self.after_cr = after == b"\r";
+            if self.kept.is_empty() {
+                self.line(cx, is_reply, line)?;
+                continue;
             }
+            let mut kept = std::mem::take(&mut self.kept);
+            kept.extend_from_slice(line);
+            self.line(cx, is_reply, &kept)?;
         }
-        if *length > rest.len() { Err(Malformed) } else { Ok(()) }
+        Ok(())
+    }
+
+    fn line(&mut self, cx: &mut Cx<'_>, is_reply: bool, line: &[u8]) -> Result<(), Malformed> {
+        if self.next == Next::First {
+            match is_reply {
+                true => reply(cx, line)?,
+                false => request(cx, line)?,
+            }
+            self.next = Next::Fields;
+        } else if !line.is_empty() {
+            self.length = field(line)?.unwrap_or(self.length);
+        } else if self.length > 0 {
+            self.next = Next::Body(self.length);
+        } else {
+            self.next = Next::First;
+        }
+        Ok(())
     }
 }
 
@@ -154,7 +196,10 @@ impl Analyzer for Sip {
         if data.len() == 2 && data.starts_with(b"\r") {
             return;
         }
-        if self.datagram(cx, data).is_err() {
+        let is_reply = data.len() > 6 && data.starts_with(b"SIP/");
+        let side = &mut self.sides[usize::from(is_reply)];
+        if side.feed(cx, is_reply, data).is_err() {
+            *side = Side { length: side.length, ..Side::default() };
             cx.violation();
         }
     }
@@ -196,14 +241,26 @@ mod tests {
     #[test]
     fn what_is_no_sip() {
         for data in [
-            "hello",
+            "hello\r\n",
             "INVITE sip:a@b HTTP/1.1\r\n\r\n",
             "INVITE sip:a@b SIP/2.0\r\nno colon\r\n\r\n",
-            "INVITE sip:a@b SIP/2.0\r\nContent-Length: 4\r\n\r\nabc",
+            "INVITE sip:a@b SIP/2.0\r\nContent-Length: 2\r\n\r\nabc\r\n",
             "SIP/2.0 OK\r\n\r\n",
         ] {
             assert_eq!(play(&[(Dir::Orig, data)]).signals, [Signal::Violated], "{data}");
         }
+    }
+
+    #[test]
+    fn lines_and_bodies_go_on_in_the_next_datagram() {
+        let bench = play(&[
+            (Dir::Orig, "     "),
+            (Dir::Orig, "INVITE sip:a@b SIP/2.0\r\nL: 4\r\n\r\nab"),
+            (Dir::Orig, "\r\nACK sip:a@b SIP/2.0\r\nL: 0\r\n\r\n"),
+            (Dir::Resp, "SIP/2.0 200 OK\r\n"),
+        ]);
+        assert_eq!(bench.signals, [Signal::Confirmed]);
+        assert_eq!(bench.weirds, ["sip_junk_before_request"]);
     }
 
     #[test]

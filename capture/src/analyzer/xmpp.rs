@@ -65,7 +65,7 @@ struct Xmpp {
 /// The segment is not of XMPP.
 struct Malformed;
 
-fn skip<'a>(bytes: &'a [u8], is: impl Fn(u8) -> bool) -> (&'a [u8], &'a [u8]) {
+fn skip(bytes: &[u8], is: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
     bytes.split_at(bytes.iter().position(|byte| !is(*byte)).unwrap_or(bytes.len()))
 }
 
