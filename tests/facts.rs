@@ -47,6 +47,15 @@ fn mixed_has_the_flows_that_tshark_counts() {
 }
 
 #[test]
+fn ssh_is_what_exchanges_keys() {
+    // Two logins, an unknown key, wrong passwords; the client that leaves after the banner shows nothing.
+    let conn = &logs_of("ssh")["conn"];
+    let services = conn.only("id.resp_p", "22").column("service").join(" ");
+    let count = |word: &str| services.split(' ').filter(|service| *service == word).count();
+    assert_eq!([count("ssh"), count("-")], [4, 1], "{services}");
+}
+
+#[test]
 fn http_has_every_request_with_its_reply() {
     const HOST: &str = "10.77.0.10";
     let logs = logs_of("http");

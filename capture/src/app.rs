@@ -8,15 +8,12 @@ use std::sync::Arc;
 
 use model::id;
 
-use crate::analyzer::{
-    self, ALL, Act, Analyzer, Cx, Dir, FlowIds, Kind, PROBE_BYTES_MAX, Signal, Start, Transport,
-    Verdict,
-};
+use crate::analyzer::{self, ALL, Act, Analyzer, Cx, Dir, FlowIds, Kind, Signal, Transport};
 use crate::flow::Meta;
 use crate::host::Shared;
+use probing::Probing;
 
-/// Segments or datagrams of a flow that detection looks at (Zeek's `dpd_max_packets`).
-const PROBE_PIECES_MAX: usize = 100;
+mod probing;
 
 /// Analyzers that a flow may have had at once or one after another: protocols can carry each other without end.
 const SLOTS_MAX: usize = 16;
@@ -33,19 +30,6 @@ struct Slot {
     stopped: bool,
     /// The flow was not its protocol.
     violated: bool,
-}
-
-/// The first bytes, while it is not known whose they are.
-#[derive(Default)]
-struct Probing {
-    /// As in [`Slot`]: whose payload this is.
-    carrier: Option<usize>,
-    bytes: [Vec<u8>; 2],
-    pieces: Vec<(Dir, usize)>,
-    /// The flow's beginning was not seen.
-    partial: bool,
-    /// Analyzers that have not said no, by their place in [`ALL`].
-    open: u64,
 }
 
 /// The application side of one flow.
@@ -267,12 +251,6 @@ impl App {
         self.look_for(None, partial);
     }
 
-    /// Begins to look for protocols by content. One that leaves the flow again may be called back.
-    fn look_for(&mut self, carrier: Option<usize>, partial: bool) {
-        let open = analyzer::probed();
-        self.probing = Some(Box::new(Probing { carrier, partial, open, ..Probing::default() }));
-    }
-
     fn attach(&mut self, kind: &Kind, carrier: Option<usize>) {
         if self.slots.len() >= SLOTS_MAX {
             return;
@@ -287,66 +265,6 @@ impl App {
             stopped: false,
             violated: false,
         });
-    }
-
-    /// Shows the beginning of the flow to those analyzers that have not answered yet.
-    fn probe(&mut self, meta: &Meta, shared: &mut Shared, now: i64, dir: Dir, data: &[u8]) {
-        let Some(mut probing) = self.probing.take() else { return };
-        let transport = self.transport.unwrap_or(Transport::Tcp);
-        probing.bytes[dir.index()].extend_from_slice(data);
-        probing.pieces.push((dir, data.len()));
-        let cut = |bytes: &[u8]| bytes.len().min(PROBE_BYTES_MAX);
-        for (i, kind) in ALL.iter().enumerate() {
-            if probing.open >> i & 1 == 0 {
-                continue;
-            }
-            let [orig, resp] = &probing.bytes;
-            let mut bytes = [&orig[..cut(orig)], &resp[..cut(resp)]];
-            if transport == Transport::Udp {
-                bytes = [&[], &[]];
-                bytes[dir.index()] = data;
-            }
-            let start = Start { transport, bytes, resp_p: meta.resp_p() };
-            let verdict = kind.probe.map_or(Verdict::No, |probe| probe(&start));
-            if verdict == Verdict::More {
-                continue;
-            }
-            probing.open &= !(1 << i);
-            let is_there = |slot: &Slot| {
-                slot.name == kind.name && slot.carrier == probing.carrier && !slot.violated
-            };
-            if verdict == Verdict::Yes && !self.slots.iter().any(is_there) {
-                let slot = self.slots.len();
-                self.attach(kind, probing.carrier);
-                if self.slots.len() > slot && !(probing.partial && kind.skips_partial) {
-                    self.replay(slot, meta, shared, now, &probing);
-                }
-            }
-        }
-        let full = probing.bytes.iter().any(|bytes| bytes.len() >= PROBE_BYTES_MAX);
-        let is_last = probing.open == 0 || full || probing.pieces.len() >= PROBE_PIECES_MAX;
-        // An analyzer that was called meanwhile may have begun to look inside of itself.
-        if !is_last && self.probing.is_none() {
-            self.probing = Some(probing);
-        }
-    }
-
-    /// Gives a new analyzer what came before it.
-    fn replay(
-        &mut self,
-        slot: usize,
-        meta: &Meta,
-        shared: &mut Shared,
-        now: i64,
-        probing: &Probing,
-    ) {
-        let mut at = [0; 2];
-        for (dir, len) in &probing.pieces {
-            let from = at[dir.index()];
-            at[dir.index()] = from + len;
-            let piece = probing.bytes[dir.index()].get(from..from + len).unwrap_or_default();
-            self.call(slot, meta, shared, now, |analyzer, cx| analyzer.feed(cx, *dir, piece));
-        }
     }
 
     fn call(

@@ -1,0 +1,97 @@
+//! Telling the protocol of a flow, or of what an analyzer carries, by its first bytes.
+
+use super::{App, Slot};
+use crate::analyzer::{self, ALL, Dir, PROBE_BYTES_MAX, Start, Transport, Verdict};
+use crate::flow::Meta;
+use crate::host::Shared;
+
+/// Segments or datagrams of a flow that detection looks at (Zeek's `dpd_max_packets`).
+const PROBE_PIECES_MAX: usize = 100;
+
+/// The first bytes, while it is not known whose they are.
+#[derive(Default)]
+pub(super) struct Probing {
+    /// As in [`Slot`]: whose payload this is.
+    pub(super) carrier: Option<usize>,
+    bytes: [Vec<u8>; 2],
+    pieces: Vec<(Dir, usize)>,
+    /// The flow's beginning was not seen.
+    partial: bool,
+    /// Analyzers that have not said no, by their place in [`ALL`].
+    open: u64,
+}
+
+impl App {
+    /// Begins to look for protocols by content. One that leaves the flow again may be called back.
+    pub(super) fn look_for(&mut self, carrier: Option<usize>, partial: bool) {
+        let open = analyzer::probed();
+        self.probing = Some(Box::new(Probing { carrier, partial, open, ..Probing::default() }));
+    }
+
+    /// Shows the beginning of the flow to those analyzers that have not answered yet.
+    pub(super) fn probe(
+        &mut self,
+        meta: &Meta,
+        shared: &mut Shared,
+        now: i64,
+        dir: Dir,
+        data: &[u8],
+    ) {
+        let Some(mut probing) = self.probing.take() else { return };
+        let transport = self.transport.unwrap_or(Transport::Tcp);
+        probing.bytes[dir.index()].extend_from_slice(data);
+        probing.pieces.push((dir, data.len()));
+        let cut = |bytes: &[u8]| bytes.len().min(PROBE_BYTES_MAX);
+        for (i, kind) in ALL.iter().enumerate() {
+            if probing.open >> i & 1 == 0 {
+                continue;
+            }
+            let [orig, resp] = &probing.bytes;
+            let mut bytes = [&orig[..cut(orig)], &resp[..cut(resp)]];
+            if transport == Transport::Udp {
+                bytes = [&[], &[]];
+                bytes[dir.index()] = data;
+            }
+            let start = Start { transport, bytes, resp_p: meta.resp_p() };
+            let verdict = kind.probe.map_or(Verdict::No, |probe| probe(&start));
+            if verdict == Verdict::More {
+                continue;
+            }
+            probing.open &= !(1 << i);
+            let is_there = |slot: &Slot| {
+                slot.name == kind.name && slot.carrier == probing.carrier && !slot.violated
+            };
+            if verdict == Verdict::Yes && !self.slots.iter().any(is_there) {
+                let slot = self.slots.len();
+                self.attach(kind, probing.carrier);
+                if self.slots.len() > slot && !(probing.partial && kind.skips_partial) {
+                    self.replay(slot, meta, shared, now, &probing);
+                }
+            }
+        }
+        let full = probing.bytes.iter().any(|bytes| bytes.len() >= PROBE_BYTES_MAX);
+        let is_last = probing.open == 0 || full || probing.pieces.len() >= PROBE_PIECES_MAX;
+        // An analyzer that was called meanwhile may have begun to look inside of itself.
+        if !is_last && self.probing.is_none() {
+            self.probing = Some(probing);
+        }
+    }
+
+    /// Gives a new analyzer what came before it.
+    fn replay(
+        &mut self,
+        slot: usize,
+        meta: &Meta,
+        shared: &mut Shared,
+        now: i64,
+        probing: &Probing,
+    ) {
+        let mut at = [0; 2];
+        for (dir, len) in &probing.pieces {
+            let from = at[dir.index()];
+            at[dir.index()] = from + len;
+            let piece = probing.bytes[dir.index()].get(from..from + len).unwrap_or_default();
+            self.call(slot, meta, shared, now, |analyzer, cx| analyzer.feed(cx, *dir, piece));
+        }
+    }
+}
