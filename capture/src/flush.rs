@@ -5,8 +5,9 @@ use anyhow::Context;
 use arrow_array::{RecordBatch, UInt32Array};
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take_record_batch;
-use model::stream::{self, Def, Mark, weird};
+use model::stream::{self, Def, Mark, weird, x509};
 
+use crate::files::x509::known::Known;
 use crate::out::Rows;
 use crate::weirds::Logged;
 
@@ -21,19 +22,26 @@ pub struct LaneRows {
     pub batch: RecordBatch,
 }
 
-/// Puts the rows of some threads in order and divides them over the lanes. Weirds that were logged
-/// already go no further.
+/// What was logged and is not logged again for a while, whatever thread comes upon it.
+#[derive(Debug, Default)]
+pub struct Seen {
+    weirds: Logged,
+    certificates: Known,
+}
+
+/// Puts the rows of some threads in order and divides them over the lanes. What was logged already goes
+/// no further.
 pub fn merge(
     threads: Vec<Vec<Rows>>,
     lanes: u32,
-    logged: &mut Logged,
+    seen: &mut Seen,
 ) -> anyhow::Result<Vec<LaneRows>> {
     let mut merged = Vec::new();
     let mut all: Vec<Rows> = threads.into_iter().flatten().collect();
     for def in stream::ALL {
         let (mine, rest) = all.into_iter().partition(|rows| rows.def.name == def.name);
         all = rest;
-        divide(def, mine, lanes, logged, &mut merged)
+        divide(def, mine, lanes, seen, &mut merged)
             .with_context(|| format!("cannot put the rows of {} in order", def.name))?;
     }
     Ok(merged)
@@ -43,7 +51,7 @@ fn divide(
     def: &'static Def,
     mut parts: Vec<Rows>,
     lanes: u32,
-    logged: &mut Logged,
+    seen: &mut Seen,
     merged: &mut Vec<LaneRows>,
 ) -> anyhow::Result<()> {
     let (batch, marks) = match parts.len() {
@@ -57,16 +65,21 @@ fn divide(
             (batch, parts.into_iter().flat_map(|part| part.marks).collect())
         }
     };
-    let is_weird = def.name == weird::DEF.name;
-    if lanes == 1 && !is_weird && marks.is_sorted() {
+    let once = [weird::DEF.name, x509::DEF.name].contains(&def.name);
+    if lanes == 1 && !once && marks.is_sorted() {
         merged.push(LaneRows { def, lane: 0, batch });
         return Ok(());
     }
     let mut order: Vec<u32> = (0..marks.len() as u32).collect();
     let mark = |i: &u32| -> &Mark { &marks[*i as usize] };
-    if is_weird {
+    if once {
         order.sort_unstable_by_key(|i| *mark(i));
-        order = logged.keep(&batch, order.into_iter())?;
+        order = if def.name == weird::DEF.name {
+            seen.weirds.keep(&batch, order.into_iter())?
+        } else {
+            let times = order.iter().map(|i| (*i, mark(i).write_ts));
+            seen.certificates.keep(&batch, times)?
+        };
     }
     order.sort_unstable_by_key(|i| (mark(i).lane, *mark(i)));
     for run in order.chunk_by(|a, b| mark(a).lane == mark(b).lane) {
@@ -101,12 +114,12 @@ mod tests {
         let one = merge(
             vec![vec![rows(&[(1, 1, 0), (2, 2, 1), (2, 9, 0), (3, 1, 0)])]],
             2,
-            &mut Logged::default(),
+            &mut Seen::default(),
         );
         let two = merge(
             vec![vec![rows(&[(2, 9, 0), (1, 1, 0), (3, 1, 0)])], vec![rows(&[(2, 2, 1)])]],
             2,
-            &mut Logged::default(),
+            &mut Seen::default(),
         );
         let (one, two) = (one.unwrap(), two.unwrap());
         assert_eq!(one.len(), 2);

@@ -120,6 +120,14 @@ impl Out {
     }
 }
 
+impl Out {
+    /// A certificate, whose key on the bus is its fingerprint.
+    pub fn certificate(&mut self, mark: Mark, row: x509::Row<'_>) {
+        let lane = model::id::partition(row.fingerprint.as_bytes(), self.lanes);
+        self.x509.push(Mark { lane, ..mark }, row);
+    }
+}
+
 /// How long such a notice is not repeated (Zeek's `did_notice`), microseconds.
 const WEIRD_NOTICE_HOLD: i64 = 24 * 3600 * crate::config::SECOND;
 

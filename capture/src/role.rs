@@ -22,9 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::engine::Counters;
-use crate::flush;
+use crate::flush::{self, Seen};
 use crate::source::{self, LiveOptions, LiveSource, PacketSource, STDIN};
-use crate::weirds::Logged;
 use crate::worker::{self, Flush, Job, Progress, Worker};
 
 /// How long one call waits for a flush: the stop flag is looked at in between.
@@ -99,8 +98,8 @@ pub struct Capture {
     ends_when_stopped: bool,
     /// Files are read in the role's own thread.
     reads_whole: bool,
-    /// Weirds logged already.
-    logged: Logged,
+    /// What was logged already.
+    seen: Seen,
     ended: bool,
     summary: Summary,
 }
@@ -152,7 +151,7 @@ impl Capture {
             unsure: None,
             ends_when_stopped: false,
             reads_whole: false,
-            logged: Logged::default(),
+            seen: Seen::default(),
             ended: false,
             summary: Summary::default(),
         })
@@ -256,7 +255,7 @@ impl Capture {
             .into_iter()
             .map(|topic| (topic, (0..self.config.lanes).collect()))
             .collect();
-        for rows in flush::merge(threads, self.config.lanes, &mut self.logged)? {
+        for rows in flush::merge(threads, self.config.lanes, &mut self.seen)? {
             *self.summary.rows.entry(rows.def.name).or_default() += rows.batch.num_rows() as u64;
             let topic = match rows.def.name {
                 "conn" => topic::RAW_CONN,
@@ -333,7 +332,7 @@ impl Role for Capture {
         self.ended = false;
         self.steps = 0;
         self.from = Position::default();
-        self.logged = Logged::default();
+        self.seen = Seen::default();
         Ok(())
     }
 
@@ -389,7 +388,7 @@ impl Role for Capture {
         if flushes.iter().all(|flush| flush.number <= self.from.packets && !flush.end) {
             // An earlier run committed these; what they leave behind is remembered all the same.
             let threads = flushes.into_iter().map(|flush| flush.rows).collect();
-            flush::merge(threads, self.config.lanes, &mut self.logged)?;
+            flush::merge(threads, self.config.lanes, &mut self.seen)?;
             return Ok(None);
         }
         self.step(flushes).map(Some)

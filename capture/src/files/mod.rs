@@ -36,6 +36,7 @@ pub mod hash;
 mod reassembly;
 mod row;
 pub mod table;
+pub mod x509;
 
 #[cfg(test)]
 mod tests;
@@ -96,6 +97,11 @@ impl Cx<'_> {
             Some(file) => (file, self.files.join(file, self.now, self.ids, about)),
             None => (self.files.begin(self.out, self.now, self.ids, fuid, about, true), true),
         }
+    }
+
+    /// The open file of this id that flows of these two hosts share.
+    pub fn file_find(&self, fuid: &str) -> Option<FileRef> {
+        self.files.find(self.ids, fuid)
     }
 
     /// Whether the file has begun and is not over.

@@ -280,7 +280,7 @@ impl Http {
         if depth == 0 {
             self.message_done(cx, dir);
         } else {
-            self.end_file(dir, depth);
+            self.end_file(cx, dir, depth);
         }
     }
 

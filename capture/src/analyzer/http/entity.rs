@@ -1,8 +1,8 @@
 //! A message's body and the parts in it. Source: Zeek's `MIME_Entity` and `HTTP_Entity`.
 
-use super::files::File;
 use super::inflate::Inflate;
 use super::transfer::Base64;
+use crate::files::FileRef;
 
 /// Parts within parts that are told apart (Zeek's `MIME::max_depth`).
 pub const DEPTH_MAX: usize = 100;
@@ -77,18 +77,6 @@ pub enum Transfer {
     Base64,
 }
 
-/// The file that an entity's body is.
-#[derive(Debug, Default)]
-pub enum Link {
-    /// None yet, or the last one is complete.
-    #[default]
-    None,
-    /// Its own.
-    Own(Box<File>),
-    /// One of those asked for by ranges, by identifier.
-    Ranged(String),
-}
-
 /// A body or a part of one, with its header.
 #[derive(Debug, Default)]
 pub struct Entity {
@@ -131,7 +119,7 @@ pub struct Entity {
     /// Expect: 100-continue was seen.
     pub continues: bool,
     /// The file.
-    pub file: Link,
+    pub file: FileRef,
 }
 
 impl Entity {

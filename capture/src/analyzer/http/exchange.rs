@@ -156,7 +156,7 @@ impl Http {
             return;
         }
         self.end_entity(cx, dir, 0);
-        self.end_file(dir, 0);
+        self.end_file(cx, dir, 0);
         let body = self.side(dir).message.body;
         self.log.message_done(cx, dir, body);
         self.made(cx, dir, false);

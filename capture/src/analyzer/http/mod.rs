@@ -12,7 +12,6 @@ use model::text;
 use super::lines::{self, LineWeird, Lines, Piece};
 use super::{Analyzer, Cx, Dir, Kind, Transport};
 use entity::{Entity, Message};
-use files::{File, Ranged};
 use log::Log;
 use start::Version;
 
@@ -22,7 +21,6 @@ mod entity;
 mod exchange;
 mod field;
 mod filename;
-mod files;
 mod headers;
 mod inflate;
 mod log;
@@ -87,8 +85,6 @@ struct Side {
 struct Http {
     sides: [Side; 2],
     log: Log,
-    ranged: Ranged,
-    spare_file: Option<Box<File>>,
     requests: u64,
     /// Whether each unanswered request was HEAD.
     unanswered: VecDeque<bool>,

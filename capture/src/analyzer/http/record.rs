@@ -145,6 +145,11 @@ impl Record {
         self.entity_name = Some(self.add(&[name], room));
     }
 
+    /// What the open entity is called.
+    pub fn entity_name(&self) -> Option<&[u8]> {
+        self.entity_name.map(|span| self.bytes(span))
+    }
+
     /// The open entity is over.
     pub fn end_entity(&mut self) {
         self.in_entity = false;

@@ -1,25 +1,11 @@
-//! Certificates: their fingerprint, and whether a name is one of theirs.
+//! Whether a name is one of a certificate's.
 //!
 //! Source: RFC 6125 section 6.4, RFC 5280 section 4.2.1.6; Zeek's `x509_check_cert_hostname`.
 
-use sha2::{Digest, Sha256};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_EXT_SUBJECT_ALT_NAME};
 use x509_parser::parse_x509_certificate;
-
-/// SHA-256 in lower-case hex of the certificate's DER, without what follows it; `None` where there
-/// is no certificate.
-pub fn fingerprint(der: &[u8]) -> Option<String> {
-    use std::fmt::Write as _;
-    let (rest, _) = parse_x509_certificate(der).ok()?;
-    let own = der.get(..der.len().checked_sub(rest.len())?)?;
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(own) {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    Some(hex)
-}
 
 /// Whether the certificate is for this host. A subject alternative name, where there is one, rules
 /// out the common name.
@@ -129,19 +115,6 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_leave_out_what_follows() {
-        let mut der = unhex(WITH_SAN);
-        let own = fingerprint(&der);
-        assert_eq!(
-            own.as_deref(),
-            Some("a1388188fab3699e0f9f58b2d47229b2940cc76385a3953429fa9700f36d0bdb")
-        );
-        der.extend(b"more");
-        assert_eq!(fingerprint(&der), own);
-        assert_eq!(fingerprint(&der[1..]), None);
-    }
-
-    #[test]
     fn alternative_names_rule_out_the_common_name() {
         let (san, cn) = (unhex(WITH_SAN), unhex(WITHOUT_SAN));
         assert!(is_for(&san, b"www.example.com") && is_for(&san, b"example.org"));
@@ -152,8 +125,6 @@ mod tests {
 
     #[test]
     fn garbage_is_no_certificate() {
-        assert_eq!(fingerprint(b""), None);
-        assert_eq!(fingerprint(b"\x30\x82\xff\xff\x30"), None);
         assert!(!is_for(b"\x30\x00", b"a"));
     }
 }

@@ -129,8 +129,11 @@ impl Handshake {
                 messages::certificate_request(body, self.version).ok_or(Malformed)?;
             }
             kind::CERTIFICATE_STATUS => {
-                if messages::certificate_status(body).ok_or(Malformed)?.is_empty() {
+                let (kind, response) = messages::certificate_status(body).ok_or(Malformed)?;
+                if response.is_empty() {
                     s.weird(cx, "SSL_zero_length_stapled_OCSP_message", None);
+                } else if kind == messages::STATUS_OCSP {
+                    s.ocsp(cx, response);
                 }
             }
             kind::SERVER_HELLO_DONE

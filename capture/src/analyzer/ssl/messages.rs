@@ -154,12 +154,15 @@ pub fn hello_verify_request(body: &[u8]) -> Option<()> {
     r.vec8().map(drop)
 }
 
-/// The response in a CertificateStatus, which may be empty.
-pub fn certificate_status(body: &[u8]) -> Option<&[u8]> {
+/// Status type of OCSP.
+pub const STATUS_OCSP: u8 = 1;
+
+/// Status type and response of a CertificateStatus; the response may be empty.
+pub fn certificate_status(body: &[u8]) -> Option<(u8, &[u8])> {
     let mut r = Reader::new(body);
-    r.u8()?;
+    let kind = r.u8()?;
     r.u24()?;
-    Some(r.rest())
+    Some((kind, r.rest()))
 }
 
 #[cfg(test)]

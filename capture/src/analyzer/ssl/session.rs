@@ -11,6 +11,8 @@ use model::text::{CELL_BYTES_MAX, from_wire};
 use super::messages::{CERTIFICATES_MAX, kind, letter};
 use super::{cert, names};
 use crate::analyzer::Cx;
+use crate::files::About;
+use crate::files::x509::{self, Certificate};
 
 /// Letters in a history (Zeek's `max_ssl_history_length`).
 const HISTORY_MAX: usize = 100;
@@ -269,11 +271,14 @@ impl Session {
     /// The certificates of one message. Before anything else was seen of the connection they belong
     /// to no row, as in Zeek, where the file is there before the handshake message.
     pub fn certificates(&mut self, cx: &mut Cx<'_>, client: bool, chain: &[&[u8]]) {
-        for der in chain {
+        for (place, der) in chain.iter().enumerate() {
             if der.is_empty() {
                 self.weird(cx, "zero_length_certificate", None);
                 continue;
             }
+            let role = x509::Role { host: place == 0, client };
+            let parts = [&[u8::from(client)][..], &place.to_be_bytes()];
+            let fingerprint = x509::seen(cx, der, role, &parts);
             let Some(info) = self.row.as_deref_mut() else { continue };
             if self.logged {
                 continue;
@@ -284,9 +289,18 @@ impl Session {
             }
             let list = if client { &mut chains.client } else { &mut chains.server };
             if list.len() < CERTIFICATES_MAX {
-                list.extend(cert::fingerprint(der));
+                list.extend(fingerprint);
             }
         }
+    }
+
+    /// A stapled OCSP response.
+    pub fn ocsp(&mut self, cx: &mut Cx<'_>, response: &[u8]) {
+        let fuid = cx.fuid(&[b"ocsp"]);
+        let mime = Some("application/ocsp-response");
+        let file = cx.file_begin(&fuid, About { source: self.source, mime, ..About::default() });
+        cx.file_data(file, response);
+        cx.file_end(file);
     }
 
     /// Writes the row, once, if there is anything to say.
@@ -341,6 +355,6 @@ fn write(cx: &mut Cx<'_>, info: &Info) {
 fn sni_matches(info: &Info) -> Option<bool> {
     let leaf = info.chains.as_deref()?.leaf.as_deref()?;
     let host = info.server_name.as_deref()?;
-    cert::fingerprint(leaf)?;
+    Certificate::parse(leaf)?;
     Some(cert::is_for(leaf, host))
 }

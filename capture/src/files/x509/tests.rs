@@ -1,0 +1,3 @@
+//! Certificates made with openssl; expectations are what OpenSSL prints of them.
+
+use super::*;
