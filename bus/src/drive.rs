@@ -124,10 +124,10 @@ pub fn drive(
     }
 }
 
-/// Lets time pass, unless a stop is asked for.
+/// Lets time pass, until a stop is asked for, or asked for again.
 fn pause(time: Duration, stop: &Stop) {
-    let until = Instant::now() + time;
-    while Instant::now() < until && !stop.requested() {
+    let (until, asked) = (Instant::now() + time, stop.requested());
+    while Instant::now() < until && stop.requested() == asked && !stop.insisted() {
         std::thread::sleep(STOP_LOOK.min(until.saturating_duration_since(Instant::now())));
     }
 }
@@ -195,7 +195,7 @@ impl Driver {
     }
 
     fn open(&mut self, bus: &dyn Bus, role: &mut dyn Role) -> Result<Turn, DriveError> {
-        if self.began && self.stop.requested() {
+        if self.began && self.stop.requested() && (self.stop.insisted() || !role.owes()) {
             // What was not committed is void anyway.
             tracing::warn!(member = self.me.name(), "stopped while no session was open");
             return Ok(Turn::Ended);
@@ -239,7 +239,9 @@ impl Driver {
         clock: &dyn Clock,
     ) -> Result<Turn, DriveError> {
         let mut run = Run { driver: self, role, clock };
-        if run.driver.stop.requested() {
+        // What it owes may be lasting already: it knows when its lanes are restored.
+        let may_stop = run.driver.held.assigned || run.driver.stop.insisted() || !run.role.owes();
+        if run.driver.stop.requested() && may_stop {
             return run.finish(session);
         }
         let mut wait = run.role.wait();

@@ -376,6 +376,11 @@ pub trait Role: Send {
     fn done(&self) -> bool {
         false
     }
+    /// Whether it has made what it cannot make again, and what no commit has confirmed: then a stop
+    /// waits for a session that takes it, until it is insisted on.
+    fn owes(&self) -> bool {
+        false
+    }
     /// How long [`Session::next`] may wait for records.
     fn wait(&self) -> Duration {
         Duration::from_millis(200)

@@ -403,6 +403,11 @@ impl Role for Capture {
         self.ended && self.unsure.is_none()
     }
 
+    fn owes(&self) -> bool {
+        let is_reading = !self.workers.is_empty() && !self.ended;
+        !self.is_lasting() && (self.sent.is_some() || self.unsure.is_some() || is_reading)
+    }
+
     fn wait(&self) -> Duration {
         Duration::ZERO
     }

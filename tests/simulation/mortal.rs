@@ -125,6 +125,10 @@ impl Role for Mortal {
         self.role.done()
     }
 
+    fn owes(&self) -> bool {
+        self.role.owes()
+    }
+
     fn wait(&self) -> Duration {
         self.role.wait()
     }

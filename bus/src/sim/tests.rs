@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{AWAY_MS, Faults, Sim};
 use crate::contract::{Fixture, IN, LANES, OUT, after, is_lost, note, open, reader, text, writer};
-use crate::{Bus, Gap, Session, Step, Wake};
+use crate::drive::{Driver, Stop, Turn, Until};
+use crate::{Bus, Change, Gap, Lane, Restored, Role, Session, Step, Wake};
 
 fn fixture() -> Fixture {
     let sim = Sim::new(LANES, 1, Faults::NONE).paced();
@@ -163,4 +166,79 @@ fn faults_come_as_often_as_they_are_asked_for() {
     sim.set_faults(Faults::NONE);
     open(&sim, &me).commit(notes(3..6, &[OUT])).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(sim.records(&OUT).len(), 6);
+}
+
+/// As capture on an interface: what it makes it cannot make again.
+#[derive(Default)]
+struct Once {
+    made: u32,
+    /// The step that is under way, and the one that a lost session may not have committed.
+    sent: Option<u32>,
+    unsure: Option<u32>,
+}
+
+impl Once {
+    fn step(&mut self, n: u32) -> Step {
+        self.sent = Some(n);
+        let (key, value) = (Bytes::from_static(b"last"), Some(Bytes::from(n.to_string())));
+        Step { state: vec![Change { lane: 1, key, value }], ..notes(n..n + 1, &[OUT]) }
+    }
+}
+
+impl Role for Once {
+    fn opened(&mut self, _: &mut dyn Session) -> anyhow::Result<()> {
+        self.unsure = self.sent.take().or(self.unsure.take());
+        Ok(())
+    }
+
+    fn restored(&mut self, _: Lane, from: Restored) -> anyhow::Result<()> {
+        let last = from.state.first().map(|(_, n)| String::from_utf8_lossy(n).into_owned());
+        self.unsure.take_if(|unsure| last == Some(unsure.to_string()));
+        Ok(())
+    }
+
+    fn on(&mut self, wake: Wake, _: i64) -> anyhow::Result<Option<Step>> {
+        if let Some(unsure) = self.unsure.take() {
+            return Ok(Some(self.step(unsure)));
+        }
+        if !matches!(wake, Wake::Idle) {
+            return Ok(None);
+        }
+        self.made += 1;
+        Ok(Some(self.step(self.made - 1)))
+    }
+
+    fn committed(&mut self) -> anyhow::Result<()> {
+        self.sent = None;
+        Ok(())
+    }
+
+    fn owes(&self) -> bool {
+        self.sent.is_some() || self.unsure.is_some()
+    }
+}
+
+#[test]
+fn a_stop_leaves_nothing_owed_and_nothing_twice() {
+    for seed in 0..300 {
+        let faults = Faults { open: 200, next: 50, commit: 300, answer: 300, ..Faults::NONE };
+        let (sim, stop) = (Sim::new(LANES, seed, Faults::NONE), Stop::new());
+        let mut driver = Driver::new(&writer("w"), &stop, Until::Forever);
+        let mut role = Once::default();
+        for turn in 0.. {
+            assert!(turn < 1000, "seed {seed} does not end");
+            if driver.turn(&sim, &mut role, &sim).expect("a session will do") == Turn::Ended {
+                break;
+            }
+            match turn {
+                0 => sim.set_faults(faults),
+                turn if turn == 5 + seed % 7 => stop.request(),
+                _ => {}
+            }
+        }
+        let mut texts: Vec<_> = sim.records(&OUT).iter().map(text).collect();
+        texts.sort();
+        let want: Vec<_> = (0..role.made).map(|n| format!("{n:03}")).collect();
+        assert_eq!(texts, want, "seed {seed}");
+    }
 }
