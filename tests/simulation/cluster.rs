@@ -148,7 +148,9 @@ impl Cluster {
         if letters != self.poison {
             return Err(format!("{letters} dead letters of {} bad records", self.poison));
         }
-        published::read(self.dir.path())
+        let mut rows = published::rows(self.dir.path())?;
+        rows.extend(published::inside(&self.sim));
+        Ok(rows)
     }
 
     pub fn trace(&self) -> Vec<String> {

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bus::sim::Sim;
+use bus::{Payload, topic};
+use model::read;
 use serde_json::Value;
 
 /// Rows by stream, in order of their text.
@@ -17,7 +20,7 @@ const OF_THE_WRITER: [&str; 2] = ["sensor", "peer_descr"];
 ///
 /// # Errors
 /// Something else lies there: a temporary file that nobody will ever finish.
-pub fn read(dir: &Path) -> Result<Rows, String> {
+pub fn rows(dir: &Path) -> Result<Rows, String> {
     let mut rows = Rows::new();
     for path in files(dir) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -43,6 +46,41 @@ pub fn read(dir: &Path) -> Result<Rows, String> {
     }
     rows.values_mut().for_each(|rows| rows.sort_unstable());
     Ok(rows)
+}
+
+/// What went between the roles: merged notices, and observations by rule, entity and pane. A notice or a
+/// statistic that comes twice need not change what is published.
+pub fn inside(sim: &Sim) -> Rows {
+    let mut rows = Rows::new();
+    for record in sim.records(&topic::NOTICE) {
+        let Payload::Rows(def, batch) = &record.payload else { continue };
+        for row in (0..batch.num_rows()).filter(|_| def.name == "notice") {
+            let text = |name| read::text(batch, name).unwrap().value(row).to_owned();
+            let time = |name| read::time(batch, name).unwrap().value(row);
+            let n = read::count(batch, "n").unwrap().value(row);
+            let observers = read::texts(read::list(batch, "observers").unwrap(), row);
+            let what = format!("{} {} {}", text("note"), text("identifier"), text("sensor"));
+            let times = format!("{}..{}", time("ts"), time("last_ts"));
+            rows.entry("merged".into())
+                .or_default()
+                .push(format!("{what} {times} n={n} {observers:?}"));
+        }
+    }
+    let mut seen: BTreeMap<String, i64> = BTreeMap::new();
+    for record in sim.records(&topic::PARTIAL) {
+        let Payload::Rows(def, batch) = &record.payload else { continue };
+        for row in (0..batch.num_rows()).filter(|_| def.name == "partial") {
+            let text = |name| read::text(batch, name).unwrap().value(row);
+            let start = read::time(batch, "ts").unwrap().value(row);
+            let timeline = record.stamp.as_ref().map(|stamp| stamp.timeline);
+            let pane = format!("{timeline:?} {} {} {start}", text("rule"), text("entity"));
+            *seen.entry(pane).or_default() +=
+                read::count(batch, "observations").unwrap().value(row);
+        }
+    }
+    rows.values_mut().for_each(|rows| rows.sort_unstable());
+    rows.insert("observed".into(), seen.iter().map(|(pane, n)| format!("{pane}: {n}")).collect());
+    rows
 }
 
 /// Files below a folder.
