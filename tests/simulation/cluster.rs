@@ -338,6 +338,10 @@ impl Cluster {
             Kind::Aggregate(_) => {
                 let mut config = aggregate::Config::new(node, LANES);
                 (config.sources, config.live_silence_ms) = (Some(self.files), NEVER_MS);
+                if let Some(patience_ms) = self.plan.patience_ms {
+                    (config.sources, config.live_silence_ms) = (None, patience_ms);
+                    config.grace_ms = patience_ms / 2;
+                }
                 config.held_max = self.plan.held_max.unwrap_or(config.held_max);
                 (Box::new(Aggregate::new(config)), None)
             }

@@ -34,6 +34,9 @@ pub struct Plan {
     pub poison: u32,
     /// Members of statistics that a lane of an aggregator holds, where that is little.
     pub held_max: Option<usize>,
+    /// How long aggregators wait for silent live sources and for further files, milliseconds, where they do
+    /// not wait for all: what notices are merged is then a question of time.
+    pub patience_ms: Option<i64>,
     /// How often, in a thousand turns, a node's wall clock jumps.
     pub jump: u32,
     /// Processes that start again do so with other settings.
@@ -78,6 +81,7 @@ impl Plan {
             slow: 200 + dice.below(700) as u32,
             poison,
             held_max,
+            patience_ms: dice.in_1000(250).then(|| dice.below(20_000) as i64),
             jump,
             changes: dice.in_1000(500),
             is_harsh: dice.in_1000(500),
@@ -101,6 +105,7 @@ impl Plan {
             slow: 0,
             poison: 0,
             held_max: None,
+            patience_ms: None,
             jump: 0,
             changes: false,
             is_harsh: false,

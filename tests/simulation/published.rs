@@ -96,12 +96,17 @@ pub fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Rows that are missing, and rows that are too many.
-pub fn difference(want: &Rows, got: &Rows, shown: usize) -> Option<String> {
+/// Rows that are missing, and rows that are too many, of the streams asked for.
+pub fn difference(
+    want: &Rows,
+    got: &Rows,
+    which: &dyn Fn(&str) -> bool,
+    shown: usize,
+) -> Option<String> {
     let mut said = String::new();
     let none = Vec::new();
     let streams: std::collections::BTreeSet<&String> = want.keys().chain(got.keys()).collect();
-    for stream in streams {
+    for stream in streams.into_iter().filter(|stream| which(stream)) {
         let (want, got) = (want.get(stream).unwrap_or(&none), got.get(stream).unwrap_or(&none));
         if want == got {
             continue;
