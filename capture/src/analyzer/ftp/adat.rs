@@ -21,7 +21,7 @@ impl Adat {
         }
         let token = match dir {
             Dir::Orig => self.request(cx, line),
-            Dir::Resp => self.reply(line),
+            Dir::Resp => self.reply(cx, line),
         };
         if let Some(token) = token {
             cx.hand_on(dir, &token);
@@ -36,7 +36,7 @@ impl Adat {
         if !b"ADAT".starts_with(word) {
             return None;
         }
-        let token = decode(text::skip_blanks(rest));
+        let token = decode(cx, text::skip_blanks(rest));
         if std::mem::replace(&mut self.begun, true) {
             return token;
         }
@@ -48,7 +48,7 @@ impl Adat {
         token
     }
 
-    fn reply(&mut self, line: &[u8]) -> Option<Vec<u8>> {
+    fn reply(&mut self, cx: &mut Cx<'_>, line: &[u8]) -> Option<Vec<u8>> {
         let code = text::reply_code(line)?;
         self.over |=
             matches!(code, 232 | 234 | 235 | 421 | 431 | 500 | 501 | 503 | 535 | 631 | 632 | 633);
@@ -57,7 +57,7 @@ impl Adat {
         }
         let rest = line.get(3..)?;
         let rest = text::skip_blanks(rest.strip_prefix(b"-").unwrap_or(rest));
-        decode(rest.strip_prefix(b"ADAT=")?)
+        decode(cx, rest.strip_prefix(b"ADAT=")?)
     }
 }
 
@@ -71,21 +71,29 @@ fn is_handshake(token: &[u8]) -> bool {
     }
 }
 
-fn decode(text: &[u8]) -> Option<Vec<u8>> {
+fn decode(cx: &mut Cx<'_>, text: &[u8]) -> Option<Vec<u8>> {
     let (mut base64, mut plain) = (Base64::default(), Vec::new());
-    base64.decode(text, &mut plain, &mut |_| {});
-    base64.finish(&mut plain, &mut |_| {});
+    let mut illegal = |what: String| cx.weird("base64_illegal_encoding", Some(&what), None);
+    base64.decode(text, &mut plain, &mut illegal);
+    base64.finish(&mut plain, &mut illegal);
     (!base64.failed()).then_some(plain)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::Transport;
+    use super::super::super::testing::Bench;
+    use super::super::KIND;
     use super::*;
 
     #[test]
     fn tokens() {
-        assert_eq!(decode(b"FgMBAAEB"), Some(vec![0x16, 3, 1, 0, 1, 1]));
-        assert_eq!(decode(b"Fg!"), None);
+        let mut bench = Bench::new(&KIND, Transport::Tcp);
+        bench.call(|_, cx| {
+            assert_eq!(decode(cx, b"FgMBAAEB"), Some(vec![0x16, 3, 1, 0, 1, 1]));
+            assert_eq!(decode(cx, b"Fg!"), None);
+        });
+        assert_eq!(bench.weirds, ["base64_illegal_encoding"]);
         assert!(is_handshake(&[0x16, 3, 1, 0, 1, 1]));
         assert!(!is_handshake(&[0x16, 3, 1, 0, 2, 1]));
         assert!(!is_handshake(&[0x60, 3, 1, 0, 1, 1]));
@@ -94,10 +102,12 @@ mod tests {
     #[test]
     fn replies() {
         let mut adat = Adat::default();
-        assert_eq!(adat.reply(b"335 ADAT=AAEC"), Some(vec![0, 1, 2]));
-        assert_eq!(adat.reply(b"335-more"), None);
-        assert!(!adat.over);
-        assert_eq!(adat.reply(b"235 ADAT=AAEC"), Some(vec![0, 1, 2]));
-        assert!(adat.over);
+        Bench::new(&KIND, Transport::Tcp).call(|_, cx| {
+            assert_eq!(adat.reply(cx, b"335 ADAT=AAEC"), Some(vec![0, 1, 2]));
+            assert_eq!(adat.reply(cx, b"335-more"), None);
+            assert!(!adat.over);
+            assert_eq!(adat.reply(cx, b"235 ADAT=AAEC"), Some(vec![0, 1, 2]));
+            assert!(adat.over);
+        });
     }
 }

@@ -4,10 +4,12 @@
 use super::text;
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict, ssl};
 use adat::Adat;
+use data::Data;
 use nvt::Nvt;
 
 mod adat;
 mod address;
+mod data;
 mod nvt;
 #[cfg(test)]
 mod tests;
@@ -32,7 +34,7 @@ pub static DATA_KIND: Kind = Kind {
     udp_ports: &[],
     probe: None,
     skips_partial: false,
-    new: |_| Box::new(Data),
+    new: |_| Box::<Data>::default(),
 };
 
 /// The longest command (`FTP::max_command_length`).
@@ -245,19 +247,4 @@ impl Analyzer for Ftp {
             cx.also = Some("gridftp");
         }
     }
-}
-
-/// The analyzer of a data connection.
-struct Data;
-
-impl Analyzer for Data {
-    fn feed(&mut self, cx: &mut Cx<'_>, _dir: Dir, _data: &[u8]) {
-        cx.done();
-    }
-
-    fn gap(&mut self, _cx: &mut Cx<'_>, _dir: Dir, _len: u64) {}
-
-    fn end(&mut self, _cx: &mut Cx<'_>, _dir: Dir) {}
-
-    fn finish(&mut self, _cx: &mut Cx<'_>) {}
 }

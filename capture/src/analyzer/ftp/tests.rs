@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use model::read;
+
 use super::super::testing::{self, Bench, START};
 use super::super::{Act, Signal};
 use super::*;
@@ -107,4 +109,19 @@ fn told_by_content() {
     assert_eq!(probe(b"x\r\n user me\r\n", b"\r\n 120-hi\r\n 230 in"), Verdict::Yes);
     assert_eq!(probe(b"USER me\r\n", b"220 hi\r\n"), Verdict::More);
     assert_eq!(probe(b"USER me\r\n", b"221 hi\r\n"), Verdict::No);
+}
+
+#[test]
+fn what_an_end_sends_is_a_file() {
+    let mut bench = Bench::new(&DATA_KIND, Transport::Tcp);
+    bench.feed(Dir::Resp, b"hello, ");
+    bench.feed(Dir::Resp, b"world\n");
+    bench.feed(Dir::Orig, b"x");
+    bench.call(|analyzer, cx| analyzer.gap(cx, Dir::Orig, 5));
+    bench.finish();
+    let (batch, _) = bench.out.files.finish("s");
+    assert_eq!(batch.num_rows(), 2);
+    let sizes = |name| read::count(&batch, name).unwrap().values().to_vec();
+    assert_eq!(sizes("seen_bytes"), [1, 13]);
+    assert_eq!(sizes("missing_bytes"), [5, 0]);
 }
