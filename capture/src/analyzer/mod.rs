@@ -21,6 +21,7 @@ pub mod http;
 pub mod imap;
 pub mod irc;
 pub mod lines;
+pub mod mail;
 pub mod pop3;
 pub mod sip;
 pub mod smtp;

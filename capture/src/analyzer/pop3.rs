@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use model::text as wire;
 
+use super::mail::{Mail, Whose};
 use super::text::{self, Conversation, Cut, Then};
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict, ssl};
 
@@ -98,6 +99,9 @@ struct Talk {
     pending: VecDeque<Vec<u8>>,
     unknown: u32,
     tls: bool,
+    mail: Option<Box<Mail>>,
+    /// Entities of all mails so far.
+    entities: u64,
 }
 
 /// A line as Zeek reads it: up to a NUL, without blanks at its ends, its first word, and the rest.
@@ -224,7 +228,10 @@ impl Talk {
             if line == b"." {
                 self.wants_more_lines = false;
                 self.in_lines = false;
+                self.end_mail(cx);
                 self.answered(cx);
+            } else if self.state == State::Mail {
+                self.mail_line(cx, line);
             }
             return;
         }
@@ -235,13 +242,27 @@ impl Talk {
                 cx.violation();
                 weird(cx, "pop3_server_command_unknown", Some(word));
             }
-            Some(b"OK") => self.fine(cx),
+            Some(b"OK") => self.fine(cx, line),
             Some(b"ERR") => self.error(cx),
             Some(_) => weird(cx, "pop3_server_sending_client_commands", None),
         }
     }
 
-    fn fine(&mut self, cx: &mut Cx<'_>) {
+    fn mail_line(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
+        let whose = Whose { source: "POP3", is_orig: false, has_depth: false };
+        let count = self.entities;
+        let mail = self.mail.get_or_insert_with(|| Box::new(Mail::begin(whose, count)));
+        mail.line(cx, line, true);
+    }
+
+    fn end_mail(&mut self, cx: &mut Cx<'_>) {
+        if let Some(mut mail) = self.mail.take() {
+            mail.end(cx);
+            self.entities = mail.count();
+        }
+    }
+
+    fn fine(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
         if let Some(state) = self.guess.take() {
             self.phase = Phase::Transaction;
             self.state = state;
@@ -264,7 +285,12 @@ impl Talk {
                 cx.confirm();
                 goes_on = true;
             }
-            State::List | State::Mail => goes_on = true,
+            State::List => goes_on = true,
+            State::Mail => {
+                // Zeek takes the reply for the mail's first line.
+                self.mail_line(cx, line);
+                goes_on = true;
+            }
             State::Stls => {
                 cx.confirm();
                 self.tls = true;
@@ -322,7 +348,9 @@ impl Analyzer for Pop3 {
         }
     }
 
-    fn finish(&mut self, _cx: &mut Cx<'_>) {}
+    fn finish(&mut self, cx: &mut Cx<'_>) {
+        self.talk.end_mail(cx);
+    }
 }
 
 #[cfg(test)]

@@ -17,10 +17,10 @@ use start::Version;
 
 mod body;
 mod body_file;
-mod entity;
+pub(super) mod entity;
 mod exchange;
-mod field;
-mod filename;
+pub(super) mod field;
+pub(super) mod filename;
 mod headers;
 mod inflate;
 mod log;

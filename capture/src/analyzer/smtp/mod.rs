@@ -3,8 +3,14 @@
 
 use std::collections::VecDeque;
 
+use super::mail::{Mail, Whose};
 use super::text::{self, Conversation, Cut, Then};
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict, ssl};
+use bdat::Chunk;
+
+mod bdat;
+#[cfg(test)]
+mod tests;
 
 /// SMTP, on Zeek's `SMTP::ports`.
 pub static KIND: Kind = Kind {
@@ -18,9 +24,6 @@ pub static KIND: Kind = Kind {
 
 /// Commands without an answer after which all of them are forgotten (`max_pending_cmd_q_size`).
 const PENDING_MAX: usize = 1000;
-
-/// The longest argument of BDAT: the greatest number and ` LAST`.
-const BDAT_ARGUMENT_MAX: usize = 25;
 
 /// `dpd.sig`: a greeting of the server and a HELO of the client.
 fn probe(start: &Start<'_>) -> Verdict {
@@ -108,13 +111,6 @@ enum State {
     Recovery,
 }
 
-/// A chunk that BDAT announced.
-#[derive(Debug, Clone, Copy)]
-struct Chunk {
-    left: u64,
-    is_last: bool,
-}
-
 #[derive(Debug, Default)]
 struct Smtp {
     lines: Conversation,
@@ -132,6 +128,10 @@ struct Talk {
     /// The code of a reply that goes on in the next line.
     continued: Option<u16>,
     chunk: Option<Chunk>,
+    chunk_lines: bdat::Lines,
+    mail: Option<Box<Mail>>,
+    /// Entities of all mails so far.
+    entities: u64,
 }
 
 impl Default for Talk {
@@ -142,6 +142,9 @@ impl Default for Talk {
             pending: VecDeque::from([Command::Greeting]),
             continued: None,
             chunk: None,
+            chunk_lines: bdat::Lines::default(),
+            mail: None,
+            entities: 0,
         }
     }
 }
@@ -150,12 +153,12 @@ impl Talk {
     fn piece(&mut self, cx: &mut Cx<'_>, dir: Dir, cut: Cut<'_>) -> Then {
         match cut {
             Cut::Plain(bytes) => {
-                self.chunk_bytes(bytes.len() as u64);
+                self.chunk_bytes(cx, bytes);
                 return Then::Lines;
             }
             Cut::Line(line) if (dir == Dir::Orig) != self.turned => {
                 if !line.is_empty() {
-                    self.chunk_bytes(0);
+                    self.chunk_bytes(cx, b"");
                 }
                 if let Some(count) = self.sent(cx, line) {
                     return Then::Plain(count);
@@ -166,11 +169,44 @@ impl Talk {
         if self.state == State::Tls { Then::Stop } else { Then::Lines }
     }
 
-    fn chunk_bytes(&mut self, count: u64) {
+    fn chunk_bytes(&mut self, cx: &mut Cx<'_>, bytes: &[u8]) {
         let Some(chunk) = &mut self.chunk else { return };
-        chunk.left = chunk.left.saturating_sub(count);
-        if chunk.is_last && chunk.left == 0 {
-            self.update(Command::EndOfData, None);
+        chunk.left = chunk.left.saturating_sub(bytes.len() as u64);
+        let is_over = chunk.is_last && chunk.left == 0;
+        if let Some(mail) = &mut self.mail {
+            self.chunk_lines.feed(cx, mail, bytes);
+        }
+        if is_over {
+            self.update(cx, Command::EndOfData, None);
+        }
+    }
+
+    fn begin_mail(&mut self, cx: &mut Cx<'_>) {
+        if self.mail.is_some() {
+            cx.weird("smtp_nested_mail_transaction", None, Some("SMTP"));
+            self.end_mail(cx);
+        }
+        let whose = Whose { source: "SMTP", is_orig: !self.turned, has_depth: true };
+        self.mail = Some(Box::new(Mail::begin(whose, self.entities)));
+    }
+
+    fn end_mail(&mut self, cx: &mut Cx<'_>) {
+        self.chunk = None;
+        let Some(mut mail) = self.mail.take() else {
+            return cx.weird("smtp_unmatched_end_of_data", None, Some("SMTP"));
+        };
+        self.chunk_lines.flush(cx, &mut mail);
+        mail.end(cx);
+        self.entities = mail.count();
+    }
+
+    /// A line of a mail.
+    fn mail_line(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
+        if self.mail.is_none() {
+            self.begin_mail(cx);
+        }
+        if let Some(mail) = &mut self.mail {
+            mail.line(cx, line.strip_prefix(b".").unwrap_or(line), true);
         }
     }
 
@@ -179,7 +215,10 @@ impl Talk {
         let (command, argument) = match self.state {
             State::AfterGap => return None,
             State::Data if line == b"." => (Command::EndOfData, &b""[..]),
-            State::Data => return None,
+            State::Data => {
+                self.mail_line(cx, line);
+                return None;
+            }
             State::Auth => (Command::AuthAnswer, &b""[..]),
             _ => {
                 let (word, rest) = text::word(line);
@@ -189,16 +228,20 @@ impl Talk {
         self.push(cx, command);
         cx.confirm();
         if command != Command::Bdat {
-            if command != Command::EndOfData && self.chunk.take().is_some() {
+            if command != Command::EndOfData && self.chunk.is_some() {
                 cx.weird("smtp_missing_bdat_last_chunk", None, Some("SMTP"));
+                self.end_mail(cx);
             }
-            self.update(command, None);
+            self.update(cx, command, None);
             return None;
         }
-        match chunk(argument) {
+        match bdat::chunk(argument) {
             Ok(chunk) => {
+                if self.chunk.is_none() {
+                    self.begin_mail(cx);
+                }
                 self.chunk = Some(chunk);
-                self.update(command, None);
+                self.update(cx, command, None);
                 Some(chunk.left)
             }
             Err(why) => {
@@ -229,20 +272,27 @@ impl Talk {
                 cx.confirm();
             }
             let command = self.pending.pop_front();
-            self.update(command.unwrap_or(Command::Other), Some(code));
+            self.update(cx, command.unwrap_or(Command::Other), Some(code));
         }
         self.continued = (line.get(3) == Some(&b'-')).then_some(code);
     }
 
     /// The state after a command, and again after its reply. Zeek takes a command for granted until then,
     /// as some clients do not wait.
-    fn update(&mut self, command: Command, reply: Option<u16>) {
+    fn update(&mut self, cx: &mut Cx<'_>, command: Command, reply: Option<u16>) {
         match (command, reply) {
-            (Command::Data, None) => self.state = State::Data,
+            (Command::Data, None) => {
+                self.begin_mail(cx);
+                self.state = State::Data;
+            }
             (Command::Data, Some(354)) => {}
+            (Command::Data, Some(_)) if self.state == State::Data => {
+                self.end_mail(cx);
+                self.state = State::Commands;
+            }
             (Command::Bdat, None) => self.state = State::Bdat,
             (Command::EndOfData, None) => {
-                self.chunk = None;
+                self.end_mail(cx);
                 self.state = State::Commands;
             }
             (Command::Auth | Command::AuthAnswer, Some(334)) => self.state = State::Auth,
@@ -264,33 +314,12 @@ impl Talk {
             }
             (Command::Simple, Some(421 | 500 | 501 | 504 | 550)) => self.state = State::Commands,
             (Command::Other, Some(354)) if self.state == State::Recovery => {
+                self.begin_mail(cx);
                 self.state = State::Data;
             }
             _ => {}
         }
     }
-}
-
-/// The argument of BDAT, RFC 3030 section 2.
-fn chunk(argument: &[u8]) -> Result<Chunk, &'static str> {
-    if argument.is_empty() || argument.len() > BDAT_ARGUMENT_MAX {
-        return Err("BDAT argument bad length");
-    }
-    let digits = argument.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (number, rest) = argument.split_at(digits);
-    if number.is_empty() {
-        return Err("BDAT not followed by a valid chunk-size");
-    }
-    if !matches!(rest, [] | [b' ', ..]) {
-        return Err("BDAT chunk-size not valid");
-    }
-    let left = std::str::from_utf8(number).ok().and_then(|number| number.parse::<u64>().ok());
-    let left = left.ok_or("BDAT chunk-size too large")?;
-    let is_last = rest.eq_ignore_ascii_case(b" LAST");
-    if !rest.is_empty() && !is_last {
-        return Err("BDAT chunk-size followed by junk");
-    }
-    Ok(Chunk { left, is_last })
 }
 
 impl Analyzer for Smtp {
@@ -307,11 +336,17 @@ impl Analyzer for Smtp {
         }
     }
 
-    fn gap(&mut self, cx: &mut Cx<'_>, _dir: Dir, _len: u64) {
-        if self.talk.state == State::Tls {
-            cx.done();
+    fn gap(&mut self, cx: &mut Cx<'_>, _dir: Dir, len: u64) {
+        match self.talk.state {
+            State::Tls => cx.done(),
+            State::Data | State::Bdat => {
+                if let Some(mail) = &mut self.talk.mail {
+                    mail.gap(cx, len);
+                }
+                self.talk.end_mail(cx);
+            }
+            _ => {}
         }
-        self.talk.chunk = None;
         self.talk.pending.clear();
         self.talk.state = State::AfterGap;
     }
@@ -323,124 +358,9 @@ impl Analyzer for Smtp {
         }
     }
 
-    fn finish(&mut self, _cx: &mut Cx<'_>) {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::testing::{self, Bench};
-    use super::super::{Act, Signal};
-    use super::*;
-
-    fn talk(lines: &[(Dir, &str)]) -> Bench {
-        let mut bench = Bench::new(&KIND, Transport::Tcp);
-        for (dir, line) in lines {
-            bench.feed(*dir, line.as_bytes());
+    fn finish(&mut self, cx: &mut Cx<'_>) {
+        if self.talk.mail.is_some() {
+            self.talk.end_mail(cx);
         }
-        bench
-    }
-
-    #[test]
-    fn a_command_makes_it_smtp() {
-        let bench = talk(&[
-            (Dir::Resp, "220-mx\r\n220 ready\r\n"),
-            (Dir::Orig, "EHLO me\r\n"),
-            (Dir::Resp, "250-mx\r\n250 PIPELINING\r\n"),
-            (Dir::Orig, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"),
-            (Dir::Resp, "250 ok\r\n250 ok\r\n354 go\r\n"),
-            (Dir::Orig, "Subject: x\r\n\r\nSTARTTLS\r\n.\r\nQUIT\r\n"),
-            (Dir::Resp, "250 taken\r\n221 bye\r\n"),
-        ]);
-        assert_eq!(bench.signals, [Signal::Confirmed]);
-        assert!(bench.inner.acts.is_empty());
-    }
-
-    #[test]
-    fn a_greeting_alone_does_not() {
-        assert_eq!(talk(&[(Dir::Resp, "220 ready\r\n"), (Dir::Orig, "FOO\r\n")]).signals, []);
-    }
-
-    #[test]
-    fn a_reply_without_a_code_is_not_smtp() {
-        let bench = talk(&[(Dir::Orig, "EHLO a\r\n"), (Dir::Resp, "what?\r\n")]);
-        assert_eq!(bench.signals, [Signal::Confirmed, Signal::Violated]);
-        let bench = talk(&[(Dir::Resp, "600 no\r\n")]);
-        assert_eq!(bench.signals, [Signal::Violated]);
-    }
-
-    #[test]
-    fn starttls_hands_on() {
-        let bench = talk(&[
-            (Dir::Resp, "220 ready\r\n"),
-            (Dir::Orig, "EHLO a\r\nSTARTTLS\r\n"),
-            (Dir::Resp, "250 ok\r\n220 go ahead\r\n\x16"),
-            (Dir::Orig, "\x16\x03"),
-        ]);
-        let [Act::Attach(kind), Act::Data(Dir::Resp, a), Act::Data(Dir::Orig, b)] =
-            &bench.inner.acts[..]
-        else {
-            panic!("TLS and its bytes");
-        };
-        assert_eq!((kind.name, a.clone(), b.clone()), ("ssl", 0..1, 1..3));
-    }
-
-    #[test]
-    fn chunks_are_no_commands() {
-        let bench = talk(&[
-            (Dir::Orig, "EHLO a\r\nBDAT 10\r\nSTARTTLS\r\nBDAT 4 LAST\r\nQUITSTARTTLS\r\n"),
-            (Dir::Resp, "220 a\r\n250 b\r\n250 c\r\n250 d\r\n"),
-        ]);
-        assert!(bench.inner.acts.is_empty());
-        let bench =
-            talk(&[(Dir::Orig, "BDAT x\r\nSTARTTLS\r\n"), (Dir::Resp, "220 a\r\n220 b\r\n")]);
-        assert_eq!(bench.weirds, ["smtp_invalid_bdat_command"]);
-    }
-
-    #[test]
-    fn arguments_of_bdat() {
-        let parts = |argument: &[u8]| chunk(argument).map(|chunk| (chunk.left, chunk.is_last));
-        assert_eq!(parts(b"12"), Ok((12, false)));
-        assert_eq!(parts(b"0 last"), Ok((0, true)));
-        assert_eq!(parts(b"1 LASTx"), Err("BDAT chunk-size followed by junk"));
-        assert_eq!(parts(b"1x"), Err("BDAT chunk-size not valid"));
-        assert_eq!(parts(b"99999999999999999999"), Err("BDAT chunk-size too large"));
-        assert_eq!(parts(b""), Err("BDAT argument bad length"));
-    }
-
-    #[test]
-    fn after_a_gap_a_reply_is_enough() {
-        let mut bench = Bench::new(&KIND, Transport::Tcp);
-        bench.feed(Dir::Orig, b"EHLO a\r\n");
-        bench.call(|analyzer, cx| analyzer.gap(cx, Dir::Orig, 100));
-        bench.incomplete = true;
-        bench.feed(Dir::Orig, b"anything\r\n");
-        bench.feed(Dir::Resp, b"354 go\r\nno code\r\n");
-        assert_eq!(bench.signals, [Signal::Confirmed]);
-    }
-
-    #[test]
-    fn hostile() {
-        testing::hostile(
-            &KIND,
-            Transport::Tcp,
-            &[
-                (Dir::Resp, b"220 x\r\n"),
-                (Dir::Orig, b"EHLO y\r\nBDAT 3 LAST\r\nabc\r\nAUTH x\r\nTURN\r\nSTARTTLS\r\n"),
-                (Dir::Resp, b"250-a\r\n250 b\r\n250 c\r\n334 d\r\n250 e\r\n220 f\r\n"),
-            ],
-        );
-    }
-
-    #[test]
-    fn told_by_content() {
-        let probe = |orig: &[u8], resp: &[u8]| {
-            probe(&Start { transport: Transport::Tcp, bytes: [orig, resp], resp_p: 9 })
-        };
-        assert_eq!(probe(b"EHLO me", b"220 mx"), Verdict::Yes);
-        assert_eq!(probe(b"x\r\n helo", b" 220-"), Verdict::Yes);
-        assert_eq!(probe(b"", b"220 mx"), Verdict::More);
-        assert_eq!(probe(b"EHLO me", b"22"), Verdict::More);
-        assert_eq!(probe(b"EHLO me", b"2200"), Verdict::No);
-        assert_eq!(probe(b"EHLO me", b"221 x"), Verdict::No);
     }
 }
