@@ -73,6 +73,9 @@ pub struct InputArgs {
     /// Threads that share the packets of files
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: Option<u16>,
+    /// Hashes that are made of every file: md5, sha1, sha256 (all unless said), or none
+    #[arg(long, value_name = "HASH,…", value_delimiter = ',')]
+    pub hashes: Vec<String>,
 }
 
 /// Where logs go.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Context as _;
+use capture::files::hash::Hashes;
 use capture::nets::Nets;
 use serde::Deserialize;
 
@@ -53,6 +54,8 @@ pub struct CaptureConfig {
     pub local_nets: Option<Vec<String>>,
     /// Flows held at once; the oldest goes first.
     pub flows_max: Option<usize>,
+    /// Hashes that are made of every file: `md5`, `sha1`, `sha256`, or `none`.
+    pub hashes: Option<Vec<String>>,
 }
 
 /// `[cluster]`
@@ -164,6 +167,13 @@ impl Config {
         if let Some(flows_max) = self.capture.flows_max {
             config.flows_max = flows_max;
         }
+        let typed = Some(&args.hashes).filter(|typed| !typed.is_empty());
+        if let Some(names) = typed.or(self.capture.hashes.as_ref()) {
+            config.hashes = Hashes::named(names).map_err(|name| {
+                let known = "there are md5, sha1, sha256; none stands by itself";
+                BadConfig(format!("capture.hashes: no `{name}`: {known}"))
+            })?;
+        }
         if let Some(nets) = &self.capture.local_nets {
             config.local_nets = Nets::default();
             for net in nets {
@@ -259,7 +269,7 @@ fn set(table: &mut toml::Table, variable: &str, value: &str) -> Result<(), BadCo
 
 /// A value of the environment with the type that its key has.
 fn typed(key: &str, value: &str) -> toml::Value {
-    if matches!(key, "format" | "local_nets") {
+    if matches!(key, "format" | "local_nets" | "hashes") {
         let items = value.split(',').map(|item| item.trim().to_owned().into());
         return toml::Value::Array(items.collect());
     }
@@ -315,10 +325,12 @@ mod tests {
         set(&mut table, "WEIR_KAFKA_SECURITY_PROTOCOL", "SSL").unwrap();
         set(&mut table, "WEIR_CAPTURE_THREADS", "2").unwrap();
         set(&mut table, "WEIR_SINK_FORMAT", "tsv,parquet").unwrap();
+        set(&mut table, "WEIR_CAPTURE_HASHES", "md5,sha1").unwrap();
         let config: Config = table.clone().try_into().unwrap();
         assert_eq!(config.sink.rotate.as_deref(), Some("5m"));
         assert_eq!(config.kafka["security.protocol"].as_str(), Some("SSL"));
         assert_eq!(config.capture.threads, Some(2));
+        assert_eq!(config.capture.hashes.unwrap(), ["md5", "sha1"]);
         assert_eq!(config.sink.format.unwrap(), ["tsv", "parquet"]);
         let error = set(&mut table, "WEIR_SINK_ROTAT", "5m").unwrap_err();
         assert!(error.0.contains("WEIR_SINK_ROTAT"), "{error}");
