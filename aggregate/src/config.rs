@@ -21,7 +21,7 @@ pub struct Config {
     pub notice_hold_us: i64,
     /// Length of a pane, microseconds.
     pub pane_us: i64,
-    /// Members of statistics and notices that a lane holds; above it the oldest go early.
+    /// Members of statistics, notices and observations of assets that a lane holds; above it the oldest go early.
     pub held_max: usize,
     /// Which addresses are local.
     pub site: detect::Site,
@@ -65,6 +65,10 @@ pub struct Counters {
     pub notice_out: u64,
     /// Notices that became part of another: in = out + merged + still held.
     pub notice_merged: u64,
+    /// Observations of assets read.
+    pub known_in: u64,
+    /// Observations of assets passed on: in = out + still held.
+    pub known_out: u64,
     /// Rows of partial written.
     pub partial_out: u64,
     /// Rows that came after their window had been released.

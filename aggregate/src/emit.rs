@@ -1,4 +1,4 @@
-//! What a lane sends: merged notices, partial statistics, progress, dead letters.
+//! What a lane sends: merged notices, partial statistics, observations of assets, progress.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use arrow_select::interleave::interleave_record_batch;
 use bus::{Lane, Outgoing, Stamp, Topic, topic};
 use detect::rows;
 use model::id;
-use model::stream::{Mark, notice, partial};
+use model::stream::{Mark, known, notice, partial};
 
+use crate::assets::Picked;
 use crate::config::Config;
 use crate::holds::Merged;
 use crate::panes::{Entry, Place};
@@ -19,6 +20,8 @@ use crate::panes::{Entry, Place};
 const PARTIAL_BYTES: usize = 256 * 1024;
 /// Notices in one record: with cells of 4 KiB that, compressed, stays below the same limit.
 const NOTICE_ROWS: usize = 100;
+/// Observations of assets in one record: the cells of a certificate take some 1 KiB at most.
+const ASSET_ROWS: usize = 500;
 
 /// The lane of a manager that decides on an entity of a rule.
 pub fn partial_lane(rule: &str, entity: &str, lanes: u32) -> Lane {
@@ -64,6 +67,20 @@ fn notice_rows(merged: &[Merged]) -> Result<RecordBatch> {
     let picked = rows::replace(picked, "last_ts", times(|m| m.last_ts))?;
     let picked = rows::replace(picked, "n", Arc::new(Int64Array::from_iter_values(n)))?;
     Ok(rows::replace(picked, "observers", rows::sets(merged.iter().map(|m| &m.observers)))?)
+}
+
+/// Observations of assets, in their order, on the lane that they came on.
+pub fn assets(picked: &[Picked], lane: Lane, stamp: &Stamp) -> Result<Vec<Outgoing>> {
+    let mut out = Vec::new();
+    for chunk in picked.chunks(ASSET_ROWS) {
+        let batches: Vec<&RecordBatch> = chunk.iter().map(|(rows, _)| rows.as_ref()).collect();
+        let picks: Vec<(usize, usize)> =
+            chunk.iter().enumerate().map(|(batch, (_, row))| (batch, *row)).collect();
+        let rows = interleave_record_batch(&batches, &picks).context("observations of assets")?;
+        let record = Outgoing::rows(topic::KNOWN, lane, &known::DEF, rows);
+        out.push(record.stamped(stamp.clone()));
+    }
+    Ok(out)
 }
 
 /// Entries of panes as rows of `partial`, by the lane of the manager that judges them. `_write_ts` is

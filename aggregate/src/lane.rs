@@ -8,15 +8,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use bus::{
-    Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline, Topic, topic,
-};
+use bus::{Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline, Topic};
 use bytes::Bytes;
 use detect::Detector;
 
 use crate::config::{Config, Counters};
 use crate::observe::{self, Written};
-use crate::sources::{Files, Input, Source, Sources};
+use crate::sources::{Files, INPUTS, Input, Source, Sources};
 use crate::state::{Key, Note, json};
 use crate::windows::{Outlet, Windows};
 
@@ -52,6 +50,7 @@ pub struct LaneState {
     lane: Lane,
     conn: Reading,
     notice: Reading,
+    known: Reading,
     sources: Sources,
     live: Windows,
     file: Windows,
@@ -68,21 +67,28 @@ impl LaneState {
     /// # Errors
     /// A note or a piece of state does not read: somebody else wrote there.
     pub fn restore(lane: Lane, from: Restored, config: &Config) -> Result<LaneState> {
-        let (mut conn, mut notice) = (Reading::default(), Reading::default());
+        let mut readings: [Reading; 3] = Default::default();
         let mut all = Note::default();
         for position in from.positions {
             let note = Note::of(&position).with_context(|| format!("note beside {position}"))?;
             (all.live, all.file) = note.released_with(&all);
-            let reading = if position.topic == topic::RAW_CONN { &mut conn } else { &mut notice };
+            let [conn, notice, known] = &mut readings;
+            let reading = match Input::of(&position.topic) {
+                Input::Conn => conn,
+                Input::Notice => notice,
+                Input::Known => known,
+            };
             reading.next = Some(position.offset);
             (reading.read, reading.file_from) = (note.read, note.file_from);
             reading.is_again = position.offset < note.read;
             reading.committed = Some(position);
         }
+        let [conn, notice, known] = readings;
         let mut state = LaneState {
             lane,
             conn,
             notice,
+            known,
             sources: Sources::default(),
             live: Windows::new(Timeline::Live, lane, config, all.live),
             file: Windows::new(Timeline::File, lane, config, all.file),
@@ -116,7 +122,7 @@ impl LaneState {
 
     /// Uses a record.
     pub fn take(&mut self, record: Record, work: &mut Work<'_>) -> Result<()> {
-        let input = if record.topic == topic::RAW_CONN { Input::Conn } else { Input::Notice };
+        let input = Input::of(&record.topic);
         let reading = self.reading(input);
         let is_again = record.offset < reading.read;
         let is_over = record.offset < reading.file_from;
@@ -162,6 +168,7 @@ impl LaneState {
         let taken = match input {
             Input::Conn => observe::conn(windows, def, batch, written, work),
             Input::Notice => observe::notice(windows, def, batch, written, work),
+            Input::Known => observe::known(windows, def, batch, written, work),
         };
         match taken {
             Err(error) => self.bury(record, is_again, "TRANSFORMATION", &error.to_string(), work),
@@ -222,19 +229,18 @@ impl LaneState {
 
     /// The input has nothing more for now: nothing is left to be read again either.
     pub fn at_end(&mut self, topic: &Topic) {
-        let input = if *topic == topic::RAW_CONN { Input::Conn } else { Input::Notice };
-        self.reading(input).is_again = false;
+        self.reading(Input::of(topic)).is_again = false;
     }
 
     fn is_rebuilding(&self) -> bool {
-        self.conn.is_again || self.notice.is_again
+        self.conn.is_again || self.notice.is_again || self.known.is_again
     }
 
     /// Moves the watermarks to where the sources are, and releases what ends by them. `is_drained`:
     /// nobody will wait for more input.
     pub fn settle(&mut self, is_drained: bool, work: &mut Work<'_>) -> Result<()> {
         if is_drained {
-            (self.conn.is_again, self.notice.is_again) = (false, false);
+            INPUTS.into_iter().for_each(|input| self.reading(input).is_again = false);
         }
         if self.is_rebuilding() {
             return Ok(());
@@ -262,7 +268,8 @@ impl LaneState {
         if is_over {
             self.file.finish(&mut to)?;
             self.sources.forget_files();
-            for reading in [&mut self.conn, &mut self.notice] {
+            for input in INPUTS {
+                let reading = self.reading(input);
                 reading.file_from = reading.read.max(reading.next.unwrap_or(0));
             }
             return Ok(());
@@ -292,7 +299,7 @@ impl LaneState {
             key: key.bytes(),
             value,
         }));
-        for input in [Input::Conn, Input::Notice] {
+        for input in INPUTS {
             step.positions.extend(self.position(input)?);
         }
         Ok(before != (step.out.len(), step.state.len(), step.positions.len()))
@@ -303,6 +310,7 @@ impl LaneState {
         let oldest = |windows: &Windows| match input {
             Input::Conn => windows.panes.oldest(),
             Input::Notice => windows.holds.oldest(),
+            Input::Known => windows.assets.oldest(),
         };
         let needed = [oldest(&self.live), oldest(&self.file)].into_iter().flatten().min();
         let (live, file) = (self.live.released, self.file.released);
@@ -312,7 +320,7 @@ impl LaneState {
         reading.read = reading.read.max(next);
         let note = Note { read: reading.read, file_from: reading.file_from, live, file };
         let position = Position {
-            topic: if input == Input::Conn { topic::RAW_CONN } else { topic::RAW_NOTICE },
+            topic: input.topic(),
             lane,
             offset: needed.map_or(next, |needed| needed.min(next)),
             metadata: serde_json::to_string(&note)?,
@@ -328,6 +336,7 @@ impl LaneState {
         match input {
             Input::Conn => &mut self.conn,
             Input::Notice => &mut self.notice,
+            Input::Known => &mut self.known,
         }
     }
 

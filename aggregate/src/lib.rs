@@ -1,10 +1,11 @@
 //! The aggregator (Zeek's proxy): what workers saw, merged lane by lane.
 //!
-//! Reads `raw.conn` and `raw.notice`. Rows of conn go on to `log.conn`; every detector observes them
+//! Reads `raw.conn`, `raw.notice` and `raw.known`. Rows of conn go on to `log.conn`; every detector observes them
 //! into panes, which go to the managers on `partial` when the lane's watermark passes their end. The
-//! same notice from several workers goes on to `notice` as one row.
+//! same notice from several workers goes on to `notice` as one row. Observations of assets go
+//! on to `known` in order of time.
 //!
-//! - [`sources`]: the watermark. [`windows`]: what is open, of [`panes`] and [`holds`].
+//! - [`sources`]: the watermark. [`windows`]: what is open, of [`panes`], [`holds`] and [`assets`].
 //! - [`lane`]: one lane's input, windows and position. [`observe`]: rows into windows.
 //! - [`emit`]: what is sent. [`state`]: what a restart needs.
 
@@ -14,6 +15,7 @@ use anyhow::{Context, Result};
 use bus::{Lane, Member, Record, Restored, Role, Session, Step, Wake, topic};
 use detect::Detector;
 
+pub mod assets;
 pub mod config;
 pub mod emit;
 pub mod holds;
@@ -39,7 +41,7 @@ pub fn member(node: &str) -> Member {
     Member {
         group: "aggregate".to_owned(),
         node: node.to_owned(),
-        topics: vec![topic::RAW_CONN, topic::RAW_NOTICE],
+        topics: vec![topic::RAW_CONN, topic::RAW_NOTICE, topic::RAW_KNOWN],
         state: Some(topic::STATE_AGGREGATE),
         home: Vec::new(),
     }

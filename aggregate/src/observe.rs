@@ -1,4 +1,4 @@
-//! Rows into windows: detectors observe flows, notices are held.
+//! Rows into windows: detectors observe flows, notices and observations of assets are held.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -131,6 +131,38 @@ pub fn notice(
         work.counters.notice_in += 1;
         work.counters.notice_merged += u64::from(taken == Taken::Covered);
         work.counters.late += u64::from(taken == Taken::Covered || (is_out && !is_loose));
+    }
+    Ok(None)
+}
+
+/// Holds the observations of a batch.
+///
+/// # Errors
+/// It is no batch of known.
+pub fn known(
+    windows: &mut Windows,
+    def: &Def,
+    batch: &RecordBatch,
+    written: Written,
+    work: &mut Work<'_>,
+) -> Result<Option<RecordBatch>, ColumnError> {
+    let batch = Arc::new(checked(&stream::known::DEF, def, batch)?);
+    let (ts, times) = (read::time(&batch, "ts")?, read::time(&batch, "_write_ts")?);
+    let sensor = read::text(&batch, "sensor")?;
+    for row in 0..batch.num_rows() {
+        let time = times.value(row);
+        if written.is_again && time < windows.released.assets() {
+            continue;
+        }
+        if !written.has_source {
+            windows.reach(time);
+        }
+        let from = (written.offset, row);
+        windows.assets.take((time, ts.value(row)), sensor.value(row), from, batch.clone());
+        if !written.is_again {
+            work.counters.known_in += 1;
+            work.counters.late += u64::from(time < windows.released.time);
+        }
     }
     Ok(None)
 }

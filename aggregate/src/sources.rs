@@ -1,11 +1,11 @@
 //! How far a lane's sources have come. The watermark is the least of them.
 //!
-//! A source counts with the lesser of its times on the two inputs: capture punctuates both on every
+//! A source counts with the least of its times on the inputs: capture punctuates all of them on every
 //! lane, so a source not yet heard on one of them may still send early rows there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bus::{Stamp, Timeline};
+use bus::{Stamp, Timeline, Topic, topic};
 use serde::{Deserialize, Serialize};
 
 use crate::state::Key;
@@ -20,6 +20,27 @@ pub enum Input {
     Conn,
     /// `raw.notice`.
     Notice,
+    /// `raw.known`.
+    Known,
+}
+
+/// All of them.
+pub const INPUTS: [Input; 3] = [Input::Conn, Input::Notice, Input::Known];
+
+impl Input {
+    /// Its topic.
+    pub fn topic(self) -> Topic {
+        match self {
+            Input::Conn => topic::RAW_CONN,
+            Input::Notice => topic::RAW_NOTICE,
+            Input::Known => topic::RAW_KNOWN,
+        }
+    }
+
+    /// The input that a topic is.
+    pub fn of(topic: &Topic) -> Input {
+        INPUTS.into_iter().find(|input| input.topic() == *topic).unwrap_or(Input::Notice)
+    }
 }
 
 /// Progress on one input.
@@ -41,6 +62,7 @@ impl Progress {
 pub struct Source {
     conn: Progress,
     notice: Progress,
+    known: Progress,
     /// Wall-clock time when it was heard last; unknown after a restart until the lane wakes.
     #[serde(skip)]
     heard_ms: Option<i64>,
@@ -48,11 +70,11 @@ pub struct Source {
 
 impl Source {
     fn reached(&self) -> i64 {
-        self.conn.reached().min(self.notice.reached())
+        self.conn.reached().min(self.notice.reached()).min(self.known.reached())
     }
 
     fn has_ended(&self) -> bool {
-        self.conn.ended && self.notice.ended
+        self.conn.ended && self.notice.ended && self.known.ended
     }
 }
 
@@ -94,6 +116,7 @@ impl Sources {
         let progress = match input {
             Input::Conn => &mut source.conn,
             Input::Notice => &mut source.notice,
+            Input::Known => &mut source.known,
         };
         progress.time = progress.time.max(Some(stamp.time));
         progress.ended |= stamp.end;
@@ -170,33 +193,37 @@ mod tests {
         Stamp { source: source.into(), timeline, time, end }
     }
 
-    fn both(sources: &mut Sources, stamp: Stamp, now_ms: i64) {
-        assert!(sources.hear(Input::Conn, &stamp, now_ms));
-        assert!(sources.hear(Input::Notice, &stamp, now_ms));
+    fn all(sources: &mut Sources, stamp: Stamp, now_ms: i64) {
+        for input in INPUTS {
+            assert!(sources.hear(input, &stamp, now_ms));
+        }
     }
 
     #[test]
-    fn the_least_of_both_inputs_and_all_sources() {
+    fn the_least_of_all_inputs_and_all_sources() {
         let mut sources = Sources::default();
         assert_eq!(sources.live(), None);
         sources.hear(Input::Conn, &stamp("a", Timeline::Live, 10, false), 0);
         assert_eq!(sources.live(), Some(i64::MIN));
-        sources.hear(Input::Notice, &stamp("a", Timeline::Live, 8, false), 0);
-        both(&mut sources, stamp("b", Timeline::Live, 20, false), 0);
-        both(&mut sources, stamp("f", Timeline::File, 1, false), 0);
+        sources.hear(Input::Notice, &stamp("a", Timeline::Live, 9, false), 0);
+        assert_eq!(sources.live(), Some(i64::MIN));
+        sources.hear(Input::Known, &stamp("a", Timeline::Live, 8, false), 0);
+        all(&mut sources, stamp("b", Timeline::Live, 20, false), 0);
+        all(&mut sources, stamp("f", Timeline::File, 1, false), 0);
         assert_eq!(sources.live(), Some(8));
-        both(&mut sources, stamp("a", Timeline::Live, 5, false), 0);
+        all(&mut sources, stamp("a", Timeline::Live, 5, false), 0);
         assert_eq!(sources.live(), Some(8), "time never goes back");
     }
 
     #[test]
     fn the_silent_and_the_ended_leave() {
         let mut sources = Sources::default();
-        both(&mut sources, stamp("a", Timeline::Live, 10, false), 0);
-        both(&mut sources, stamp("b", Timeline::Live, 20, false), 100);
+        all(&mut sources, stamp("a", Timeline::Live, 10, false), 0);
+        all(&mut sources, stamp("b", Timeline::Live, 20, false), 100);
         assert!(!sources.part(100, 50));
         assert_eq!(sources.live(), Some(20));
         sources.hear(Input::Conn, &stamp("b", Timeline::Live, i64::MAX, true), 110);
+        sources.hear(Input::Known, &stamp("b", Timeline::Live, i64::MAX, true), 110);
         assert_eq!(sources.live(), Some(20));
         sources.hear(Input::Notice, &stamp("b", Timeline::Live, i64::MAX, true), 110);
         assert!(sources.part(110, 50));
@@ -208,13 +235,13 @@ mod tests {
     fn files_wait_for_each_other() {
         let mut sources = Sources::default();
         assert_eq!(sources.files(Some(2)), Files::None);
-        both(&mut sources, stamp("a", Timeline::File, 10, false), 0);
+        all(&mut sources, stamp("a", Timeline::File, 10, false), 0);
         assert_eq!((sources.files(Some(2)), sources.files(None)), (Files::Waiting, Files::Waiting));
-        both(&mut sources, stamp("a", Timeline::File, i64::MAX, true), 0);
+        all(&mut sources, stamp("a", Timeline::File, i64::MAX, true), 0);
         assert_eq!((sources.files(Some(2)), sources.files(None)), (Files::Waiting, Files::Ended));
-        both(&mut sources, stamp("b", Timeline::File, 30, false), 0);
+        all(&mut sources, stamp("b", Timeline::File, 30, false), 0);
         assert_eq!((sources.files(Some(2)), sources.files(None)), (Files::At(30), Files::Waiting));
-        both(&mut sources, stamp("b", Timeline::File, i64::MAX, true), 0);
+        all(&mut sources, stamp("b", Timeline::File, i64::MAX, true), 0);
         assert_eq!(sources.files(Some(2)), Files::Ended);
         sources.forget_files();
         assert_eq!(sources.files(Some(2)), Files::None);

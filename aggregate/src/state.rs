@@ -23,11 +23,18 @@ pub struct Released {
     pub time: i64,
     /// Panes that end by this are out too, though before their time: the lane held too much.
     pub forced: i64,
+    /// Observations of assets before this are out, for the same reason.
+    #[serde(default = "never")]
+    pub known: i64,
+}
+
+fn never() -> i64 {
+    i64::MIN
 }
 
 impl Default for Released {
     fn default() -> Released {
-        Released { time: i64::MIN, forced: i64::MIN }
+        Released { time: i64::MIN, forced: i64::MIN, known: i64::MIN }
     }
 }
 
@@ -37,8 +44,17 @@ impl Released {
         self.time.max(self.forced)
     }
 
+    /// Before which time observations of assets are out.
+    pub fn assets(&self) -> i64 {
+        self.time.max(self.known)
+    }
+
     fn max(self, other: Released) -> Released {
-        Released { time: self.time.max(other.time), forced: self.forced.max(other.forced) }
+        Released {
+            time: self.time.max(other.time),
+            forced: self.forced.max(other.forced),
+            known: self.known.max(other.known),
+        }
     }
 }
 
@@ -64,7 +80,7 @@ impl Note {
         serde_json::from_str(&position.metadata)
     }
 
-    /// What of it holds for both inputs of a lane.
+    /// What of it holds for all inputs of a lane.
     pub fn released_with(&self, other: &Note) -> (Released, Released) {
         (self.live.max(other.live), self.file.max(other.file))
     }
@@ -119,7 +135,7 @@ mod tests {
         let note = Note {
             read: 7,
             file_from: 3,
-            live: Released { time: 9, forced: i64::MIN },
+            live: Released { time: 9, ..Released::default() },
             ..Note::default()
         };
         let mut position = Position {

@@ -1,9 +1,10 @@
-//! The open windows of one timeline of a lane: panes of statistics and held notices, and how far
-//! they were released.
+//! The open windows of one timeline of a lane: panes of statistics, held notices and observations of
+//! assets, and how far they were released.
 
 use anyhow::Result;
 use bus::{Lane, Outgoing, Stamp, Timeline, topic};
 
+use crate::assets::{Assets, Picked};
 use crate::config::{Config, Counters};
 use crate::emit;
 use crate::holds::{Holds, Merged};
@@ -29,6 +30,8 @@ pub struct Windows {
     pub panes: Panes,
     /// Notices.
     pub holds: Holds,
+    /// Observations of assets.
+    pub assets: Assets,
     /// How far all of it is out.
     pub released: Released,
     /// Up to where managers were told.
@@ -45,6 +48,7 @@ impl Windows {
             lane,
             panes: Panes::new(config.pane_us),
             holds: Holds::new(timeline, config.notice_hold_us),
+            assets: Assets::default(),
             told: released.time,
             high: released.time,
             released,
@@ -66,7 +70,7 @@ impl Windows {
 
     /// What is held, as limits count.
     pub fn weight(&self) -> usize {
-        self.panes.weight() + self.holds.weight()
+        self.panes.weight() + self.holds.weight() + self.assets.weight()
     }
 
     /// The time by which every open window ends, when no source is left to wait for: the latest that
@@ -89,6 +93,8 @@ impl Windows {
         self.send_notices(merged, to)?;
         let entries = self.panes.release(self.released.panes());
         self.send_partials(entries, to);
+        let picked = self.assets.release(self.released.assets());
+        self.send_assets(picked, false, to)?;
         let has_passed_a_pane = self.told == i64::MIN || self.panes.end_of(self.told) <= time;
         if time > self.told && has_passed_a_pane {
             self.told = time;
@@ -103,6 +109,8 @@ impl Windows {
         self.send_notices(merged, to)?;
         let entries = self.panes.release(i64::MAX);
         self.send_partials(entries, to);
+        let picked = self.assets.release(i64::MAX);
+        self.send_assets(picked, true, to)?;
         let end = self.stamp(true);
         for topic in [topic::NOTICE, topic::PARTIAL] {
             to.out.extend(emit::punctuate(&topic, to.config.lanes, &end));
@@ -116,7 +124,13 @@ impl Windows {
     /// The lane holds too much: sends the older part of it before its time.
     pub fn force(&mut self, to: &mut Outlet<'_>) -> Result<()> {
         to.counters.early += 1;
-        if self.holds.weight() > self.panes.weight() {
+        let [panes, holds] = [self.panes.weight(), self.holds.weight()];
+        if self.assets.weight() > panes.max(holds) {
+            let (until, picked) = self.assets.force();
+            self.released.known = self.released.known.max(until);
+            return self.send_assets(picked, false, to);
+        }
+        if holds > panes {
             let merged = self.holds.force(self.released.time);
             return self.send_notices(merged, to);
         }
@@ -139,6 +153,16 @@ impl Windows {
         let mut stamp = self.stamp(false);
         stamp.time = stamp.time.saturating_sub(to.config.notice_hold_us);
         to.out.extend(emit::notices(merged, self.lane, to.config.lanes, &stamp)?);
+        Ok(())
+    }
+
+    /// Managers remember assets by the lane that they come on, so that one lane's end is the end.
+    fn send_assets(&self, picked: Vec<Picked>, end: bool, to: &mut Outlet<'_>) -> Result<()> {
+        to.counters.known_out += picked.len() as u64;
+        to.out.extend(emit::assets(&picked, self.lane, &self.stamp(false))?);
+        if end {
+            to.out.push(Outgoing::punctuation(topic::KNOWN, self.lane, self.stamp(true)));
+        }
         Ok(())
     }
 

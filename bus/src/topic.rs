@@ -37,6 +37,10 @@ impl fmt::Display for Topic {
 pub const RAW_CONN: Topic = Topic::named("raw.conn");
 /// Notices on their way to be merged.
 pub const RAW_NOTICE: Topic = Topic::named("raw.notice");
+/// Observations of assets, on their way into one order.
+pub const RAW_KNOWN: Topic = Topic::named("raw.known");
+/// Observations of assets in order of time, for the manager to remember.
+pub const KNOWN: Topic = Topic::named("known");
 /// Notices merged, for the manager to decide on.
 pub const NOTICE: Topic = Topic::named("notice");
 /// Partial statistics for the manager.
@@ -88,7 +92,8 @@ pub struct Spec {
 /// Whether a topic's records are rows, so that one without a stream named is a mistake.
 pub fn carries_rows(topic: &Topic) -> bool {
     let name = &topic.0;
-    name.starts_with("log.") || name.starts_with("raw.") || *topic == NOTICE || *topic == PARTIAL
+    let between = [NOTICE, PARTIAL, KNOWN];
+    name.starts_with("log.") || name.starts_with("raw.") || between.contains(topic)
 }
 
 /// Names of the topics of which the newest record of each key stays.
@@ -123,6 +128,8 @@ pub fn table() -> Vec<Spec> {
             "aggregate",
             keep,
         ),
+        row(RAW_KNOWN, "asset", "rows of known", "capture", "aggregate", keep),
+        row(KNOWN, "asset", "rows of known", "aggregate", "manager", keep),
         row(NOTICE, "notice identifier, else uid", "rows of notice", "aggregate", "manager", keep),
         row(PARTIAL, "rule and entity", "rows of partial", "aggregate", "manager", keep),
         row(POLICY, "document", "TOML", "CLI, manager", "every role", Cleanup::Compact),

@@ -39,6 +39,8 @@ pub struct App {
     slots: Vec<Slot>,
     probing: Option<Box<Probing>>,
     services: Vec<&'static str>,
+    /// Protocols that were confirmed, whether or not they still are.
+    pub confirmations: u32,
     weirds: Vec<&'static str>,
     transport: Option<Transport>,
     /// An analyzer found the roles the wrong way round.
@@ -91,6 +93,11 @@ impl App {
     /// Confirmed protocols, joined as `service` has them.
     pub fn service(&self) -> Option<String> {
         (!self.services.is_empty()).then(|| self.services.join(","))
+    }
+
+    /// Confirmed protocols, in the order that they were.
+    pub fn services(&self) -> &[&'static str] {
+        &self.services
     }
 
     /// Whether any weird was raised.
@@ -340,6 +347,7 @@ impl App {
             Signal::None => {}
             Signal::Confirmed => {
                 slot.confirmed = true;
+                self.confirmations += 1;
                 if !self.services.contains(&slot.name) {
                     self.services.push(slot.name);
                 }

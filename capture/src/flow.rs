@@ -144,6 +144,19 @@ impl Scaled {
     }
 }
 
+/// What was noted of the assets that a flow shows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Assets {
+    /// Its handshake is complete, which is not noted yet.
+    pub is_established: bool,
+    /// Its service was noted.
+    pub is_done: bool,
+    /// The responder is local, once that was asked.
+    pub is_local: Option<bool>,
+    /// Confirmed protocols that were noted.
+    pub confirmed: u32,
+}
+
 /// What all flows have.
 #[derive(Debug)]
 pub struct Meta {
@@ -179,6 +192,8 @@ pub struct Meta {
     pub around: Option<Box<Around>>,
     /// What it has shown of being a tunnel.
     pub carrier: Carrier,
+    /// The assets that it shows.
+    pub assets: Assets,
 }
 
 impl Meta {
@@ -232,6 +247,7 @@ impl Meta {
     /// The roles change sides. The protocol's own state must be swapped by the caller.
     pub fn flip(&mut self) {
         self.swapped = !self.swapped;
+        self.assets.is_local = None;
         self.packets.swap(0, 1);
         self.ip_bytes.swap(0, 1);
         self.checksum.swap(0, 1);

@@ -38,7 +38,7 @@ pub fn merge(
 ) -> anyhow::Result<Vec<LaneRows>> {
     let mut merged = Vec::new();
     let mut all: Vec<Rows> = threads.into_iter().flatten().collect();
-    for def in stream::ALL {
+    for &def in stream::ALL.iter().chain(stream::INTERNAL) {
         let (mine, rest) = all.into_iter().partition(|rows| rows.def.name == def.name);
         all = rest;
         divide(def, mine, lanes, seen, &mut merged)

@@ -141,6 +141,7 @@ impl<'a> Host<'a> {
 
     /// A TCP handshake is complete; `orig_unseen` says that only its answer was seen.
     pub fn established(&mut self, orig_unseen: bool) {
+        self.meta.assets.is_established = true;
         let tuple = self.meta.tuple();
         let ports = &self.shared.ports;
         let half = orig_unseen && !ports.tcp(tuple.resp_p) && ports.tcp(tuple.orig_p);

@@ -17,6 +17,7 @@ mod flow;
 pub mod flush;
 pub mod fragment;
 pub mod host;
+pub mod known;
 pub mod mime;
 pub mod nets;
 pub mod out;

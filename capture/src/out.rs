@@ -1,9 +1,10 @@
 //! Rows that one capture thread has written since the last flush.
 
 use arrow_array::RecordBatch;
-use model::stream::{Def, Mark, conn, dns, files, http, notice, ssl, tunnel, weird, x509};
+use model::stream::{Def, Mark, conn, dns, files, http, known, notice, ssl, tunnel, weird, x509};
 
 use crate::analyzer::FlowIds;
+use crate::known::Known;
 use crate::tunnel::Tunnels;
 use crate::weirds;
 
@@ -24,12 +25,18 @@ pub struct Out {
     pub files: files::Batch,
     /// Certificates.
     pub x509: x509::Batch,
+    /// Observations of assets.
+    pub known: known::Batch,
     /// Oddities.
     pub weird: weird::Batch,
     /// Notices raised by capture itself.
     pub notice: notice::Batch,
     /// Weirds that were not written because the flow had raised the same, or too many.
     pub weirds_held: u64,
+    /// Assets seen lately.
+    pub assets: Known,
+    /// Services that did not wait for their name, as there were too many.
+    pub services_hurried: u64,
     /// Tunnels in use.
     pub tunnels: Tunnels,
     /// Tunnels that were forgotten while in use, as there were too many.
@@ -143,7 +150,7 @@ impl Out {
                 }
             )*};
         }
-        take!(conn, dns, http, ssl, files, x509, tunnel, weird, notice);
+        take!(conn, dns, http, ssl, files, x509, tunnel, known, weird, notice);
         taken
     }
 }

@@ -251,15 +251,17 @@ impl Capture {
             time: if end { i64::MAX } else { time },
             end,
         };
-        let mut unstamped: BTreeMap<Topic, Vec<Lane>> = [topic::RAW_CONN, topic::RAW_NOTICE]
-            .into_iter()
-            .map(|topic| (topic, (0..self.config.lanes).collect()))
-            .collect();
+        let mut unstamped: BTreeMap<Topic, Vec<Lane>> =
+            [topic::RAW_CONN, topic::RAW_NOTICE, topic::RAW_KNOWN]
+                .into_iter()
+                .map(|topic| (topic, (0..self.config.lanes).collect()))
+                .collect();
         for rows in flush::merge(threads, self.config.lanes, &mut self.seen)? {
             *self.summary.rows.entry(rows.def.name).or_default() += rows.batch.num_rows() as u64;
             let topic = match rows.def.name {
                 "conn" => topic::RAW_CONN,
                 "notice" => topic::RAW_NOTICE,
+                "known" => topic::RAW_KNOWN,
                 _ => Topic::log(rows.def),
             };
             let mut out = Outgoing::rows(topic.clone(), rows.lane, rows.def, rows.batch);

@@ -13,6 +13,8 @@ pub struct Config {
     pub suppress_for_us: i64,
     /// Suppressions that a lane keeps; above it those that end first go.
     pub suppressions_max: usize,
+    /// Known assets that a lane keeps; above it those seen first go.
+    pub assets_max: usize,
     /// Members of statistics that a lane keeps; above it the oldest panes are judged and go.
     pub held_max: usize,
     /// Which addresses are local.
@@ -35,6 +37,8 @@ impl Config {
             suppress_for_us: detect::detector::SUPPRESS_FOR_US,
             // A few hundred bytes each: tens of megabytes in the state topic of a lane.
             suppressions_max: 100_000,
+            // Some 300 bytes each: 60 MB for a lane, 2.4 million assets for the cluster.
+            assets_max: 200_000,
             // About 100 bytes each.
             held_max: 1_000_000,
             site: detect::Site::default(),
@@ -55,6 +59,12 @@ pub struct Counters {
     pub suppressed: u64,
     /// Notices logged.
     pub notice_out: u64,
+    /// Observations of assets read.
+    pub asset_in: u64,
+    /// Assets logged; the others were known.
+    pub asset_out: u64,
+    /// Assets forgotten before their day was over because the lane knew too many.
+    pub assets_forgotten: u64,
     /// Panes that went before their window was over because the lane kept too much.
     pub early: u64,
     /// Rows of partial whose rule or statistic is not known here.

@@ -1,4 +1,4 @@
-//! What a manager sends: notices for the log, dead letters.
+//! What a manager sends: notices and known assets for the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use bus::{Lane, Outgoing, Topic};
 use detect::rows;
 use model::id;
 use model::read::{self, ColumnError};
-use model::stream::{Mark, notice};
+use model::stream::{Def, Mark, known_certs, known_hosts, known_services, notice};
 use model::types::seconds;
 
 use crate::windows::Found;
@@ -86,6 +86,87 @@ pub fn found(found: &Found, node: &str, lanes: u32) -> Outgoing {
     let mut batch = notice::Batch::default();
     batch.push(Mark::at(found.end, lane), row);
     log(lane, batch.finish(node).0)
+}
+
+/// Observations that are news, as rows of their logs, on the lane that they came on. `news` are row numbers
+/// with what is new of the protocols.
+pub fn assets(
+    batch: &RecordBatch,
+    news: &[(usize, Vec<String>)],
+    lane: Lane,
+    node: &str,
+) -> Result<Vec<Outgoing>> {
+    let (ts, written) = (read::time(batch, "ts")?, read::time(batch, "_write_ts")?);
+    let (log, host) = (read::text(batch, "log")?, read::text(batch, "host")?);
+    let (port, proto) = (read::port(batch, "port_num")?, read::text(batch, "port_proto")?);
+    let (subject, issuer) = (read::text(batch, "subject")?, read::text(batch, "issuer_subject")?);
+    let (serial, sensor) = (read::text(batch, "serial")?, read::text(batch, "sensor")?);
+    let (mut hosts, mut services, mut certs) = (
+        known_hosts::Batch::default(),
+        known_services::Batch::default(),
+        known_certs::Batch::default(),
+    );
+    let mut sensors: [Vec<&str>; 3] = Default::default();
+    for (row, new) in news {
+        let row = *row;
+        let text =
+            |column: &'_ StringArray| column.is_valid(row).then(|| column.value(row).to_owned());
+        let (mark, ts) = (Mark::at(written.value(row), lane), ts.value(row));
+        let host = host.value(row).parse().context("the address of an asset")?;
+        let port_num = port.is_valid(row).then(|| u16::try_from(port.value(row)).unwrap_or(0));
+        match log.value(row) {
+            "known_hosts" => {
+                sensors[0].push(sensor.value(row));
+                hosts.push(mark, known_hosts::Row { ts, host });
+            }
+            "known_services" => {
+                sensors[1].push(sensor.value(row));
+                let names: Vec<&str> = new.iter().map(String::as_str).collect();
+                let proto = text(proto).unwrap_or_default();
+                services.push(
+                    mark,
+                    known_services::Row {
+                        ts,
+                        host,
+                        port_num: port_num.unwrap_or(0),
+                        port_proto: &proto,
+                        service: &names,
+                    },
+                );
+            }
+            "known_certs" => {
+                sensors[2].push(sensor.value(row));
+                let (subject, issuer) = (text(subject), text(issuer));
+                let serial = text(serial);
+                certs.push(
+                    mark,
+                    known_certs::Row {
+                        ts,
+                        host,
+                        port_num,
+                        subject: subject.as_deref(),
+                        issuer_subject: issuer.as_deref(),
+                        serial: serial.as_deref(),
+                    },
+                );
+            }
+            other => anyhow::bail!("an asset for the log {other}"),
+        }
+    }
+    let made: [(&'static Def, RecordBatch); 3] = [
+        (&known_hosts::DEF, hosts.finish(node).0),
+        (&known_services::DEF, services.finish(node).0),
+        (&known_certs::DEF, certs.finish(node).0),
+    ];
+    let mut out = Vec::new();
+    for ((def, rows), sensors) in made.into_iter().zip(sensors) {
+        if rows.num_rows() > 0 {
+            // Who saw it says more than who remembers it.
+            let rows = rows::replace(rows, "sensor", Arc::new(StringArray::from(sensors)))?;
+            out.push(Outgoing::rows(Topic::log(def), lane, def, rows));
+        }
+    }
+    Ok(out)
 }
 
 fn log(lane: Lane, rows: RecordBatch) -> Outgoing {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 use arrow_array::{Array, RecordBatch};
-use bus::{Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline, topic};
+use bus::{Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline};
 use bytes::Bytes;
 use detect::{Detector, Value, rows};
 use model::read::{self, ColumnError};
-use model::stream::{Def, notice, partial};
+use model::stream::{Def, known, notice, partial};
 use serde::{Deserialize, Serialize};
 
+use crate::assets::{Assets, Seen};
 use crate::config::{Config, Counters};
 use crate::emit;
 use crate::progress::{Input, Progress, Source};
@@ -46,10 +47,11 @@ pub struct LaneState {
     progress: Progress,
     windows: Windows,
     suppressions: Suppressions,
+    assets: Assets,
     round: Round,
     kept_round: Round,
     /// Offsets to read next, and those committed.
-    next: BTreeMap<&'static str, (i64, Option<i64>)>,
+    next: BTreeMap<Input, (i64, Option<i64>)>,
     out: Vec<Outgoing>,
 }
 
@@ -64,6 +66,7 @@ impl LaneState {
             progress: Progress::new(config.lanes),
             windows: Windows::default(),
             suppressions: Suppressions::new(config.suppressions_max),
+            assets: Assets::new(config.assets_max),
             round: Round::default(),
             kept_round: Round::default(),
             next: BTreeMap::new(),
@@ -81,6 +84,7 @@ impl LaneState {
             state.windows.restore(whom, start, pane, watermark);
         }
         state.suppressions.changes();
+        state.assets.changes();
         Ok(state)
     }
 
@@ -99,6 +103,10 @@ impl LaneState {
                 let span: Span = serde_json::from_slice(value)?;
                 self.suppressions.restore((line, note, identifier), span);
             }
+            Key::Asset(line, asset) => {
+                let seen: Seen = serde_json::from_slice(value)?;
+                self.assets.restore((line, asset), seen);
+            }
             Key::Pane(line, rule, entity, start) => {
                 let pane: Pane = serde_json::from_slice(value)?;
                 panes.push(((line, rule, entity), start, pane));
@@ -113,24 +121,28 @@ impl LaneState {
 
     /// Uses a record.
     pub fn take(&mut self, record: Record, work: &mut Work<'_>) -> Result<()> {
-        let (input, name) = if record.topic == topic::PARTIAL {
-            (Input::Partial, "partial")
-        } else {
-            (Input::Notice, "notice")
-        };
-        self.next.entry(name).or_default().0 = record.offset.saturating_add(1);
+        let input = Input::of(&record.topic);
+        self.next.entry(input).or_default().0 = record.offset.saturating_add(1);
         let line = record.stamp.as_ref().map_or(Timeline::Live, |stamp| stamp.timeline).into();
         if let Some(stamp) = &record.stamp {
             self.progress.hear(input, stamp);
         }
         let (stage, why) = match &record.payload {
-            Payload::Empty => return Ok(()),
+            Payload::Empty => {
+                let ends = record.stamp.as_ref().is_some_and(|stamp| stamp.end);
+                if input == Input::Known && ends && line == Line::File {
+                    // Rows of a lane come from that lane alone, in order: this is the end of its round.
+                    self.assets.forget_files();
+                }
+                return Ok(());
+            }
             Payload::Bad(_, reason) => ("VALUE_CONVERTER", reason.clone()),
             Payload::Bytes(_) => ("VALUE_CONVERTER", "a document, not rows".to_owned()),
             Payload::Rows(def, batch) => {
                 let taken = match input {
                     Input::Partial => self.take_partials(def, batch, line, work),
                     Input::Notice => self.take_notices(def, batch, line, work),
+                    Input::Known => self.take_assets(def, batch, line, work),
                 };
                 match taken {
                     Ok(()) => return Ok(()),
@@ -216,6 +228,32 @@ impl LaneState {
         Ok(())
     }
 
+    fn take_assets(
+        &mut self,
+        def: &Def,
+        batch: &RecordBatch,
+        line: Line,
+        work: &mut Work<'_>,
+    ) -> Result<()> {
+        let batch = checked(&known::DEF, def, batch)?;
+        let (asset, written) = (read::text(&batch, "asset")?, read::time(&batch, "_write_ts")?);
+        let services = read::list(&batch, "service")?;
+        let mut news = Vec::new();
+        for row in 0..batch.num_rows() {
+            work.counters.asset_in += 1;
+            let kind = (line, asset.value(row).to_owned());
+            let time = written.value(row);
+            if let Some(new) = self.assets.see(kind, time, read::texts(services, row)) {
+                news.push((row, new));
+            }
+            // Time goes on with the rows: also that of files, which have no watermark of their own here.
+            self.assets.expire(line, time);
+        }
+        work.counters.asset_out += news.len() as u64;
+        self.out.extend(emit::assets(&batch, &news, self.lane, &work.config.node)?);
+        Ok(())
+    }
+
     /// Decides on what detectors found.
     fn raise(&mut self, found: Vec<Found>, work: &mut Work<'_>) {
         for found in found {
@@ -241,7 +279,10 @@ impl LaneState {
             self.windows.expire(line, watermark, work.detectors);
         }
         self.raise(found, work);
-        self.suppressions.expire(self.progress.watermark(Line::Live));
+        let live = self.progress.watermark(Line::Live);
+        self.suppressions.expire(live);
+        self.assets.expire(Line::Live, live);
+        work.counters.assets_forgotten += std::mem::take(&mut self.assets.forgotten);
         if self.progress.has_ended(Input::Partial) {
             self.windows.forget(Line::File, i64::MAX);
             self.progress.forget(Input::Partial);
@@ -268,6 +309,9 @@ impl LaneState {
         for (key, span) in self.suppressions.changes() {
             changes.insert(key, span.as_ref().map(json));
         }
+        for (key, seen) in self.assets.changes() {
+            changes.insert(key, seen.as_ref().map(json));
+        }
         for (key, pane) in self.windows.changes() {
             changes.insert(key, pane.as_ref().map(json));
         }
@@ -282,12 +326,12 @@ impl LaneState {
             key: key.bytes(),
             value,
         }));
-        for (name, (next, committed)) in &mut self.next {
+        for (input, (next, committed)) in &mut self.next {
             if *committed == Some(*next) {
                 continue;
             }
             *committed = Some(*next);
-            let topic = if *name == "partial" { topic::PARTIAL } else { topic::NOTICE };
+            let topic = input.topic();
             step.positions.push(Position { topic, lane, offset: *next, metadata: String::new() });
         }
         before != (step.out.len(), step.state.len(), step.positions.len())

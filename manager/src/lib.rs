@@ -1,11 +1,11 @@
 //! The manager: decides for the whole cluster.
 //!
-//! Reads `notice` and `partial`, writes `log.notice`. Partials of all aggregator lanes merge and are
+//! Reads `notice`, `partial` and `known`, writes `log.notice` and the logs of known assets. Partials of all aggregator lanes merge and are
 //! judged when all lanes have passed a pane; notices, its own and those of workers, are logged once in
 //! their suppression span.
 //!
 //! - [`progress`]: how far the aggregator's lanes are. [`windows`]: panes, and judging them.
-//! - [`suppress`]: what is held back. [`lane`]: one lane of all this.
+//! - [`suppress`]: what is held back. [`assets`]: what is known. [`lane`]: one lane of all this.
 //! - [`emit`]: what is sent. [`state`]: what a restart needs.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use bus::{Lane, Member, Record, Restored, Role, Session, Step, Wake, topic};
 use detect::Detector;
 
+pub mod assets;
 pub mod config;
 pub mod emit;
 pub mod lane;
@@ -37,7 +38,7 @@ pub fn member(node: &str) -> Member {
     Member {
         group: "manager".to_owned(),
         node: node.to_owned(),
-        topics: vec![topic::NOTICE, topic::PARTIAL],
+        topics: vec![topic::NOTICE, topic::PARTIAL, topic::KNOWN],
         state: Some(topic::STATE_MANAGER),
         home: Vec::new(),
     }

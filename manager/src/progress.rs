@@ -3,18 +3,37 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bus::Stamp;
+use bus::{Stamp, Topic, topic};
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Key, Line};
 
 /// An input of the lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Input {
     /// `partial`.
     Partial,
     /// `notice`.
     Notice,
+    /// `known`, whose order says all: nothing there waits for other lanes.
+    Known,
+}
+
+impl Input {
+    /// Its topic.
+    pub fn topic(self) -> Topic {
+        match self {
+            Input::Partial => topic::PARTIAL,
+            Input::Notice => topic::NOTICE,
+            Input::Known => topic::KNOWN,
+        }
+    }
+
+    /// The input that a topic is.
+    pub fn of(topic: &Topic) -> Input {
+        let all = [Input::Partial, Input::Known];
+        all.into_iter().find(|input| input.topic() == *topic).unwrap_or(Input::Notice)
+    }
 }
 
 /// Progress of one aggregator lane.
@@ -54,7 +73,7 @@ impl Progress {
     /// A source spoke. Who is no aggregator lane is not waited for.
     pub fn hear(&mut self, input: Input, stamp: &Stamp) {
         let lane = stamp.source.strip_prefix("aggregate/").and_then(|n| n.parse::<u32>().ok());
-        if lane.is_none_or(|lane| lane >= self.lanes) {
+        if input == Input::Known || lane.is_none_or(|lane| lane >= self.lanes) {
             return;
         }
         let key = (Line::from(stamp.timeline), stamp.source.clone());
@@ -70,6 +89,7 @@ impl Progress {
                 source.partial_ended |= stamp.end;
             }
             Input::Notice => source.notice_ended |= stamp.end,
+            Input::Known => {}
         }
         if *source != before {
             self.changed.insert(key);
@@ -87,6 +107,7 @@ impl Progress {
         let ended = |source: &Source| match input {
             Input::Partial => source.partial_ended,
             Input::Notice => source.notice_ended,
+            Input::Known => false,
         };
         self.least(Line::File, ended, false)
     }
@@ -97,6 +118,7 @@ impl Progress {
             match input {
                 Input::Partial => (source.time, source.partial_ended) = (i64::MIN, false),
                 Input::Notice => source.notice_ended = false,
+                Input::Known => {}
             }
             self.changed.insert(key.clone());
         }

@@ -36,6 +36,8 @@ pub enum Key {
     Suppress(Line, String, String),
     /// Progress of an aggregator's lane: timeline and its name.
     Source(Line, String),
+    /// An asset that is known: timeline and what a worker calls it.
+    Asset(Line, String),
     /// Which inputs have ended the present round of files.
     Round,
 }

@@ -1,6 +1,7 @@
 //! One capture thread's engine: every packet of its shards through decoding, the flow table and the
 //! protocols, with timers by packet time.
 
+mod assets;
 mod conn_row;
 mod packets;
 mod timers;
@@ -172,6 +173,7 @@ impl Engine {
     pub fn packet(&mut self, packet: &Packet<'_>) {
         self.clock = self.clock.max(packet.ts_us);
         self.shared.out.expire_tunnels(self.clock);
+        self.shared.out.expire_unnamed(self.clock);
         self.call_asked();
         if self.wheel.is_due(self.clock) {
             self.turn_wheel();
@@ -216,6 +218,7 @@ impl Engine {
     pub fn tick(&mut self, now: i64) {
         self.clock = self.clock.max(now);
         self.shared.out.expire_tunnels(self.clock);
+        self.shared.out.expire_unnamed(self.clock);
         self.call_asked();
         self.turn_wheel();
     }
@@ -237,6 +240,7 @@ impl Engine {
             self.end_flow(at, self.clock);
         }
         self.shared.files.finish(&mut self.shared.out, self.clock);
+        self.shared.out.finish_unnamed(self.clock);
     }
 
     fn is_mine(&self, shard: u8) -> bool {

@@ -74,6 +74,7 @@ impl Engine {
             let dir = tcp.segment(dir, seg, &mut host);
             count_packet(&mut flow.meta, dir, ip);
         }
+        self.note_assets(at);
         self.reschedule(at);
     }
 
@@ -145,6 +146,7 @@ impl Engine {
         // and counts this packet for the role that its sender had.
         host.data(dir, udp.payload);
         count_packet(host.meta, dir, ip);
+        self.note_assets(at);
         self.reschedule(at);
         self.inside_udp(now, shard, ip, resp_p, &found, tunnels);
     }

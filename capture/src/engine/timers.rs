@@ -10,6 +10,7 @@ use model::id::ip_proto;
 use std::cmp::Reverse;
 use std::net::IpAddr;
 
+use super::assets::{awaits_end, note_end};
 use super::conn_row::write_conn;
 use super::*;
 
@@ -78,6 +79,7 @@ impl Engine {
             checksum: Default::default(),
             around: Around::new(tunnels),
             carrier: Default::default(),
+            assets: Default::default(),
         };
         if flip && meta.tuple().resp_h != IpAddr::from([255, 255, 255, 255]) {
             meta.flip();
@@ -106,8 +108,8 @@ impl Engine {
         let Some(flow) = self.table.get(at) else { return };
         // An analyzer that leaves its deadline where it was is called once a moment, not for ever.
         let mut asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
-        if flow.meta.carrier.carries {
-            // Its end is a row of tunnel, with the time of the first packet after it.
+        if flow.meta.carrier.carries || awaits_end(flow, &self.shared.config) {
+            // Its end is a row of tunnel or of a known service, with the time of the first packet after it.
             asked = asked.min(deadline(flow));
         }
         let asked = asked.max(self.clock.saturating_add(1));
@@ -194,6 +196,7 @@ impl Engine {
         if let Some(app) = &mut flow.app {
             app.finish(&flow.meta, &mut self.shared, now);
         }
+        note_end(&mut flow, &mut self.shared, self.clock);
         if flow.meta.carrier.carries {
             self.shared.out.tunnel_closed(flow.meta.shard, &flow.meta.tuple(), self.clock);
         }

@@ -12,6 +12,10 @@ pub mod conn;
 pub mod dns;
 pub mod files;
 pub mod http;
+pub mod known;
+pub mod known_certs;
+pub mod known_hosts;
+pub mod known_services;
 pub mod notice;
 pub mod partial;
 pub mod ssl;
@@ -28,12 +32,15 @@ pub static ALL: &[&Def] = &[
     &files::DEF,
     &x509::DEF,
     &tunnel::DEF,
+    &known_hosts::DEF,
+    &known_services::DEF,
+    &known_certs::DEF,
     &weird::DEF,
     &notice::DEF,
 ];
 
 /// The streams that travel between roles and are not logged.
-pub static INTERNAL: &[&Def] = &[&partial::DEF];
+pub static INTERNAL: &[&Def] = &[&partial::DEF, &known::DEF];
 
 /// The stream of this name, logged or internal.
 pub fn find(name: &str) -> Option<&'static Def> {
