@@ -129,11 +129,14 @@ pub struct Known {
     shards: Vec<Shard>,
     /// When the first unnamed service has waited long enough.
     due: i64,
+    /// The capture is over: nothing begins to wait any more.
+    is_over: bool,
 }
 
 impl Default for Known {
     fn default() -> Known {
-        Known { shards: (0..SHARDS).map(|_| Shard::default()).collect(), due: i64::MAX }
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        Known { shards, due: i64::MAX, is_over: false }
     }
 }
 
@@ -162,7 +165,7 @@ impl Out {
     /// A port of a local host answered, and nobody knows in what language: that is said a while later.
     pub fn unnamed_service_seen(&mut self, by: By, port: ServicePort, now: i64) {
         let asset = Asset::Service(port, Vec::new());
-        if !self.is_asset_due(by, &asset, now) {
+        if self.assets.is_over || !self.is_asset_due(by, &asset, now) {
             return;
         }
         let due = now.saturating_add(UNNAMED_WAIT);
@@ -191,8 +194,10 @@ impl Out {
         }
     }
 
-    /// The capture is over: nothing waits any longer.
+    /// The capture is over: nothing waits any longer. As in Zeek what is found without a name from now on,
+    /// as the flows end, had no time to be named, and is not told of.
     pub fn finish_unnamed(&mut self, now: i64) {
+        self.assets.is_over = true;
         self.release_unnamed(i64::MAX, now);
     }
 
@@ -312,6 +317,7 @@ mod tests {
         assert_eq!(rows(&mut out), [row(UNNAMED_WAIT, 0, 99)]);
         out.finish_unnamed(500);
         assert_eq!(rows(&mut out), [row(500, 10, 98)]);
+        out.unnamed_service_seen(BY, port(97), 501);
         assert_eq!(out.assets.due, i64::MAX);
     }
 

@@ -236,11 +236,11 @@ impl Engine {
     /// The capture is over: every open flow is written as it stands.
     pub fn finish(&mut self) {
         self.settle();
+        self.shared.out.finish_unnamed(self.clock);
         for at in self.table.places() {
             self.end_flow(at, self.clock);
         }
         self.shared.files.finish(&mut self.shared.out, self.clock);
-        self.shared.out.finish_unnamed(self.clock);
     }
 
     fn is_mine(&self, shard: u8) -> bool {
