@@ -14,18 +14,20 @@ use bus::memory::{Memory, Retain};
 use bus::{Bus, Member, Outgoing, Payload, Role, Step, Timeline, Topic, Wake, topic};
 use manager::Manager;
 use model::read;
-use model::stream::{conn, notice};
+use model::stream::{conn, known, known_hosts, known_services, notice};
 use proptest::prelude::*;
 
 #[path = "cluster/any_order.rs"]
 mod any_order;
+#[path = "cluster/assets.rs"]
+mod assets;
 #[path = "cluster/bus.rs"]
 mod fake;
 #[path = "cluster/traffic.rs"]
 mod traffic;
 
 use fake::{Fake, Run};
-use traffic::{Attempt, BASE, SECOND, Worker, alarm, scan};
+use traffic::{Attempt, BASE, SECOND, Worker, alarm, scan, sighting};
 
 const LANES: u32 = 3;
 /// More than any test holds.
@@ -99,6 +101,23 @@ impl Cluster {
         }
         merged.extend(seen.iter().map(|(pane, count)| format!("{pane}={count}")));
         merged
+    }
+
+    /// Known hosts and services as they were logged: when, what, by whom.
+    fn assets(&self) -> Vec<String> {
+        let mut all = self.fake.rows(&Topic::log(&known_hosts::DEF), |rows, row| {
+            let (host, sensor) = (read::text(rows, "host"), read::text(rows, "sensor"));
+            let at = (read::time(rows, "ts").unwrap().value(row) - BASE) / SECOND;
+            format!("host {} {} {at}", host.unwrap().value(row), sensor.unwrap().value(row))
+        });
+        all.extend(self.fake.rows(&Topic::log(&known_services::DEF), |rows, row| {
+            let (host, sensor) = (read::text(rows, "host"), read::text(rows, "sensor"));
+            let at = (read::time(rows, "ts").unwrap().value(row) - BASE) / SECOND;
+            let services = read::texts(read::list(rows, "service").unwrap(), row).join("+");
+            let host = host.unwrap().value(row);
+            format!("service {host} {services} {} {at}", sensor.unwrap().value(row))
+        }));
+        all
     }
 
     fn flows(&self) -> Vec<String> {
@@ -344,7 +363,7 @@ fn bad_records_go_to_the_dead_letters_and_the_lane_moves_on() {
         Payload::Rows(&notice::DEF, wrong.clone()),
         Payload::Rows(&conn::DEF, wrong),
     ] {
-        for topic in [topic::RAW_CONN, topic::PARTIAL] {
+        for topic in [topic::RAW_CONN, topic::PARTIAL, topic::RAW_KNOWN, topic::KNOWN] {
             let mut out = Outgoing::document(topic, 1, "k".into(), None);
             out.payload = payload.clone();
             cluster.fake.put(out);
@@ -352,7 +371,7 @@ fn bad_records_go_to_the_dead_letters_and_the_lane_moves_on() {
     }
     cluster.run(&workers(Timeline::File, &scan(66, 40, 22), |_, _| true));
     assert_eq!(cluster.notices(), [SCAN_N3]);
-    assert_eq!(cluster.fake.count(&topic::DEADLETTER), 8);
+    assert_eq!(cluster.fake.count(&topic::DEADLETTER), 16);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Whatever order events come in, and wherever a member dies: the same notices.
+//! Whatever order events come in, and wherever a member dies: the same notices and assets.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Workers with two scanners, some noise and notices; each sees a part, some parts overlap. Short
+/// Workers with two scanners, some noise, notices and assets; each sees a part, some parts overlap. Short
 /// enough that events bring it to its end and beyond.
 fn busy(timeline: Timeline) -> Vec<Worker> {
     let mut seen = scan(66, 40, 22);
@@ -36,6 +36,14 @@ fn busy(timeline: Timeline) -> Vec<Worker> {
     seen.sort_by_key(|attempt| (attempt.at, attempt.scanner));
     let mut all = workers(timeline, &seen, |n, a| usize::from(a.host) % 4 >= n);
     for (n, worker) in all.iter_mut().enumerate() {
+        for (host, services) in [(1, &[][..]), (2, &[]), (3, &["HTTP"]), (3, &["HTTP", "SSL"])] {
+            // Each is seen first by another one, and again and again.
+            let first = (usize::from(host) + n + services.len()) as i64 % 3;
+            worker
+                .sightings
+                .extend((0..20).step_by(4).map(|at| sighting(at + first, host, services)));
+        }
+        worker.sightings.sort_by_key(|sighting| sighting.at);
         let n = n as i64;
         worker.every = (6 + n) * SECOND;
         for (identifier, step) in [("x", 2), ("y", 3), ("z", 4), ("u", 7)] {
@@ -88,14 +96,14 @@ fn after(workers: &[Worker], held_max: usize, events: &[Event]) -> Cluster {
     cluster
 }
 
-/// The day when nothing goes wrong: notices, flows, and what went between the roles.
-struct Calm(Vec<String>, Vec<String>, Vec<String>);
+/// The day when nothing goes wrong: notices, flows, assets, and what went between the roles.
+struct Calm(Vec<String>, Vec<String>, Vec<String>, Vec<String>);
 
 fn calm(timeline: Timeline) -> &'static Calm {
     static CALM: [OnceLock<Calm>; 2] = [OnceLock::new(), OnceLock::new()];
     CALM[usize::from(timeline == Timeline::Live)].get_or_init(|| {
         let cluster = after(&busy(timeline), HELD, &[]);
-        Calm(cluster.notices(), cluster.flows(), cluster.merged())
+        Calm(cluster.notices(), cluster.flows(), cluster.assets(), cluster.merged())
     })
 }
 
@@ -108,11 +116,13 @@ proptest! {
         is_live in any::<bool>(),
     ) {
         let timeline = if is_live { Timeline::Live } else { Timeline::File };
-        let Calm(notices, flows, merged) = calm(timeline);
+        let Calm(notices, flows, assets, merged) = calm(timeline);
+        prop_assert_eq!(assets.len(), 4, "two hosts, two services");
         prop_assert_eq!(notices.len(), 9, "two scans, four alarms, three without identifier");
         let cluster = after(&busy(timeline), HELD, &events);
         prop_assert_eq!(&cluster.notices(), notices);
         prop_assert_eq!(&cluster.flows(), flows);
+        prop_assert_eq!(&cluster.assets(), assets);
         prop_assert_eq!(&cluster.merged(), merged);
     }
 
@@ -127,11 +137,18 @@ proptest! {
         // Notices that go early are not merged with those after; statistics merge whenever.
         workers.iter_mut().for_each(|worker| worker.alarms.clear());
         let is_scan = |notice: &&String| notice.starts_with("Scan");
-        let Calm(notices, flows, merged) = calm(timeline);
+        let Calm(notices, flows, _, merged) = calm(timeline);
         let scans: Vec<String> = notices.iter().filter(is_scan).cloned().collect();
         let cluster = after(&workers, held_max, &events);
         prop_assert_eq!(cluster.notices(), scans);
         prop_assert_eq!(&cluster.flows(), flows);
+        // Another sighting may be the first, but none is lost and none is there twice.
+        let named = |row: &String| row.rsplitn(3, ' ').nth(2).unwrap_or_default().to_owned();
+        let mut assets: Vec<String> = cluster.assets().iter().map(named).collect();
+        assets.sort_unstable();
+        let want = ["host 10.0.2.1", "host 10.0.2.2", "service 10.0.2.3 HTTP", "service 10.0.2.3 SSL"];
+        let both = ["host 10.0.2.1", "host 10.0.2.2", "service 10.0.2.3 HTTP+SSL"];
+        prop_assert!(assets == want || assets == both, "{:?}", assets);
         let panes = merged.iter().filter(|row| row.contains('=') && !row.contains(" n=")).cloned();
         prop_assert_eq!(cluster.merged(), panes.collect::<Vec<_>>());
     }

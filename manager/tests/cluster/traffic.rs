@@ -1,9 +1,9 @@
-//! What workers of a test send: flows and notices, chunk by chunk, with their progress.
+//! What workers of a test send: flows, notices and assets, chunk by chunk, with their progress.
 
 use arrow_array::RecordBatch;
 use bus::{Outgoing, Stamp, Timeline, Topic, topic};
 use model::id;
-use model::stream::{Mark, conn, notice};
+use model::stream::{Mark, conn, known, notice};
 
 pub const SECOND: i64 = 1_000_000;
 /// Where the tests' time begins, in no way round.
@@ -25,6 +25,21 @@ pub struct Alarm {
     pub identifier: Option<String>,
 }
 
+/// A worker sees an asset: a host, or a port where these protocols are spoken.
+#[derive(Clone, Debug)]
+pub struct Sighting {
+    pub at: i64,
+    pub host: u8,
+    pub services: Vec<&'static str>,
+}
+
+impl Sighting {
+    fn asset(&self) -> String {
+        let what = if self.services.is_empty() { "host" } else { "service" };
+        format!("{what} 10.0.2.{}", self.host)
+    }
+}
+
 /// A worker and what it sees, in order of time.
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -32,6 +47,7 @@ pub struct Worker {
     pub timeline: Timeline,
     pub attempts: Vec<Attempt>,
     pub alarms: Vec<Alarm>,
+    pub sightings: Vec<Sighting>,
     /// How often it commits, microseconds.
     pub every: i64,
 }
@@ -41,8 +57,8 @@ pub const TIMEOUT: i64 = 5 * SECOND;
 
 impl Worker {
     pub fn new(name: &str, timeline: Timeline) -> Worker {
-        let (attempts, alarms) = (Vec::new(), Vec::new());
-        Worker { name: name.into(), timeline, attempts, alarms, every: 4 * SECOND }
+        let (attempts, alarms, sightings) = Default::default();
+        Worker { name: name.into(), timeline, attempts, alarms, sightings, every: 4 * SECOND }
     }
 
     fn stamp(&self, time: i64, end: bool) -> Stamp {
@@ -54,7 +70,9 @@ impl Worker {
     pub fn commits(&self, lanes: u32) -> Vec<Vec<Outgoing>> {
         let written = |attempt: &Attempt| attempt.at + TIMEOUT;
         let last = self.attempts.iter().map(written);
-        let last = last.chain(self.alarms.iter().map(|alarm| alarm.at)).max().unwrap_or(BASE);
+        let last = last.chain(self.alarms.iter().map(|alarm| alarm.at));
+        let last = last.chain(self.sightings.iter().map(|sighting| sighting.at));
+        let last = last.max().unwrap_or(BASE);
         let mut commits = vec![self.progress(lanes, BASE - SECOND, false)];
         let mut from = BASE - SECOND;
         while from <= last {
@@ -69,6 +87,10 @@ impl Worker {
                 let (flows, alarms) = (self.flows(flows), self.alarms(alarms));
                 commit.push(self.record(topic::RAW_CONN, lane, &conn::DEF, flows, to));
                 commit.push(self.record(topic::RAW_NOTICE, lane, &notice::DEF, alarms, to));
+                let sightings = self.sightings.iter().filter(|s| is_now(s.at));
+                let sightings =
+                    self.sightings(sightings.filter(|s| lane_by(&s.asset(), lanes) == lane));
+                commit.push(self.record(topic::RAW_KNOWN, lane, &known::DEF, sightings, to));
             }
             commits.push(commit);
             from = to;
@@ -100,7 +122,7 @@ impl Worker {
 
     fn progress(&self, lanes: u32, time: i64, end: bool) -> Vec<Outgoing> {
         let stamp = self.stamp(time, end);
-        [topic::RAW_CONN, topic::RAW_NOTICE]
+        [topic::RAW_CONN, topic::RAW_NOTICE, topic::RAW_KNOWN]
             .iter()
             .flat_map(|topic| (0..lanes).map(move |lane| (topic.clone(), lane)))
             .map(|(topic, lane)| Outgoing::punctuation(topic, lane, stamp.clone()))
@@ -129,6 +151,25 @@ impl Worker {
         batch.finish(&self.name).0
     }
 
+    fn sightings<'a>(&self, sightings: impl Iterator<Item = &'a Sighting>) -> RecordBatch {
+        let mut batch = known::Batch::default();
+        for sighting in sightings {
+            let is_host = sighting.services.is_empty();
+            let row = known::Row {
+                ts: sighting.at,
+                log: if is_host { "known_hosts" } else { "known_services" },
+                asset: &sighting.asset(),
+                host: [10, 0, 2, sighting.host].into(),
+                port_num: (!is_host).then_some(80),
+                port_proto: (!is_host).then_some("tcp"),
+                service: &sighting.services,
+                ..known::Row::unset()
+            };
+            batch.push(Mark::at(sighting.at, 0), row);
+        }
+        batch.finish(&self.name).0
+    }
+
     fn alarms<'a>(&self, alarms: impl Iterator<Item = &'a Alarm>) -> RecordBatch {
         let mut batch = notice::Batch::default();
         for alarm in alarms {
@@ -146,7 +187,11 @@ impl Worker {
 }
 
 fn lane_of(alarm: &Alarm, lanes: u32) -> u32 {
-    alarm.identifier.as_ref().map_or(0, |identifier| id::partition(identifier.as_bytes(), lanes))
+    alarm.identifier.as_ref().map_or(0, |identifier| lane_by(identifier, lanes))
+}
+
+fn lane_by(key: &str, lanes: u32) -> u32 {
+    id::partition(key.as_bytes(), lanes)
 }
 
 /// A scan of `hosts` hosts on one port, one every half second.
@@ -159,6 +204,10 @@ pub fn scan(last: u8, hosts: u8, port: u16) -> Vec<Attempt> {
             port,
         })
         .collect()
+}
+
+pub fn sighting(seconds: i64, host: u8, services: &[&'static str]) -> Sighting {
+    Sighting { at: BASE + seconds * SECOND, host, services: services.to_vec() }
 }
 
 pub fn alarm(seconds: i64, identifier: &str) -> Alarm {
