@@ -54,6 +54,8 @@ pub struct App {
     probing: Option<Box<Probing>>,
     services: Vec<&'static str>,
     weirds: Vec<&'static str>,
+    /// Payload so far, both ways, with what was never seen of it.
+    bytes: u64,
     transport: Option<Transport>,
     /// An analyzer found the roles the wrong way round.
     pub wants_flip: bool,
@@ -128,6 +130,7 @@ impl App {
         if self.transport.is_none() {
             self.start(meta, transport, partial);
         }
+        self.bytes += data.len() as u64;
         for i in 0..self.slots.len() {
             if self.slots[i].carrier.is_some() {
                 continue;
@@ -152,6 +155,7 @@ impl App {
             // Only TCP has gaps. Those on its port are told of one that comes before all payload.
             self.start(meta, Transport::Tcp, false);
         }
+        self.bytes = self.bytes.saturating_add(len);
         self.gap_of(None, meta, shared, now, dir, len);
     }
 
@@ -356,6 +360,8 @@ impl App {
             over: false,
             is_done: false,
             inner: &mut inner,
+            services: &mut self.services,
+            flow_bytes: self.bytes,
         };
         f(slot.analyzer.as_mut(), &mut cx);
         self.wants_flip |= cx.flip;
@@ -422,6 +428,8 @@ impl App {
             gave_up: false,
             over: false,
             is_done: false,
+            services: &mut self.services,
+            flow_bytes: self.bytes,
         })
     }
 }

@@ -10,14 +10,40 @@ use model::stream::Mark;
 use crate::out::Out;
 use crate::weirds;
 
+mod asn1;
+pub mod dhcp;
+pub mod dnp3;
 pub mod dns;
 pub mod http;
+pub mod modbus;
+pub mod mqtt;
+pub mod mysql;
+pub mod ntp;
+pub mod radius;
+pub mod snmp;
 pub mod ssl;
 #[cfg(test)]
 pub mod testing;
+mod units;
+mod wire;
 
 /// Every analyzer, in the order in which they are asked. Adding one is a file and a line here.
-pub static ALL: &[&Kind] = &[&dns::KIND, &http::KIND, &ssl::KIND, &ssl::DTLS_KIND];
+#[rustfmt::skip]
+pub static ALL: &[&Kind] = &[
+    &dhcp::KIND,
+    &dnp3::TCP_KIND,
+    &dnp3::UDP_KIND,
+    &dns::KIND,
+    &http::KIND,
+    &modbus::KIND,
+    &mqtt::KIND,
+    &mysql::KIND,
+    &ntp::KIND,
+    &radius::KIND,
+    &snmp::KIND,
+    &ssl::KIND,
+    &ssl::DTLS_KIND,
+];
 
 /// Those of [`ALL`] that are found by content, a bit each.
 pub fn probed() -> u64 {
@@ -218,7 +244,14 @@ pub struct Cx<'a> {
     pub over: bool,
     /// What is handed on to analyzers inside this one.
     pub inner: &'a mut Inner,
+    /// The flow's protocols, in the order in which they were confirmed.
+    pub services: &'a mut Vec<&'static str>,
+    /// Payload of the flow so far, both ways, with that of this call.
+    pub flow_bytes: u64,
 }
+
+/// Payload after which a violation no longer counts (Zeek's `DPD::ignore_violations_after`).
+pub const VIOLATION_BYTES_MAX: u64 = 10 * 1024;
 
 /// Different weirds one flow may raise: the rest are counted only, so that one flow cannot flood the log.
 pub const FLOW_WEIRDS_MAX: usize = 32;
@@ -239,6 +272,28 @@ impl Cx<'_> {
     /// The flow is not this protocol.
     pub fn violate(&mut self) {
         self.signal = Signal::Violated;
+    }
+
+    /// The bytes are malformed: the flow is not this protocol, unless so much of it was seen that Zeek
+    /// lets it pass.
+    pub fn malformed(&mut self) {
+        if self.flow_bytes <= VIOLATION_BYTES_MAX {
+            self.violate();
+        }
+    }
+
+    /// The flow is also this protocol, which has no analyzer of its own in the flow.
+    pub fn confirm_inside(&mut self, name: &'static str) {
+        if !self.services.contains(&name) {
+            self.services.push(name);
+        }
+    }
+
+    /// The flow is not that protocol; as for [`Cx::malformed`].
+    pub fn malformed_inside(&mut self, name: &'static str) {
+        if self.flow_bytes <= VIOLATION_BYTES_MAX {
+            self.services.retain(|service| *service != name);
+        }
     }
 
     /// Nothing further of the flow is wanted.

@@ -28,6 +28,10 @@ pub struct Bench {
     pub over: bool,
     /// What it handed on to analyzers inside of it.
     pub inner: Inner,
+    /// Protocols that it confirmed inside of itself.
+    pub services: Vec<&'static str>,
+    /// Payload so far.
+    pub flow_bytes: u64,
     /// The analyzer.
     pub analyzer: Box<dyn Analyzer>,
     /// Packet time.
@@ -74,6 +78,8 @@ impl Bench {
             gave_up: false,
             over: false,
             inner: Inner::default(),
+            services: Vec::new(),
+            flow_bytes: 0,
             analyzer: (kind.new)(transport),
             now: START,
         }
@@ -94,6 +100,8 @@ impl Bench {
             gave_up: false,
             over: false,
             inner: &mut self.inner,
+            services: &mut self.services,
+            flow_bytes: self.flow_bytes,
         };
         f(self.analyzer.as_mut(), &mut cx);
         let (signal, flip) = (cx.signal, cx.flip);
@@ -113,6 +121,7 @@ impl Bench {
 
     /// Feeds, unless the analyzer is gone.
     pub fn feed(&mut self, dir: Dir, data: &[u8]) {
+        self.flow_bytes += data.len() as u64;
         if !self.gone {
             self.call(|analyzer, cx| analyzer.feed(cx, dir, data));
         }
@@ -121,5 +130,49 @@ impl Bench {
     /// The flow is over.
     pub fn finish(&mut self) {
         self.call(|analyzer, cx| analyzer.finish(cx));
+    }
+}
+
+/// A message cut at every byte, one that is nothing but noise, and one with every byte changed in
+/// turn: an analyzer takes all of it without a panic.
+pub fn endures(kind: &Kind, transport: Transport, messages: &[(Dir, &[u8])]) {
+    for (at, (dir, message)) in messages.iter().enumerate() {
+        for cut in 0..message.len() {
+            let mut bench = Bench::new(kind, transport);
+            for (dir, before) in &messages[..at] {
+                bench.feed(*dir, before);
+            }
+            bench.feed(*dir, &message[..cut]);
+            if transport == Transport::Tcp {
+                bench.feed(*dir, &message[cut..]);
+            }
+            bench.finish();
+            let mut bench = Bench::new(kind, transport);
+            for (dir, before) in &messages[..at] {
+                bench.feed(*dir, before);
+            }
+            let mut changed = message.to_vec();
+            for byte in [0, 0xff, changed[cut] ^ 0x80, changed[cut].wrapping_add(1)] {
+                changed[cut] = byte;
+                bench.feed(*dir, &changed);
+            }
+            bench.finish();
+        }
+    }
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    for round in 0..200usize {
+        let mut bench = Bench::new(kind, transport);
+        for (dir, message) in messages.iter().take(round % (messages.len() + 1)) {
+            bench.feed(*dir, message);
+        }
+        let mut noise = Vec::new();
+        for _ in 0..round {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            noise.push((state >> 33) as u8);
+        }
+        bench.feed(if round % 2 == 0 { Dir::Orig } else { Dir::Resp }, &noise);
+        bench.call(|analyzer, cx| analyzer.gap(cx, Dir::Orig, 10));
+        bench.feed(Dir::Orig, &noise);
+        bench.finish();
     }
 }
