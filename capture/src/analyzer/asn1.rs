@@ -67,31 +67,6 @@ pub fn number(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0, |n, byte| n << 8 | u64::from(*byte))
 }
 
-/// An object identifier in dots; none if it is cut or a part is too large.
-pub fn oid(bytes: &[u8]) -> Option<String> {
-    /// Bytes of a part that fit into 64 bits.
-    const PART_BYTES_MAX: usize = 10;
-    let (mut text, mut part, mut len) = (String::new(), 0u64, 0);
-    for byte in bytes {
-        part = part << 7 | u64::from(byte & 0x7f);
-        len += 1;
-        if len > PART_BYTES_MAX {
-            return None;
-        }
-        if byte & 0x80 != 0 {
-            continue;
-        }
-        if text.is_empty() {
-            text = format!("{}.{}", part / 40, part % 40);
-        } else {
-            text.push('.');
-            text.push_str(&part.to_string());
-        }
-        (part, len) = (0, 0);
-    }
-    (len == 0 && !text.is_empty()).then_some(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,12 +85,5 @@ mod tests {
 
     fn meta2(bytes: &[u8]) -> Option<(u8, u8)> {
         super::meta(&mut Reader::new(bytes)).map(|m| (m.index(), m.number()))
-    }
-
-    #[test]
-    fn object_identifiers() {
-        assert_eq!(oid(&[0x2b, 6, 1, 2, 1]).as_deref(), Some("1.3.6.1.2.1"));
-        assert_eq!(oid(&[0x2b, 0x82]), None);
-        assert_eq!(oid(&[]), None);
     }
 }

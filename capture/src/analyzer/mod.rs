@@ -11,15 +11,23 @@ use crate::out::Out;
 use crate::weirds;
 
 mod asn1;
+pub mod dce_rpc;
 pub mod dhcp;
 pub mod dnp3;
 pub mod dns;
+mod gssapi;
 pub mod http;
+pub mod krb;
 pub mod modbus;
 pub mod mqtt;
 pub mod mysql;
+mod ntlm;
 pub mod ntp;
 pub mod radius;
+pub mod rdp;
+pub mod rdpeudp;
+pub mod rfb;
+pub mod smb;
 pub mod snmp;
 pub mod ssl;
 #[cfg(test)]
@@ -30,16 +38,23 @@ mod wire;
 /// Every analyzer, in the order in which they are asked. Adding one is a file and a line here.
 #[rustfmt::skip]
 pub static ALL: &[&Kind] = &[
+    &dce_rpc::KIND,
     &dhcp::KIND,
     &dnp3::TCP_KIND,
     &dnp3::UDP_KIND,
     &dns::KIND,
     &http::KIND,
+    &krb::KIND,
+    &krb::TCP_KIND,
     &modbus::KIND,
     &mqtt::KIND,
     &mysql::KIND,
     &ntp::KIND,
     &radius::KIND,
+    &rdp::KIND,
+    &rdpeudp::KIND,
+    &rfb::KIND,
+    &smb::KIND,
     &snmp::KIND,
     &ssl::KIND,
     &ssl::DTLS_KIND,
