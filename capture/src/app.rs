@@ -11,6 +11,7 @@ use model::id;
 use crate::analyzer::{self, ALL, Act, Analyzer, Cx, Dir, FlowIds, Kind, Signal, Transport};
 use crate::flow::Meta;
 use crate::host::Shared;
+use crate::services::Services;
 use probing::Probing;
 
 mod probing;
@@ -38,9 +39,7 @@ pub struct App {
     ids: Option<Arc<FlowIds>>,
     slots: Vec<Slot>,
     probing: Option<Box<Probing>>,
-    services: Vec<&'static str>,
-    /// Protocols that were confirmed, whether or not they still are.
-    pub confirmations: u32,
+    services: Services,
     weirds: Vec<&'static str>,
     transport: Option<Transport>,
     /// An analyzer found the roles the wrong way round.
@@ -81,7 +80,7 @@ impl App {
     /// The flow begins and was announced by another: it is `name`, which `kind` looks at.
     pub fn expect(&mut self, name: &'static str, kind: &Kind) {
         self.is_expected = true;
-        self.services.push(name);
+        self.services.add(name);
         self.attach(kind, None);
     }
 
@@ -92,11 +91,12 @@ impl App {
 
     /// Confirmed protocols, joined as `service` has them.
     pub fn service(&self) -> Option<String> {
-        (!self.services.is_empty()).then(|| self.services.join(","))
+        let names = self.services.names();
+        (!names.is_empty()).then(|| names.join(","))
     }
 
     /// Confirmed protocols, in the order that they were.
-    pub fn services(&self) -> &[&'static str] {
+    pub fn services(&self) -> &Services {
         &self.services
     }
 
@@ -318,7 +318,7 @@ impl App {
             incomplete: self.incomplete,
             pauses: false,
             expected: &mut expected[usize::from(meta.shard)],
-            also: None,
+            services: &mut self.services,
             tls_established: self.tls_established,
         };
         f(slot.analyzer.as_mut(), &mut cx);
@@ -327,14 +327,10 @@ impl App {
         self.over |= cx.over;
         self.pauses |= cx.pauses;
         self.tls_established = cx.tls_established;
-        let also = cx.also;
         let (signal, signal_at, is_done) = (cx.signal, cx.signal_at, cx.is_done);
         let (before, after) = inner.acts.split_at(signal_at.min(inner.acts.len()));
         self.carried(at, meta, shared, now, before, &inner.bytes);
         self.signalled(at, signal, is_done);
-        if let Some(name) = also.filter(|name| !self.services.contains(name)) {
-            self.services.push(name);
-        }
         self.carried(at, meta, shared, now, after, &inner.bytes);
         inner.clear();
         shared.inner = inner;
@@ -347,17 +343,14 @@ impl App {
             Signal::None => {}
             Signal::Confirmed => {
                 slot.confirmed = true;
-                self.confirmations += 1;
-                if !self.services.contains(&slot.name) {
-                    self.services.push(slot.name);
-                }
+                self.services.add(slot.name);
             }
             // Another of its name may have been found meanwhile, inside of a third.
             Signal::Violated if slot.violated => {}
             Signal::Violated => {
                 slot.stopped = true;
                 slot.violated = true;
-                self.services.retain(|name| *name != slot.name);
+                self.services.remove(slot.name);
             }
         }
     }
@@ -403,7 +396,7 @@ impl App {
             incomplete: self.incomplete,
             pauses: false,
             expected: &mut shared.expected[usize::from(meta.shard)],
-            also: None,
+            services: &mut self.services,
             tls_established: self.tls_established,
             now,
             ids: self.ids.as_ref()?,

@@ -23,6 +23,7 @@ pub mod nets;
 pub mod out;
 pub mod ports;
 pub mod role;
+pub mod services;
 pub mod source;
 pub mod stream;
 pub mod table;

@@ -12,42 +12,79 @@ use model::stream::Mark;
 use crate::expected::Expected;
 use crate::files::Files;
 use crate::out::Out;
+use crate::services::Services;
 use crate::tunnel::Proxy;
 use crate::weirds;
 
+mod asn1;
+pub mod dce_rpc;
+pub mod dhcp;
+pub mod dnp3;
 pub mod dns;
 pub mod ftp;
+mod gssapi;
 pub mod http;
 pub mod imap;
 pub mod irc;
+pub mod krb;
 pub mod lines;
 pub mod mail;
+pub mod modbus;
+pub mod mqtt;
+pub mod mysql;
+mod ntlm;
+pub mod ntp;
 pub mod pop3;
+pub mod radius;
+pub mod rdp;
+pub mod rdpeudp;
+pub mod rfb;
 pub mod sip;
+pub mod smb;
 pub mod smtp;
+pub mod snmp;
 pub mod socks;
 pub mod ssh;
 pub mod ssl;
 #[cfg(test)]
 pub mod testing;
 pub mod text;
+mod units;
 pub mod websocket;
+mod wire;
 pub mod xmpp;
 
 /// Every analyzer, in the order in which they are asked. Adding one is a file and a line here.
+#[rustfmt::skip]
 pub static ALL: &[&Kind] = &[
+    &dce_rpc::KIND,
+    &dhcp::KIND,
+    &dnp3::TCP_KIND,
+    &dnp3::UDP_KIND,
     &dns::KIND,
-    &http::KIND,
-    &ssl::KIND,
-    &ssl::DTLS_KIND,
     &ftp::KIND,
+    &http::KIND,
     &imap::KIND,
     &irc::KIND,
+    &krb::KIND,
+    &krb::TCP_KIND,
+    &modbus::KIND,
+    &mqtt::KIND,
+    &mysql::KIND,
+    &ntp::KIND,
     &pop3::KIND,
+    &radius::KIND,
+    &rdp::KIND,
+    &rdpeudp::KIND,
+    &rfb::KIND,
     &sip::KIND,
+    &smb::KIND,
     &smtp::KIND,
+    &snmp::KIND,
     &socks::KIND,
     &ssh::KIND,
+    &ssl::KIND,
+    &ssl::DTLS_KIND,
     &xmpp::KIND,
 ];
 
@@ -267,8 +304,8 @@ pub struct Cx<'a> {
     pub pauses: bool,
     /// Flows that the analyzer knows are to come.
     pub expected: &'a mut Expected,
-    /// The analyzer sets this for a name that `service` has besides its own, such as `gridftp`.
-    pub also: Option<&'static str>,
+    /// The flow's protocols.
+    pub services: &'a mut Services,
     /// A TLS handshake in the flow is complete; its analyzer sets this.
     pub tls_established: bool,
 }
@@ -314,6 +351,18 @@ impl Cx<'_> {
     pub fn proxy(&mut self, proxy: Proxy) {
         let shard = (self.ids.order >> 56) as u8;
         self.out.proxy_used(shard, &self.ids.tuple, proxy, self.now);
+    }
+
+    /// The flow is also this protocol, which has no analyzer of its own in the flow.
+    pub fn confirm_inside(&mut self, name: &'static str) {
+        self.services.add(name);
+    }
+
+    /// The flow is not that protocol; as for [`Cx::violation`].
+    pub fn violation_inside(&mut self, name: &'static str) {
+        if !self.incomplete && self.seen <= VIOLATION_BYTES_MAX {
+            self.services.remove(name);
+        }
     }
 
     /// Nothing further of the flow is wanted.

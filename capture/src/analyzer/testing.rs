@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::expected::Expected;
 use crate::files::Files;
 use crate::out::Out;
+use crate::services::Services;
 
 /// Time of a flow's first packet, microseconds.
 pub const START: i64 = 1_000_000_000_000_000;
@@ -35,6 +36,8 @@ pub struct Bench {
     pub over: bool,
     /// What it handed on to analyzers inside of it.
     pub inner: Inner,
+    /// Protocols that it confirmed inside of itself.
+    pub services: Services,
     /// The analyzer.
     pub analyzer: Box<dyn Analyzer>,
     /// Packet time.
@@ -43,8 +46,6 @@ pub struct Bench {
     pub incomplete: bool,
     /// A TLS handshake is complete.
     pub tls_established: bool,
-    /// Other names for `service`.
-    pub also: Vec<&'static str>,
     /// Payload so far.
     pub seen: u64,
     /// Flows that it waits for.
@@ -93,11 +94,11 @@ impl Bench {
             gave_up: false,
             over: false,
             inner: Inner::default(),
+            services: Services::default(),
             analyzer: (kind.new)(transport),
             now: START,
             incomplete: false,
             tls_established: false,
-            also: Vec::new(),
             seen: 0,
             expected: Expected::default(),
         }
@@ -124,12 +125,11 @@ impl Bench {
             incomplete: self.incomplete,
             pauses: false,
             expected: &mut self.expected,
-            also: None,
+            services: &mut self.services,
             tls_established: self.tls_established,
         };
         f(self.analyzer.as_mut(), &mut cx);
         let (signal, flip) = (cx.signal, cx.flip);
-        self.also.extend(cx.also);
         self.gone |= cx.is_done || signal == Signal::Violated;
         self.gave_up |= cx.gave_up;
         self.over |= cx.over;
@@ -221,4 +221,48 @@ pub fn hostile(kind: &Kind, transport: Transport, talk: &[(Dir, &[u8])]) {
     }
     let endless = vec![b'x'; 300_000];
     play(&mut [(Dir::Orig, endless.clone()), (Dir::Resp, endless)].into_iter());
+}
+
+/// A message cut at every byte, one that is nothing but noise, and one with every byte changed in
+/// turn: an analyzer takes all of it without a panic.
+pub fn endures(kind: &Kind, transport: Transport, messages: &[(Dir, &[u8])]) {
+    for (at, (dir, message)) in messages.iter().enumerate() {
+        for cut in 0..message.len() {
+            let mut bench = Bench::new(kind, transport);
+            for (dir, before) in &messages[..at] {
+                bench.feed(*dir, before);
+            }
+            bench.feed(*dir, &message[..cut]);
+            if transport == Transport::Tcp {
+                bench.feed(*dir, &message[cut..]);
+            }
+            bench.finish();
+            let mut bench = Bench::new(kind, transport);
+            for (dir, before) in &messages[..at] {
+                bench.feed(*dir, before);
+            }
+            let mut changed = message.to_vec();
+            for byte in [0, 0xff, changed[cut] ^ 0x80, changed[cut].wrapping_add(1)] {
+                changed[cut] = byte;
+                bench.feed(*dir, &changed);
+            }
+            bench.finish();
+        }
+    }
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    for round in 0..200usize {
+        let mut bench = Bench::new(kind, transport);
+        for (dir, message) in messages.iter().take(round % (messages.len() + 1)) {
+            bench.feed(*dir, message);
+        }
+        let mut noise = Vec::new();
+        for _ in 0..round {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            noise.push((state >> 33) as u8);
+        }
+        bench.feed(if round % 2 == 0 { Dir::Orig } else { Dir::Resp }, &noise);
+        bench.call(|analyzer, cx| analyzer.gap(cx, Dir::Orig, 10));
+        bench.feed(Dir::Orig, &noise);
+        bench.finish();
+    }
 }

@@ -37,12 +37,12 @@ pub(super) fn note_end(flow: &mut Flow, shared: &mut Shared, now: i64) {
 
 /// Protocols that were confirmed so far, whether or not they still are in `service`.
 fn confirmations(flow: &Flow) -> u32 {
-    let of_app = flow.app.as_ref().map_or(0, |app| app.confirmations);
+    let of_app = flow.app.as_ref().map_or(0, |app| app.services().confirmations());
     of_app + flow.meta.carrier.services().count() as u32
 }
 
 fn names(flow: &Flow) -> Vec<&'static str> {
-    let of_app = flow.app.iter().flat_map(|app| app.services());
+    let of_app = flow.app.iter().flat_map(|app| app.services().names());
     flow.meta.carrier.services().chain(of_app.copied()).collect()
 }
 

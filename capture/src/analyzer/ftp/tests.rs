@@ -78,10 +78,10 @@ fn auth_gssapi_hands_its_tokens_on() {
         (Dir::Resp, "335 ADAT=AAEC\r\n"),
     ]);
     assert_eq!(bench.inner.bytes, [0x16, 3, 1, 0, 1, 1, 0, 1, 2]);
-    assert!(bench.also.is_empty());
+    assert!(bench.services.names().is_empty());
     bench.tls_established = true;
     bench.feed(Dir::Resp, b"235 done\r\n");
-    assert_eq!(bench.also, ["gridftp"]);
+    assert_eq!(bench.services.names(), ["gridftp"]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ mod session;
 mod tests;
 mod tls;
 mod v2;
-mod wire;
+use super::wire;
 
 /// TLS and SSL over TCP. Ports as in Zeek's `base/protocols/ssl/main.zeek`.
 pub static KIND: Kind = Kind {
