@@ -75,6 +75,7 @@ fn wrong_settings_are_named_and_end_with_2() {
         ("[sink]\nrotate = 1", &["rotate"]),
         ("[sink]\nformat = ['csv']", &["csv"]),
         ("[capture]\nlocal_nets = ['10.0.0.0/99']", &["local_nets", "10.0.0.0/99"]),
+        ("[capture]\nhashes = ['md5', 'none']", &["capture.hashes", "none"]),
         ("[sink\n", &["weir.toml"]),
     ] {
         fs::write(&file, toml).unwrap();
@@ -107,7 +108,22 @@ fn what_is_typed_wins_over_the_environment_and_that_over_the_file() {
     for (name, end) in [("file", ".json"), ("environment", ".json"), ("typed", ".log")] {
         let found = files(Path::new(&at(name)), "");
         assert_eq!(found, files(Path::new(&at(name)), end), "{name}");
-        assert_eq!(found.len(), 2, "{name}: conn and http");
+        assert_eq!(found.len(), 3, "{name}: conn, files and http");
+    }
+}
+
+#[test]
+fn only_the_hashes_that_are_wanted_are_made() {
+    let dir = folder();
+    for (wanted, analyzers, md5, sha256) in
+        [("none", "(empty)", false, false), ("sha256,md5", "MD5,SHA256", true, true)]
+    {
+        let out = text(&dir.path().join(wanted));
+        weir_ok(&["run", "-r", &trace("http.pcap"), "--out", &out, "--hashes", wanted]);
+        let pdf = logs::read(Path::new(&out))["files"].only("mime_type", "application/pdf");
+        assert_eq!(pdf.select(["analyzers", "sha1"]), [[analyzers, "-"]; 2]);
+        let has = |column| pdf.column(column).iter().all(|cell| *cell != "-");
+        assert_eq!([has("md5"), has("sha256")], [md5, sha256], "{wanted}");
     }
 }
 
@@ -232,7 +248,8 @@ fn standard_input_is_a_capture_too() {
 
 #[test]
 fn the_schema_in_three_forms() {
-    const STREAMS: [&str; 6] = ["conn", "dns", "http", "ssl", "weird", "notice"];
+    const STREAMS: [&str; 9] =
+        ["conn", "dns", "http", "ssl", "files", "x509", "tunnel", "weird", "notice"];
     let page = weir_ok(&["schema"]).out;
     let json = weir_ok(&["schema", "--format", "json"]).out;
     let sql = weir_ok(&["schema", "--format", "sql", "--dir", "/some/logs/"]).out;

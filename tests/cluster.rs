@@ -13,7 +13,7 @@ use crate::harness::{duckdb, files, folder, kafka, split, text, trace};
 pub const NODES: &[&str] = &["sensor", "observers", "peer", "peer_descr", "n"];
 
 /// Every stream that these captures have rows of.
-const STREAMS: [&str; 6] = ["conn", "dns", "http", "notice", "ssl", "weird"];
+const STREAMS: [&str; 8] = ["conn", "dns", "files", "http", "notice", "ssl", "weird", "x509"];
 
 /// What one process makes of the inputs, in TSV and Parquet.
 pub fn alone(inputs: &[String], out: &Path) -> Logs {

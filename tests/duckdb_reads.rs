@@ -11,7 +11,7 @@ use crate::harness::logs::{self, Logs};
 use crate::harness::weir::{Done, weir_ok};
 use crate::harness::{files, folder, text, trace};
 
-const STREAMS: [&str; 6] = ["conn", "dns", "http", "notice", "ssl", "weird"];
+const STREAMS: [&str; 8] = ["conn", "dns", "files", "http", "notice", "ssl", "weird", "x509"];
 
 /// The logs of a capture in all formats, as TSV says they are.
 struct Written {

@@ -113,6 +113,69 @@ fn http_has_every_request_with_its_reply() {
     assert_eq!(logs["conn"].only("service", "http").count(["conn_state"])[&["SF"]], 17);
 }
 
+/// Hashes are of the contents that traces/make.sh serves and sends, by Python's hashlib.
+#[test]
+fn files_are_what_was_served_and_sent() {
+    let files = &logs_of("http")["files"];
+    let sums = files.select(["is_orig", "seen_bytes", "mime_type", "md5", "sha1", "sha256"]);
+    let paper = "cfa3181c1ee36e8bce5e39f84959f4558ea7ba32c0e4539a8ab3c8ce8c716ec6";
+    let body = "e1630f843370f402870799e14abbf2b06af2d23b0153658e1211dffabc61ad8f";
+    let form = "63ca1c68beab13cc39146b32d2c54ca0eedbbed438dc413887c4fa34870e5b36";
+    let want = [
+        (2, ["F", "69", "application/pdf"], ["1bbc324f", "85824fa8"], paper),
+        (2, ["T", "3000", "text/plain"], ["33d7ac42", "f212f0ce"], body),
+        (1, ["T", "19", "text/plain"], ["68480277", "277ae7b1"], form),
+    ];
+    for (times, cells, heads, sha256) in want {
+        let of = |row: &&[&str; 6]| {
+            row[..3] == cells && row[3].starts_with(heads[0]) && row[4].starts_with(heads[1])
+        };
+        let found: Vec<_> = sums.iter().filter(of).map(|row| row[5]).collect();
+        assert_eq!(found, vec![sha256; times], "{cells:?}");
+    }
+    // Bytes 100 to 199 of 6023 came: the file never ended, and has no hash.
+    let range = files.only("timedout", "T");
+    assert_eq!(
+        range.select(["seen_bytes", "missing_bytes", "total_bytes", "md5"]),
+        [["100", "100", "6023", "-"]]
+    );
+    // Every file that a transaction tells of is there.
+    let ids: BTreeSet<&str> = files.column("fuid").into_iter().collect();
+    let logs = logs_of("http");
+    let http = &logs["http"];
+    let told = [http.column("orig_fuids"), http.column("resp_fuids")].concat();
+    let told: BTreeSet<&str> = told.iter().flat_map(|ids| ids.split(',')).collect();
+    assert_eq!(told.iter().filter(|id| id.len() > 1).count(), ids.len());
+    assert!(ids.is_subset(&told));
+}
+
+#[test]
+fn certificates_are_those_of_the_test_authority() {
+    let x509 = &logs_of("tls")["x509"];
+    let (authority, person) = ("CN=weir test CA,O=weir test,C=DE", "alice@example.test");
+    let server = "CN=www.example.test,O=weir test,C=DE";
+    let client = "CN=alice@example.test,OU=people,O=weir test";
+    let columns = ["certificate.subject", "certificate.key_alg", "host_cert", "client_cert"];
+    let mut got = x509.select(columns);
+    got.sort_unstable();
+    let (rsa, ec) = ("rsaEncryption", "id-ecPublicKey");
+    let want = [
+        [client, ec, "T", "T"],
+        [authority, rsa, "F", "F"],
+        [authority, rsa, "F", "T"],
+        [server, rsa, "T", "F"],
+    ];
+    assert_eq!(got, want);
+    assert_eq!(x509.only("certificate.issuer", authority).rows.len(), 4);
+    assert_eq!(x509.only("basic_constraints.ca", "T").only("san.dns", "-").rows.len(), 2);
+    let names = x509.only("certificate.subject", server);
+    assert_eq!(
+        names.select(["san.dns", "san.ip"]),
+        [["www.example.test,*.example.test", "10.77.0.10"]]
+    );
+    assert_eq!(x509.only("san.email", person).column("certificate.curve"), ["prime256v1"]);
+}
+
 #[test]
 fn dns_has_every_query_with_its_answer() {
     let dns = &logs_of("dns")["dns"];

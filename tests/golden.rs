@@ -113,7 +113,10 @@ fn nothing_is_lost_or_doubled_over_many_flushes() {
         let count = |text: &String| text.lines().filter(|line| !line.starts_with('#')).count();
         texts.iter().map(|(name, text)| (name.clone(), count(text))).collect()
     };
-    let want = rows(&one).into_iter().map(|(name, rows)| (name, rows * COPIES as usize));
-    assert_eq!(rows(&all), want.collect());
+    // A certificate is logged once a day: of twelve copies in one.
+    let copies = |name: &str| if name == "x509.log" { COPIES / 12 } else { COPIES } as usize;
+    let mut want = rows(&one);
+    want.iter_mut().for_each(|(name, rows)| *rows *= copies(name));
+    assert_eq!(rows(&all), want);
     same("three threads", &all, &run(&text(&many), "3"));
 }
