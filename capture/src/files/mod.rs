@@ -29,7 +29,7 @@ use std::net::IpAddr;
 use model::id;
 use model::stream::weird;
 
-use crate::analyzer::Cx;
+use crate::analyzer::{Cx, FLOW_WEIRDS_MAX};
 
 mod file;
 pub mod hash;
@@ -144,20 +144,25 @@ impl Cx<'_> {
     }
 
     /// A weird about a file. It belongs to no flow, as in Zeek.
-    pub fn file_weird(&mut self, file: FileRef, name: &str, addl: Option<&str>) {
+    pub fn file_weird(&mut self, file: FileRef, name: &'static str, addl: Option<&str>) {
         let Some(file) = self.files.get(file) else { return };
         let (fuid, source) = (file.fuid.clone(), file.source);
         self.weird_of_file(&fuid, name, addl, Some(source));
     }
 
-    /// The same where the file has no more to it than its id.
+    /// The same where the file has no more to it than its id. Each name once a flow, as of its own weirds.
     pub fn weird_of_file(
         &mut self,
         fuid: &str,
-        name: &str,
+        name: &'static str,
         addl: Option<&str>,
         source: Option<&str>,
     ) {
+        if self.weirds.contains(&name) || self.weirds.len() >= FLOW_WEIRDS_MAX {
+            self.out.weirds_held += 1;
+            return;
+        }
+        self.weirds.push(name);
         let addl = addl.map_or_else(|| fuid.to_owned(), |addl| format!("{fuid}: {addl}"));
         let mark = self.mark();
         let row = weird::Row {

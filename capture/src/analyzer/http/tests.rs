@@ -316,6 +316,35 @@ fn ranges_of_one_file_are_one_file() {
     has(&found.rows[1], &[("resp_fuids", "-"), ("resp_mime_types", "-")]);
 }
 
+/// Two flows that ask for parts of the same thing carry one file.
+#[test]
+fn ranges_in_two_flows_are_one_file() {
+    let get = "GET /f HTTP/1.1\r\nHost: h\r\nRange: bytes=0-4\r\n\r\n";
+    let reply = |from: u32, body: &str| {
+        let (last, len) = (from as usize + body.len() - 1, body.len());
+        format!(
+            "HTTP/1.1 206 P\r\nContent-Range: bytes {from}-{last}/6\r\nContent-Length: {len}\r\n\r\n{body}"
+        )
+    };
+    let flow = |port| {
+        let (orig, resp) = (("10.0.0.1", port), ("10.0.0.2", 80));
+        Bench::between(&super::KIND, Transport::Tcp, orig, resp)
+    };
+    let (mut one, mut two) = (flow(1), flow(2));
+    for bench in [&mut one, &mut two] {
+        bench.feed(Dir::Orig, get.as_bytes());
+    }
+    one.feed(Dir::Resp, reply(3, "def").as_bytes());
+    std::mem::swap(&mut one.files, &mut two.files);
+    two.feed(Dir::Resp, reply(0, "abc").as_bytes());
+    let (rows, _) = two.out.files.finish("s");
+    assert_eq!(rows.num_rows(), 2, "a row for each flow");
+    let cell = |name| read::text(&rows, name).unwrap().value(0).to_owned();
+    // By md5sum, of abcdef.
+    assert_eq!(cell("md5"), "e80b5017098950fc58aad83c8c14978e");
+    assert_eq!(read::count(&rows, "seen_bytes").unwrap().value(0), 6);
+}
+
 #[test]
 fn oddities() {
     for (request, want) in [

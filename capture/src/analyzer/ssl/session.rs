@@ -355,6 +355,5 @@ fn write(cx: &mut Cx<'_>, info: &Info) {
 fn sni_matches(info: &Info) -> Option<bool> {
     let leaf = info.chains.as_deref()?.leaf.as_deref()?;
     let host = info.server_name.as_deref()?;
-    Certificate::parse(leaf)?;
-    Some(cert::is_for(leaf, host))
+    Some(cert::is_for(&Certificate::parse(leaf)?, host))
 }

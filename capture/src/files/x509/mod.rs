@@ -38,10 +38,14 @@ pub struct Certificate<'a> {
     serial: String,
     subject: String,
     issuer: String,
+    /// The last common name of the subject, as its bytes lie there.
+    common_name: Option<&'a [u8]>,
     valid: [i64; 2],
     key: Key,
     signature: &'static str,
     san: Option<San<'a>>,
+    /// There are alternative names, whether they could be read or not.
+    has_san: bool,
     basic: Option<Basic>,
     weirds: Vec<(&'static str, Option<String>)>,
 }
@@ -87,7 +91,8 @@ impl<'a> Certificate<'a> {
         if !times.iter().all(|time| time.is(Tag::UtcTime) || time.is(Tag::GeneralizedTime)) {
             return None;
         }
-        let subject = name::print(tbs.expect(Tag::Sequence)?)?;
+        let subject = tbs.expect(Tag::Sequence)?;
+        let (common_name, subject) = (name::common_name(subject), name::print(subject)?);
         let key = key::read(tbs.expect(Tag::Sequence)?)?;
         let _ids = (tbs.option(1), tbs.option(2));
         let extensions = tbs.option(3);
@@ -105,7 +110,9 @@ impl<'a> Certificate<'a> {
             valid: times.map(|(time, _)| time),
             key,
             signature: oids::algorithm(&signature).unwrap_or(""),
+            common_name,
             san: None,
+            has_san: false,
             basic: None,
             weirds: weirds.collect(),
         };
@@ -123,10 +130,13 @@ impl<'a> Certificate<'a> {
             extension.optional(Tag::Boolean);
             let value = extension.expect(Tag::OctetString)?;
             match oid.as_str() {
-                "2.5.29.17" => match self.san(value) {
-                    Some(san) => self.san = Some(san),
-                    None => self.weirds.push(("x509_san_parse_error", None)),
-                },
+                "2.5.29.17" => {
+                    self.has_san = true;
+                    match self.san(value) {
+                        Some(san) => self.san = Some(san),
+                        None => self.weirds.push(("x509_san_parse_error", None)),
+                    }
+                }
                 "2.5.29.19" => match basic_constraints(value) {
                     Some(basic) => self.basic = Some(basic),
                     None => self.weirds.push(("x509_invalid_basic_constraint", None)),
@@ -160,6 +170,16 @@ impl<'a> Certificate<'a> {
             }
         }
         Some(san)
+    }
+
+    /// Host names among the alternative names, where it has any of these.
+    pub fn alternative_hosts(&self) -> Option<&[&'a [u8]]> {
+        self.has_san.then(|| self.san.as_ref().map_or(&[][..], |san| &san.dns))
+    }
+
+    /// The last common name of the subject, as its bytes lie there.
+    pub fn common_name(&self) -> Option<&'a [u8]> {
+        self.common_name
     }
 
     /// SHA-256 of it, in lower-case hex.

@@ -11,6 +11,12 @@ use super::oids;
 /// Bytes of a name that Zeek reads.
 const NAME_BYTES_MAX: usize = 2047;
 
+/// The last common name in the content of a Name, as its bytes lie there.
+pub fn common_name(name: &[u8]) -> Option<&[u8]> {
+    let parts = parts(name)?;
+    parts.iter().rev().find(|part| part.oid == "2.5.4.3").map(|part| part.value.data)
+}
+
 struct Part<'a> {
     /// Which set it belongs to.
     set: usize,

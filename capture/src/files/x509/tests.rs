@@ -127,6 +127,21 @@ fn long_serials_are_broken_into_lines() {
     assert_eq!(text, format!("{}\\\nAB", "AB".repeat(35)));
 }
 
+#[test]
+fn a_broken_one_is_a_weird_of_its_file_once_a_flow() {
+    let kind = &ssl::KIND;
+    let mut bench = Bench::between(kind, Transport::Tcp, ("10.0.0.1", 1), ("10.0.0.2", 443));
+    for place in 0..3u8 {
+        let role = Role { host: true, client: false };
+        bench.call(|_, cx| assert_eq!(super::seen(cx, b"\x30\x00", role, &[&[place]]), None));
+    }
+    let rows = bench.out.weird.finish("n").0;
+    let text = |name| read::text(&rows, name).expect("a text column");
+    assert_eq!((rows.num_rows(), text("name").value(0)), (1, "x509_cert_parse_error"));
+    assert!(text("addl").value(0).starts_with('F') && text("uid").is_null(0));
+    assert!(bench.out.x509.is_empty());
+}
+
 fn rows(seen: &[(&str, bool, i64)]) -> RecordBatch {
     let kind = &ssl::KIND;
     let mut bench = Bench::between(kind, Transport::Tcp, ("10.0.0.1", 1), ("10.0.0.2", 443));
