@@ -24,7 +24,30 @@ use plan::Plan;
 use published::Rows;
 
 /// Seeds of a test run: what a machine with two cores does in well under a minute.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 1_500;
+/// What has to have happened somewhere in a handful of seeds.
+const TROUBLES: [&str; 20] = [
+    "opening fails",
+    "waiting fails",
+    "restoring a lane fails",
+    "reading documents fails",
+    ": a commit fails",
+    "the answer of a commit fails",
+    "its lanes are taken away",
+    "is missed",
+    "another process of its name",
+    "hangs, and another begins",
+    "is stopped",
+    "poison in",
+    "killed before its commit",
+    "killed before opened",
+    "killed inside opened",
+    "killed after restored",
+    "killed before committed",
+    "killed inside committed",
+    "Revoked(",
+    "Lost(",
+];
 /// Rows that a message shows, each way.
 const SHOWN: usize = 5;
 
@@ -65,6 +88,23 @@ fn every_seed_publishes_what_the_plain_run_does() {
          WEIR_SIM_SEED={seed} cargo test -p weir --test simulation -- --nocapture",
         failed.keys().take(50).collect::<Vec<_>>()
     );
+}
+
+/// A seed that cannot be replayed is of no use.
+#[test]
+fn one_seed_is_one_run() {
+    let traces = (0..20).map(|seed| (run(seed, true).1, run(seed, true).1));
+    let mut said = std::collections::BTreeSet::new();
+    for (seed, (first, again)) in traces.enumerate() {
+        let differs = first.iter().zip(&again).find(|(first, again)| first != again);
+        assert!(differs.is_none() && first.len() == again.len(), "seed {seed}: {differs:?}");
+        said.extend(first.into_iter().flat_map(|line| {
+            let known = TROUBLES.iter().filter(move |what| line.contains(**what));
+            known.copied().collect::<Vec<_>>()
+        }));
+    }
+    let missing: Vec<_> = TROUBLES.iter().filter(|what| !said.contains(**what)).collect();
+    assert!(missing.is_empty(), "these never happened: {missing:?}");
 }
 
 /// Runs a seed: what is wrong with what it published, and what happened where that is asked for.

@@ -50,6 +50,7 @@ impl Plan {
     pub fn of(seed: u64) -> Plan {
         let mut dice = Dice::new(seed ^ 0x5157_0000_0000);
         // Many runs have one kind of trouble alone, which reaches further into each.
+        let storm = if dice.in_1000(100) { 5 } else { 1 };
         let mut rate = |most: usize| if dice.in_1000(500) { 0 } else { dice.below(most) as u32 };
         let faults = Faults {
             open: rate(300),
@@ -60,8 +61,10 @@ impl Plan {
             late: rate(600),
             late_ms: 20_000,
             few: rate(900),
+            mixed: rate(1000),
         };
-        let (kill, lapse, stop, hang) = (rate(30), rate(10), rate(10), rate(10));
+        let (kill, lapse, stop, hang) =
+            (rate(30 * storm), rate(10 * storm), rate(10 * storm), rate(10 * storm));
         let (poison, jump) = (rate(20), rate(20));
         let traffic = dice.below(TRAFFICS);
         // Notices that go early are not merged with those after; statistics merge whenever.

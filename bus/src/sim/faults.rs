@@ -49,10 +49,21 @@ pub struct Faults {
     pub late_ms: u32,
     /// A reader finds no more of a partition than the next transaction, though more is there.
     pub few: u32,
+    /// State and documents come back in another order, as after the log was compacted.
+    pub mixed: u32,
 }
 
 impl Faults {
     /// Nothing goes wrong, and everything is there at once.
-    pub const NONE: Faults =
-        Faults { open: 0, next: 0, restore: 0, commit: 0, answer: 0, late: 0, late_ms: 0, few: 0 };
+    pub const NONE: Faults = Faults {
+        open: 0,
+        next: 0,
+        restore: 0,
+        commit: 0,
+        answer: 0,
+        late: 0,
+        late_ms: 0,
+        few: 0,
+        mixed: 0,
+    };
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{AWAY_MS, Shared};
+use super::{AWAY_MS, Shared, World};
 use crate::memory::sent;
 use crate::{Bus, BusError, Gap, Lane, Member, Position, Session, Step, Topic, Wake};
 
@@ -28,6 +28,17 @@ impl SimSession {
     pub(super) fn new(shared: Arc<Shared>, me: &Member, inner: Box<dyn Session>) -> SimSession {
         let number = shared.world().open(me);
         SimSession { shared, me: me.clone(), number, inner: Some(inner), others_since_ms: None }
+    }
+
+    /// Gives what was read back, in whatever order.
+    fn give(&self, mut found: Vec<(Bytes, Bytes)>, each: &mut dyn FnMut(Bytes, Bytes)) {
+        let mut world = self.shared.world();
+        let World { dice, faults, .. } = &mut *world;
+        if dice.in_1000(faults.mixed) {
+            (1..found.len()).for_each(|i| found.swap(i, dice.below(i + 1)));
+        }
+        drop(world);
+        found.into_iter().for_each(|(key, value)| each(key, value));
     }
 
     fn alive(&mut self) -> Result<&mut Box<dyn Session>, BusError> {
@@ -60,7 +71,10 @@ impl Session for SimSession {
         self.shared.fails(&self.me, "restoring a lane", |faults| faults.restore)?;
         let state = self.me.state.clone();
         self.shared.show(|(topic, of)| Some(topic) == state.as_ref() && *of == lane);
-        self.alive()?.restore(lane, each)
+        let mut found = Vec::new();
+        let positions = self.alive()?.restore(lane, &mut |key, value| found.push((key, value)))?;
+        self.give(found, each);
+        Ok(positions)
     }
 
     fn documents(
@@ -70,7 +84,10 @@ impl Session for SimSession {
     ) -> Result<(), BusError> {
         self.shared.fails(&self.me, "reading documents", |faults| faults.restore)?;
         self.shared.show(|(of, _)| of == topic);
-        self.alive()?.documents(topic, each)
+        let mut found = Vec::new();
+        self.alive()?.documents(topic, &mut |key, value| found.push((key, value)))?;
+        self.give(found, each);
+        Ok(())
     }
 
     fn gaps(&mut self) -> Vec<Gap> {

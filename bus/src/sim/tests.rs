@@ -117,6 +117,28 @@ fn a_zombie_is_fenced_and_its_end_is_no_news() {
 }
 
 #[test]
+fn state_comes_back_in_another_order_and_whole() {
+    let back = |mixed| {
+        let sim = Sim::new(LANES, 1, Faults { mixed, ..Faults::NONE });
+        let state = (0..50).map(|n| Change {
+            lane: 1,
+            key: Bytes::from(format!("{n:03}")),
+            value: Some(Bytes::from_static(b"x")),
+        });
+        let step = Step { state: state.collect(), ..Step::default() };
+        let mut session = open(&sim, &writer("w")).commit(step).unwrap_or_else(|e| panic!("{e}"));
+        let mut keys = Vec::new();
+        session.restore(1, &mut |key, _| keys.push(key)).expect("restored");
+        keys
+    };
+    let (as_written, mut mixed) = (back(0), back(1000));
+    assert!(as_written.is_sorted() && as_written.len() == 50);
+    assert_ne!(as_written, mixed);
+    mixed.sort();
+    assert_eq!(as_written, mixed);
+}
+
+#[test]
 fn what_retention_took_is_told_and_passed_over() {
     let sim = Sim::new(LANES, 1, Faults::NONE);
     let write = |texts| drop(open(&sim, &writer("w")).commit(notes(texts, &[IN])));
