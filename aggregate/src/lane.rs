@@ -180,7 +180,8 @@ impl LaneState {
             }
             Ok(_) => {}
         }
-        if !is_again { self.relieve(work) } else { Ok(()) }
+        // What is only half rebuilt must not go: the other half, read again, would count as gone too.
+        if self.is_rebuilding() { Ok(()) } else { self.relieve(work) }
     }
 
     /// What a record says beside its rows.

@@ -40,7 +40,7 @@ fn files_end_though_live_sources_speak_all_the_time() {
         offset += 1;
         let stamp = Some(Stamp { source: format!("{timeline:?}"), timeline, time, end });
         let of = |topic| record(topic, offset, Payload::Empty, stamp.clone());
-        Wake::Records(vec![of(topic::RAW_CONN), of(topic::RAW_NOTICE)])
+        Wake::Records(vec![of(topic::RAW_CONN), of(topic::RAW_NOTICE), of(topic::RAW_KNOWN)])
     };
     let mut said = Vec::new();
     let mut step = |step: Option<Step>, now_ms| {
@@ -54,5 +54,5 @@ fn files_end_though_live_sources_speak_all_the_time() {
         step(role.on(stamped(Timeline::Live, now_ms, false), now_ms).unwrap(), now_ms);
         step(role.on(Wake::Idle, now_ms).unwrap(), now_ms);
     }
-    assert_eq!(said, [grace_ms; 2], "the end of notice and of partial, after the grace");
+    assert_eq!(said, [grace_ms; 3], "the end of notice, partial and known, after the grace");
 }

@@ -38,7 +38,8 @@ fn busy(timeline: Timeline) -> Vec<Worker> {
     for (n, worker) in all.iter_mut().enumerate() {
         for (host, services) in [(1, &[][..]), (2, &[]), (3, &["HTTP"]), (3, &["HTTP", "SSL"])] {
             // Each is seen first by another one, and again and again.
-            let first = (usize::from(host) + n + services.len()) as i64 % 3;
+            let turn = (usize::from(host) + n + services.len()) % 3;
+            let first = (turn + services.len()) as i64;
             worker
                 .sightings
                 .extend((0..20).step_by(4).map(|at| sighting(at + first, host, services)));
