@@ -1,7 +1,7 @@
 //! NTLM inside other protocols' tokens (MS-NLMP): not an analyzer of the flow, but one of its protocols.
 //!
-//! A message that parses confirms, what does not violates. Source: Zeek's `NTLM.cc`,
-//! `ntlm-protocol.pac`, `ntlm-analyzer.pac`.
+//! A message that parses confirms. What does not is passed over: Zeek ignores violations of this protocol
+//! (`DPD::ignore_violations`). Source: Zeek's `NTLM.cc`, `ntlm-protocol.pac`.
 
 use super::Cx;
 use super::wire::Reader;
@@ -30,30 +30,22 @@ pub struct Inside {
 impl Inside {
     /// A message.
     pub fn feed(&mut self, cx: &mut Cx<'_>, data: &[u8]) {
-        match message(data) {
-            Some(is_whole) => {
-                if !is_whole {
-                    cx.violation_inside(NAME);
-                }
-                if !self.confirmed && is_whole {
-                    cx.confirm_inside(NAME);
-                }
-                self.confirmed = true;
-            }
-            None => cx.violation_inside(NAME),
+        if message(data).is_some() && !self.confirmed {
+            self.confirmed = true;
+            cx.confirm_inside(NAME);
         }
     }
 }
 
-/// Whether a message has all it must; none if it does not parse.
-fn message(data: &[u8]) -> Option<bool> {
+/// Parses a message.
+fn message(data: &[u8]) -> Option<()> {
     let mut r = Reader::new(data);
     r.skip(8)?;
     match r.le32()? {
         1 => negotiate(data, &mut r),
         2 => challenge(data, &mut r),
         3 => authenticate(data, &mut r),
-        _ => Some(true),
+        _ => Some(()),
     }
 }
 
@@ -99,7 +91,7 @@ impl Payload<'_> {
     }
 }
 
-fn negotiate(data: &[u8], r: &mut Reader<'_>) -> Option<bool> {
+fn negotiate(data: &[u8], r: &mut Reader<'_>) -> Option<()> {
     let mut r = *r;
     let flags = r.le32()?;
     let (domain, workstation) = (text(&mut r)?, text(&mut r)?);
@@ -111,10 +103,10 @@ fn negotiate(data: &[u8], r: &mut Reader<'_>) -> Option<bool> {
     if flags & flag::WORKSTATION != 0 {
         payload.text(workstation)?;
     }
-    Some(true)
+    Some(())
 }
 
-fn challenge(data: &[u8], r: &mut Reader<'_>) -> Option<bool> {
+fn challenge(data: &[u8], r: &mut Reader<'_>) -> Option<()> {
     let mut r = *r;
     let target = text(&mut r)?;
     let flags = r.le32()?;
@@ -126,22 +118,21 @@ fn challenge(data: &[u8], r: &mut Reader<'_>) -> Option<bool> {
         payload.text(target)?;
     }
     if flags & flag::TARGET_INFO == 0 {
-        return Some(true);
+        return Some(());
     }
     // Zeek keeps 16 bits of where it begins.
     let at = info.at.wrapping_sub(payload.at) as u16;
     let mut pairs = Reader::new(payload.bytes);
     pairs.skip(at.into())?;
-    let has_end = target_info(&mut pairs)?;
-    Some(has_end || info.len == 0)
+    target_info(&mut pairs)
 }
 
-/// Pairs up to the one that ends them; says whether that is there.
-fn target_info(r: &mut Reader<'_>) -> Option<bool> {
+/// Pairs up to the one that ends them, or the end of the message.
+fn target_info(r: &mut Reader<'_>) -> Option<()> {
     while !r.is_empty() {
         let (kind, len) = (r.le16()?, r.le16()?);
         match kind {
-            0 => return Some(true),
+            0 => break,
             1..=5 | 9 => r.skip(len.into())?,
             6 => r.skip(4)?,
             7 => r.skip(8)?,
@@ -154,10 +145,10 @@ fn target_info(r: &mut Reader<'_>) -> Option<bool> {
             _ => return None,
         }
     }
-    Some(false)
+    Some(())
 }
 
-fn authenticate(data: &[u8], r: &mut Reader<'_>) -> Option<bool> {
+fn authenticate(data: &[u8], r: &mut Reader<'_>) -> Option<()> {
     let mut r = *r;
     text(&mut r)?;
     let response = text(&mut r)?;
@@ -172,7 +163,7 @@ fn authenticate(data: &[u8], r: &mut Reader<'_>) -> Option<bool> {
             payload.text(field)?;
         }
     }
-    Some(true)
+    Some(())
 }
 
 #[cfg(test)]
@@ -200,11 +191,11 @@ mod tests {
         let mut negotiate = head(1);
         negotiate.extend_from_slice(&[7, 0x10, 0, 0, 1, 0, 1, 0, 32, 0, 0, 0]);
         negotiate.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, b'D']);
-        assert_eq!(message(&negotiate), Some(true));
+        assert_eq!(message(&negotiate), Some(()));
         assert_eq!(message(&negotiate[..32]), None);
-        assert_eq!(message(&challenge_of(&[1, 0, 2, 0, b'S', 0, 0, 0, 0, 0])), Some(true));
-        assert_eq!(message(&challenge_of(&[1, 0, 2, 0, b'S', 0])), Some(false));
-        assert_eq!(message(&challenge_of(&[])), Some(true));
+        assert_eq!(message(&challenge_of(&[1, 0, 2, 0, b'S', 0, 0, 0, 0, 0])), Some(()));
+        assert_eq!(message(&challenge_of(&[1, 0, 2, 0, b'S', 0])), Some(()));
+        assert_eq!(message(&challenge_of(&[])), Some(()));
         assert_eq!(message(&challenge_of(&[99, 0, 0, 0])), None);
         let mut authenticate = head(3);
         authenticate.extend_from_slice(&[0; 8 * 3]);
@@ -212,7 +203,7 @@ mod tests {
         authenticate.extend_from_slice(&[0; 8 * 2 + 4]);
         assert_eq!(message(&authenticate), None);
         authenticate.push(b'U');
-        assert_eq!(message(&authenticate), Some(true));
+        assert_eq!(message(&authenticate), Some(()));
     }
 
     #[test]

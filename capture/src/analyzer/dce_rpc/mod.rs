@@ -1,9 +1,10 @@
 //! DCE/RPC (C706 chapter 12, MS-RPCE) over TCP, and in the pipes of SMB.
 //!
-//! A message that parses confirms, what does not violates. What authenticates it is told on the way.
+//! A message that parses confirms. What does not is passed over: Zeek ignores violations of this protocol
+//! (`DPD::ignore_violations`). What authenticates a message is told on the way.
 //! Source: Zeek's `DCE_RPC.cc`, `dce_rpc-protocol.pac`, `dce_rpc-auth.pac`, `dpd.sig`.
 
-use super::units::{Framed, Malformed, Units};
+use super::units::{Framed, Units};
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict};
 
 mod pdu;
@@ -49,13 +50,16 @@ struct Streams {
 }
 
 impl Streams {
-    /// Says whether the bytes are well formed.
-    fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) -> Result<(), Malformed> {
+    /// Says whether a message was complete.
+    fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) -> bool {
         if self.had_gap || self.session.is_done() {
-            return Ok(());
+            return false;
         }
-        let Some(units) = self.units.get_mut(dir.index()) else { return Ok(()) };
-        units.feed(&mut self.session, cx, dir, data)
+        if let Some(units) = self.units.get_mut(dir.index()) {
+            // What is malformed costs what came with it.
+            units.feed(&mut self.session, cx, dir, data).unwrap_or_default();
+        }
+        std::mem::take(&mut self.session.has_message)
     }
 }
 
@@ -66,12 +70,8 @@ struct DceRpc {
 
 impl Analyzer for DceRpc {
     fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
-        let result = self.streams.feed(cx, dir, data);
-        if std::mem::take(&mut self.streams.session.has_message) {
+        if self.streams.feed(cx, dir, data) {
             cx.confirm();
-        }
-        if result.is_err() {
-            cx.violation();
         }
     }
 
@@ -93,13 +93,9 @@ pub struct Pipe {
 impl Pipe {
     /// The next bytes of one end.
     pub fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
-        let result = self.streams.feed(cx, dir, data);
-        if std::mem::take(&mut self.streams.session.has_message) && !self.confirmed {
+        if self.streams.feed(cx, dir, data) && !self.confirmed {
             self.confirmed = true;
             cx.confirm_inside(KIND.name);
-        }
-        if result.is_err() {
-            cx.violation_inside(KIND.name);
         }
     }
 }
