@@ -1,7 +1,9 @@
 //! Rows that one capture thread has written since the last flush.
 
 use arrow_array::RecordBatch;
-use model::stream::{Def, Mark, conn, dns, files, http, known, notice, ssl, tunnel, weird, x509};
+use model::stream::{
+    Def, Mark, conn, dns, files, http, known, notice, ntp, ssl, tunnel, weird, x509,
+};
 
 use crate::analyzer::FlowIds;
 use crate::known::Known;
@@ -17,6 +19,8 @@ pub struct Out {
     pub dns: dns::Batch,
     /// HTTP transactions.
     pub http: http::Batch,
+    /// NTP messages.
+    pub ntp: ntp::Batch,
     /// TLS handshakes.
     pub ssl: ssl::Batch,
     /// Tunnels found and gone.
@@ -150,7 +154,7 @@ impl Out {
                 }
             )*};
         }
-        take!(conn, dns, http, ssl, files, x509, tunnel, known, weird, notice);
+        take!(conn, dns, http, ntp, ssl, files, x509, tunnel, known, weird, notice);
         taken
     }
 }

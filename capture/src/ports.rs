@@ -47,3 +47,18 @@ impl Ports {
         self.udp[usize::from(port) / 64] >> (port % 64) & 1 == 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ports_of_all_analyzers_are_servers() {
+        let ports = Ports::default();
+        for kind in crate::analyzer::ALL {
+            assert!(kind.tcp_ports.iter().all(|port| ports.tcp(*port)), "{}", kind.name);
+            assert!(kind.udp_ports.iter().all(|port| ports.udp(*port)), "{}", kind.name);
+        }
+        assert!(!ports.tcp(40_000) && !ports.udp(68));
+    }
+}

@@ -1,6 +1,13 @@
 //! NTP, RFC 5905 (control messages: RFC 1119, private ones: the reference implementation).
 //!
-//! A flow is NTP with its first message that parses, as in Zeek's `ntp-protocol.pac`.
+//! A flow is NTP with its first message that parses, as in Zeek's `ntp-protocol.pac`; each message that
+//! synchronises time is a row (`base/protocols/ntp/main.zeek`).
+
+use std::net::Ipv4Addr;
+
+use model::id::FiveTuple;
+use model::stream::ntp::Row;
+use model::text;
 
 use super::units::Malformed;
 use super::wire::Reader;
@@ -20,6 +27,7 @@ pub static KIND: Kind = Kind {
 mod mode {
     pub const CLIENT: u8 = 3;
     pub const SERVER: u8 = 4;
+    pub const BROADCAST: u8 = 5;
     pub const CONTROL: u8 = 6;
     pub const PRIVATE: u8 = 7;
 }
@@ -36,14 +44,19 @@ struct Ntp {
 
 impl Analyzer for Ntp {
     fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
-        let Ok(mode) = message(data) else { return cx.violation() };
+        let Ok(message) = message(data) else { return cx.violation() };
         cx.confirm();
+        let mode = message.mode;
         let wrong =
             mode == mode::SERVER && dir == Dir::Orig || mode == mode::CLIENT && dir == Dir::Resp;
         let flipped = &mut self.flipped[dir.index()];
-        if wrong && !*flipped {
+        let flips = wrong && !*flipped;
+        if flips {
             *flipped = true;
             cx.flip = true;
+        }
+        if mode <= mode::BROADCAST {
+            log(cx, &message, flips);
         }
     }
 
@@ -52,28 +65,120 @@ impl Analyzer for Ntp {
     fn finish(&mut self, _: &mut Cx<'_>) {}
 }
 
-/// The mode of a message that parses.
-fn message(data: &[u8]) -> Result<u8, Malformed> {
-    let mut r = Reader::new(data);
-    let mode = r.u8().ok_or(Malformed)? & 7;
-    let parsed = match mode {
-        1..=5 => standard(&mut r).map(|_| ()),
-        mode::CONTROL => control(&mut r),
-        mode::PRIVATE => private(&mut r),
-        _ => Some(()),
-    };
-    parsed.map(|()| mode).ok_or(Malformed)
+/// A message that parses.
+#[derive(Debug, PartialEq)]
+struct Message<'a> {
+    version: u8,
+    mode: u8,
+    /// What modes 1 to 5 have.
+    standard: Option<Standard<'a>>,
 }
 
-/// Number of extension fields.
-fn standard(r: &mut Reader<'_>) -> Option<u32> {
-    r.skip(47)?;
-    let mut extensions = 0;
+/// The fields of a message that synchronises time, as times in microseconds.
+#[derive(Debug, PartialEq)]
+struct Standard<'a> {
+    stratum: u8,
+    poll: i64,
+    precision: i64,
+    root_delay: i64,
+    root_disp: i64,
+    ref_id: &'a [u8],
+    /// Reference, origin, receive, transmit.
+    times: [i64; 4],
+    extensions: u32,
+}
+
+fn message(data: &[u8]) -> Result<Message<'_>, Malformed> {
+    let mut r = Reader::new(data);
+    let first = r.u8().ok_or(Malformed)?;
+    let (version, mode) = (first >> 3 & 7, first & 7);
+    let standard = match mode {
+        1..=5 => Some(standard(&mut r).ok_or(Malformed)?),
+        mode::CONTROL => control(&mut r).map(|()| None).ok_or(Malformed)?,
+        mode::PRIVATE => private(&mut r).map(|()| None).ok_or(Malformed)?,
+        _ => None,
+    };
+    Ok(Message { version, mode, standard })
+}
+
+fn standard<'a>(r: &mut Reader<'a>) -> Option<Standard<'a>> {
+    let mut message = Standard {
+        stratum: r.u8()?,
+        poll: power(r.u8()? as i8),
+        precision: power(r.u8()? as i8),
+        root_delay: short_time(r)?,
+        root_disp: short_time(r)?,
+        ref_id: r.take(4)?,
+        times: [time(r)?, time(r)?, time(r)?, time(r)?],
+        extensions: 0,
+    };
     while r.len() > MAC_LEN {
         extension(r)?;
-        extensions += 1;
+        message.extensions += 1;
     }
-    Some(extensions)
+    Some(message)
+}
+
+/// Seconds as a power of two, in microseconds.
+fn power(exponent: i8) -> i64 {
+    (f64::from(exponent).exp2() * 1e6).round() as i64
+}
+
+/// Seconds and their fraction in 16 bits each, which Zeek takes with a sign, in microseconds.
+fn short_time(r: &mut Reader<'_>) -> Option<i64> {
+    let (seconds, fraction) = (f64::from(r.u16()? as i16), f64::from(r.u16()? as i16));
+    Some(((seconds + fraction / 65_536.0) * 1e6).round() as i64)
+}
+
+/// Seconds since 1900 and their fraction, as microseconds since 1970; nothing stays nothing.
+fn time(r: &mut Reader<'_>) -> Option<i64> {
+    /// From 1900 to 1970.
+    const EPOCH: f64 = -2_208_988_800.0;
+    let (seconds, fraction) = (r.u32()?, r.u32()?);
+    if (seconds, fraction) == (0, 0) {
+        return Some(0);
+    }
+    let seconds = EPOCH + f64::from(seconds) + f64::from(fraction) / 4_294_967_296.0;
+    Some((seconds * 1e6).round() as i64)
+}
+
+/// Writes a message's row; `flips` says that its roles are the other way round.
+fn log(cx: &mut Cx<'_>, message: &Message<'_>, flips: bool) {
+    let (mark, ids) = (cx.mark(), cx.ids);
+    let FiveTuple { orig_h, orig_p, resp_h, resp_p, .. } = ids.tuple;
+    let ((orig_h, orig_p), (resp_h, resp_p)) = match flips {
+        true => ((resp_h, resp_p), (orig_h, orig_p)),
+        false => ((orig_h, orig_p), (resp_h, resp_p)),
+    };
+    let standard = message.standard.as_ref();
+    let ref_id = standard.map(|standard| match (standard.stratum, standard.ref_id) {
+        (2.., &[a, b, c, d]) => Ipv4Addr::new(a, b, c, d).to_string().into(),
+        (_, code) => text::from_wire(code),
+    });
+    let times = standard.map(|standard| standard.times);
+    let row = Row {
+        ts: cx.now,
+        uid: &ids.uid,
+        orig_h,
+        orig_p,
+        resp_h,
+        resp_p,
+        version: message.version.into(),
+        mode: message.mode.into(),
+        stratum: standard.map(|standard| standard.stratum.into()),
+        poll: standard.map(|standard| standard.poll),
+        precision: standard.map(|standard| standard.precision),
+        root_delay: standard.map(|standard| standard.root_delay),
+        root_disp: standard.map(|standard| standard.root_disp),
+        ref_id: ref_id.as_deref(),
+        ref_time: times.map(|[time, ..]| time),
+        org_time: times.map(|[_, time, ..]| time),
+        rec_time: times.map(|[_, _, time, _]| time),
+        xmt_time: times.map(|[.., time]| time),
+        num_exts: standard.map_or(0, |standard| standard.extensions.into()),
+        community_id: &ids.community_id,
+    };
+    cx.out.ntp.push(mark, row);
 }
 
 fn extension(r: &mut Reader<'_>) -> Option<()> {
@@ -144,10 +249,11 @@ mod tests {
 
     #[test]
     fn control_and_private_messages_carry_their_length() {
-        assert_eq!(message(&[0x16, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 9]), Ok(6));
-        assert_eq!(message(&[0x16, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 9]), Err(Malformed));
-        assert_eq!(message(&[0x17, 0, 3, 0x2a, 0, 0]), Ok(7));
-        assert_eq!(message(&[0x17, 0x80, 3, 0x2a, 0, 0]), Err(Malformed));
+        let mode = |bytes| message(bytes).map(|message| message.mode).ok();
+        assert_eq!(mode(&[0x16, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 9]), Some(6));
+        assert_eq!(mode(&[0x16, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2, 9]), None);
+        assert_eq!(mode(&[0x17, 0, 3, 0x2a, 0, 0]), Some(7));
+        assert_eq!(mode(&[0x17, 0x80, 3, 0x2a, 0, 0]), None);
     }
 
     #[test]
@@ -157,8 +263,25 @@ mod tests {
         bytes.extend_from_slice(&field);
         bytes.extend_from_slice(&[0; 2 + MAC_LEN]);
         assert_eq!(message(&bytes), Err(Malformed));
-        bytes[48 + 13..48 + 17].copy_from_slice(&[0, 0, 0, 4]);
-        assert_eq!(standard(&mut Reader::new(&request()[1..])), Some(0));
+        bytes.truncate(48);
+        let field = [1, 2, 0, 28, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 9, 9, 0, 0, 0, 2, 8, 8];
+        bytes.extend_from_slice(&field);
+        bytes.extend_from_slice(&[0; 2 + MAC_LEN]);
+        assert_eq!(message(&bytes).unwrap().standard.unwrap().extensions, 1);
+    }
+
+    #[test]
+    fn fields_of_a_servers_message() {
+        let mut bytes = vec![0x24, 2, 6, 0xec, 0, 0, 0x80, 0, 0, 1, 0x40, 0, 10, 0, 0, 1];
+        bytes.extend_from_slice(&[0x83, 0xaa, 0x7e, 0x81, 0x80, 0, 0, 0]);
+        bytes.resize(48, 0);
+        let message = message(&bytes).unwrap();
+        let standard = message.standard.unwrap();
+        assert_eq!((message.version, message.mode, standard.stratum), (4, 4, 2));
+        assert_eq!((standard.poll, standard.precision), (64_000_000, 1));
+        assert_eq!((standard.root_delay, standard.root_disp), (-500_000, 1_250_000));
+        assert_eq!(standard.ref_id, [10, 0, 0, 1]);
+        assert_eq!(standard.times, [1_500_000, 0, 0, 0]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod known_certs;
 pub mod known_hosts;
 pub mod known_services;
 pub mod notice;
+pub mod ntp;
 pub mod partial;
 pub mod ssl;
 pub mod tunnel;
@@ -32,6 +33,7 @@ pub static ALL: &[&Def] = &[
     &files::DEF,
     &x509::DEF,
     &tunnel::DEF,
+    &ntp::DEF,
     &known_hosts::DEF,
     &known_services::DEF,
     &known_certs::DEF,
