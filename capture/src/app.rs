@@ -56,6 +56,8 @@ pub struct App {
     incomplete: bool,
     /// A TLS handshake is complete.
     tls_established: bool,
+    /// What HTTP left to the one inside of it.
+    http_log: Option<Box<analyzer::http::Log>>,
     /// Another flow announced this one.
     is_expected: bool,
 }
@@ -319,6 +321,7 @@ impl App {
             pauses: false,
             expected: &mut expected[usize::from(meta.shard)],
             services: &mut self.services,
+            http_log: &mut self.http_log,
             tls_established: self.tls_established,
         };
         f(slot.analyzer.as_mut(), &mut cx);
@@ -397,6 +400,7 @@ impl App {
             pauses: false,
             expected: &mut shared.expected[usize::from(meta.shard)],
             services: &mut self.services,
+            http_log: &mut self.http_log,
             tls_established: self.tls_established,
             now,
             ids: self.ids.as_ref()?,

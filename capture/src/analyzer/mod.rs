@@ -306,6 +306,9 @@ pub struct Cx<'a> {
     pub expected: &'a mut Expected,
     /// The flow's protocols.
     pub services: &'a mut Services,
+    /// HTTP's transactions that are not written, while HTTP carries another protocol. All HTTP of a flow counts on,
+    /// as in Zeek, where this state belongs to the connection.
+    pub http_log: &'a mut Option<Box<http::Log>>,
     /// A TLS handshake in the flow is complete; its analyzer sets this.
     pub tls_established: bool,
 }

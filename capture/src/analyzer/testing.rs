@@ -44,6 +44,8 @@ pub struct Bench {
     pub now: i64,
     /// Bytes of the flow were not seen.
     pub incomplete: bool,
+    /// What HTTP left to the one inside of it.
+    pub http_log: Option<Box<super::http::Log>>,
     /// A TLS handshake is complete.
     pub tls_established: bool,
     /// Payload so far.
@@ -98,6 +100,7 @@ impl Bench {
             analyzer: (kind.new)(transport),
             now: START,
             incomplete: false,
+            http_log: None,
             tls_established: false,
             seen: 0,
             expected: Expected::default(),
@@ -126,6 +129,7 @@ impl Bench {
             pauses: false,
             expected: &mut self.expected,
             services: &mut self.services,
+            http_log: &mut self.http_log,
             tls_established: self.tls_established,
         };
         f(self.analyzer.as_mut(), &mut cx);

@@ -3,6 +3,7 @@
 
 use super::entity::Expect;
 use super::start::{self, HTTP_09, Version};
+use super::upgrade::Handshake;
 use super::{Http, Next, UNANSWERED_MAX, uri, weird, weird_with};
 use crate::analyzer::{Cx, Dir, websocket};
 
@@ -29,6 +30,7 @@ impl Http {
         cx.confirm();
         let mut plain = Vec::with_capacity(request.uri.len());
         uri::unescape(request.uri, &mut plain, &mut |name| weird(cx, name));
+        self.websocket = Handshake::default();
         self.log.request(cx, method, &plain);
         self.begin_message(cx, Dir::Orig, Expect::Maybe);
         if self.side(Dir::Orig).version == HTTP_09 {
@@ -184,6 +186,9 @@ impl Http {
         if upgrades && self.unanswered.len() == 1 {
             self.side(Dir::Resp).next = Next::Nothing;
             let known = self.upgrade_websocket.then_some(&websocket::KIND);
+            if known.is_some() {
+                self.websocket.check(cx);
+            }
             self.stop(cx, known);
         }
         self.reply_code = 0;

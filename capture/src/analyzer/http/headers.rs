@@ -105,6 +105,7 @@ impl Http {
             self.expect(cx, dir, depth, token().0);
         }
         self.connection_header(dir, name, token().0);
+        self.websocket.header(cx, dir, name, value);
         self.log_header(cx, dir, name, value);
     }
 

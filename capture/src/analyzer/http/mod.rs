@@ -12,8 +12,9 @@ use model::text;
 use super::lines::{self, LineWeird, Lines, Piece};
 use super::{Analyzer, Cx, Dir, Kind, Transport};
 use entity::{Entity, Message};
-use log::Log;
+pub use log::Log;
 use start::Version;
+use upgrade::Handshake;
 
 mod body;
 mod body_file;
@@ -29,6 +30,7 @@ mod record;
 mod sqli;
 mod start;
 pub(super) mod transfer;
+mod upgrade;
 mod uri;
 
 #[cfg(test)]
@@ -98,6 +100,7 @@ struct Http {
     upgrade: bool,
     upgrade_named: bool,
     upgrade_websocket: bool,
+    websocket: Handshake,
     /// What follows another protocol's analyzer is given.
     carries: bool,
     /// Bytes of both directions so far.
@@ -232,6 +235,7 @@ impl Http {
     fn stop(&mut self, cx: &mut Cx<'_>, known: Option<&'static Kind>) {
         self.stopped = true;
         self.carries = true;
+        *cx.http_log = Some(Box::new(std::mem::take(&mut self.log)));
         match known {
             Some(kind) => cx.carry(kind),
             None => cx.carry_any(),
@@ -273,7 +277,12 @@ impl Analyzer for Http {
         self.seen = self.seen.saturating_add(data.len() as u64);
         if self.carries {
             cx.hand_on(dir, data);
-        } else if !self.is_over(cx) {
+            return;
+        }
+        if let Some(log) = cx.http_log.take() {
+            self.log = *log;
+        }
+        if !self.is_over(cx) {
             self.cut(cx, dir, data);
         }
     }
@@ -335,11 +344,16 @@ impl Analyzer for Http {
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
-        self.made(cx, Dir::Orig, true);
-        self.made(cx, Dir::Resp, true);
-        self.log.finish(cx);
         if self.broken_at.is_some() {
             cx.violate();
         }
+        if self.carries {
+            // Unless HTTP inside of it goes on with it, and writes it.
+            let Some(log) = cx.http_log.take() else { return };
+            self.log = *log;
+        }
+        self.made(cx, Dir::Orig, true);
+        self.made(cx, Dir::Resp, true);
+        self.log.finish(cx);
     }
 }
