@@ -47,5 +47,11 @@ stream! {
     weir {
         /// Community ID v1 of the flow, which is also its key on the bus.
         community_id "community_id": Str,
+        /// JA3 fingerprint of the client's first hello.
+        ja3 "ja3": Option<Str>,
+        /// JA3S fingerprint of the server's hello.
+        ja3s "ja3s": Option<Str>,
+        /// JA4 fingerprint of the client's first hello.
+        ja4 "ja4": Option<Str>,
     }
 }

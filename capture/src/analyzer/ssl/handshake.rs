@@ -2,6 +2,7 @@
 //!
 //! Source: RFC 5246 section 7.4; Zeek `tls-handshake-protocol.pac`, `tls-handshake-analyzer.pac`.
 
+use super::fingerprint;
 use super::hello::{self, Content, Extensions};
 use super::messages::{self, kind};
 use super::names::{key_exchange, version};
@@ -171,6 +172,7 @@ impl Handshake {
         self.sent_by(cx, s, dir, Dir::Orig);
         let hello = hello::client(body).ok_or(Malformed)?;
         self.extensions(cx, s, hello.extensions, true)?;
+        s.client_prints(cx, || fingerprint::client(&hello));
         s.client_hello(cx, hello.version, &session_id(hello.session_id), false);
         Ok(())
     }
@@ -185,6 +187,7 @@ impl Handshake {
         self.sent_by(cx, s, dir, Dir::Resp);
         let hello = hello::server(body).ok_or(Malformed)?;
         self.extensions(cx, s, hello.extensions, false)?;
+        s.server_print(cx, || fingerprint::server(&hello));
         self.cipher = Some(hello.cipher);
         let retry = hello.random == hello::RETRY_RANDOM;
         let id = session_id(hello.session_id);

@@ -44,6 +44,8 @@ pub struct ClientHello<'a> {
     pub version: u16,
     /// Session to resume.
     pub session_id: &'a [u8],
+    /// Cipher suites, two bytes each.
+    pub suites: &'a [u8],
     /// Extensions, not parsed yet.
     pub extensions: Extensions<'a>,
 }
@@ -80,9 +82,9 @@ pub fn client(body: &[u8]) -> Option<ClientHello<'_>> {
     }
     let suites = r.u16()?;
     // An odd length leaves its last byte to what follows, as in Zeek.
-    r.take(usize::from(suites / 2) * 2)?;
+    let suites = r.take(usize::from(suites / 2) * 2)?;
     r.vec8()?;
-    Some(ClientHello { version, session_id, extensions: Extensions::new(r)? })
+    Some(ClientHello { version, session_id, suites, extensions: Extensions::new(r)? })
 }
 
 /// Parses the body of a ServerHello.
@@ -101,7 +103,7 @@ pub fn server(body: &[u8]) -> Option<ServerHello<'_>> {
 }
 
 /// Extensions of a hello, one at a time: those before a malformed one still count.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Extensions<'a>(Reader<'a>);
 
 /// One extension.
@@ -120,6 +122,11 @@ impl<'a> Extensions<'a> {
             r.u16()?;
         }
         Some(Extensions(r))
+    }
+
+    /// All of them up to the first that is malformed.
+    pub fn all(mut self) -> impl Iterator<Item = Extension<'a>> {
+        std::iter::from_fn(move || self.next().flatten())
     }
 
     /// The next extension; the inner `None` says that the list is malformed there.

@@ -10,6 +10,7 @@ use super::Kind;
 pub mod cert;
 mod ciphers;
 mod dtls;
+mod fingerprint;
 mod handshake;
 mod hello;
 mod messages;

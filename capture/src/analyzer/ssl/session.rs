@@ -9,7 +9,7 @@ use model::stream::ssl::Row;
 use model::text::{CELL_BYTES_MAX, from_wire};
 
 use super::messages::{CERTIFICATES_MAX, kind, letter};
-use super::{cert, names};
+use super::{cert, fingerprint, names};
 use crate::analyzer::Cx;
 use crate::files::About;
 use crate::files::x509::{self, Certificate};
@@ -51,6 +51,8 @@ struct Info {
     established: bool,
     retry: bool,
     history: String,
+    client_prints: Option<fingerprint::Client>,
+    ja3s: Option<String>,
     chains: Option<Box<Chains>>,
 }
 
@@ -156,6 +158,20 @@ impl Session {
         }
         if version == names::version::SSLV2 {
             self.history(cx, false, 's');
+        }
+    }
+
+    /// Fingerprints of the client, by its first hello: a second one answers to what the server asked for.
+    pub fn client_prints(&mut self, cx: &Cx<'_>, make: impl FnOnce() -> fingerprint::Client) {
+        if !self.logged {
+            self.info(cx).client_prints.get_or_insert_with(make);
+        }
+    }
+
+    /// Fingerprint of the server, likewise.
+    pub fn server_print(&mut self, cx: &Cx<'_>, make: impl FnOnce() -> String) {
+        if !self.logged {
+            self.info(cx).ja3s.get_or_insert_with(make);
         }
     }
 
@@ -346,6 +362,9 @@ fn write(cx: &mut Cx<'_>, info: &Info) {
             client_cert_chain_fps: client.as_deref(),
             sni_matches_cert: sni_matches(info),
             community_id: &ids.community_id,
+            ja3: info.client_prints.as_ref().map(|prints| prints.ja3.as_str()),
+            ja3s: info.ja3s.as_deref(),
+            ja4: info.client_prints.as_ref().map(|prints| prints.ja4.as_str()),
         },
     );
 }
