@@ -2,7 +2,7 @@
 
 use arrow_array::RecordBatch;
 use model::stream::{
-    Def, Mark, conn, dns, files, http, known, notice, ntp, ssl, tunnel, weird, x509,
+    Def, Mark, conn, dnp3, dns, files, http, known, modbus, notice, ntp, ssl, tunnel, weird, x509,
 };
 
 use crate::analyzer::FlowIds;
@@ -19,6 +19,10 @@ pub struct Out {
     pub dns: dns::Batch,
     /// HTTP transactions.
     pub http: http::Batch,
+    /// Modbus messages.
+    pub modbus: modbus::Batch,
+    /// DNP3 requests with their responses.
+    pub dnp3: dnp3::Batch,
     /// NTP messages.
     pub ntp: ntp::Batch,
     /// TLS handshakes.
@@ -154,7 +158,7 @@ impl Out {
                 }
             )*};
         }
-        take!(conn, dns, http, ntp, ssl, files, x509, tunnel, known, weird, notice);
+        take!(conn, dns, http, ntp, modbus, dnp3, ssl, files, x509, tunnel, known, weird, notice);
         taken
     }
 }

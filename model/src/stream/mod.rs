@@ -9,6 +9,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 use crate::types::Kind;
 
 pub mod conn;
+pub mod dnp3;
 pub mod dns;
 pub mod files;
 pub mod http;
@@ -16,6 +17,7 @@ pub mod known;
 pub mod known_certs;
 pub mod known_hosts;
 pub mod known_services;
+pub mod modbus;
 pub mod notice;
 pub mod ntp;
 pub mod partial;
@@ -34,6 +36,8 @@ pub static ALL: &[&Def] = &[
     &x509::DEF,
     &tunnel::DEF,
     &ntp::DEF,
+    &modbus::DEF,
+    &dnp3::DEF,
     &known_hosts::DEF,
     &known_services::DEF,
     &known_certs::DEF,

@@ -1,7 +1,15 @@
 //! DNP3 over TCP and UDP, IEEE 1815: link frames with their checksums, put together to fragments.
 //!
-//! A header whose checksum is right confirms, as in Zeek's `DNP3.cc`; objects are not looked into.
+//! A header whose checksum is right confirms, as in Zeek's `DNP3.cc`; objects are not looked into. Each
+//! response is a row with the request before it (`base/protocols/dnp3/main.zeek`).
 
+use model::stream::dnp3::Row;
+
+mod names;
+#[cfg(test)]
+mod tests;
+
+use self::names::function_name;
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict};
 
 /// Over TCP. Source: Zeek's `base/protocols/dnp3/{main.zeek,dpd.sig}`.
@@ -51,6 +59,8 @@ struct Dnp3 {
     source: &'static str,
     halves: [Half; 2],
     skip: bool,
+    /// Time and function of the last request, until a response or the end of the flow.
+    request: Option<(i64, u8)>,
 }
 
 /// The frame that one end is in.
@@ -62,14 +72,19 @@ struct Half {
     has_head: bool,
     /// A first frame of the fragment was seen.
     has_first: bool,
+    /// First bytes of the fragment: control, function, and the indications of a response.
+    app: Vec<u8>,
 }
+
+/// So many of them.
+const APP_HEAD_LEN: usize = 4;
 
 /// The analyzer wants no more of the flow.
 struct Stop;
 
 impl Dnp3 {
     fn new(source: &'static str) -> Dnp3 {
-        Dnp3 { source, halves: Default::default(), skip: false }
+        Dnp3 { source, halves: Default::default(), skip: false, request: None }
     }
 
     fn frames(&mut self, cx: &mut Cx<'_>, dir: Dir, mut data: &[u8]) -> Result<(), Stop> {
@@ -148,6 +163,10 @@ impl Dnp3 {
                 cx.weird("dnp3_corrupt_app_chunk_checksum", None, Some(self.source));
                 return Err(Stop);
             }
+            if half.app.is_empty() {
+                // The transport's byte comes first.
+                half.app.extend(block.iter().skip(1).take(APP_HEAD_LEN));
+            }
             blocks = rest.get(2..).unwrap_or_default();
             left -= n;
         }
@@ -157,9 +176,47 @@ impl Dnp3 {
             cx.weird(name, None, Some(self.source));
             return Err(Stop);
         }
-        half.has_first &= transport & 0x80 == 0;
+        if transport & 0x80 != 0 {
+            half.has_first = false;
+            let mut app = std::mem::take(&mut half.app);
+            self.fragment(cx, dir, &app);
+            app.clear();
+            self.halves[dir.index()].app = app;
+        }
         Ok(())
     }
+
+    /// A whole fragment, by its first bytes.
+    fn fragment(&mut self, cx: &mut Cx<'_>, dir: Dir, app: &[u8]) {
+        match (dir, app) {
+            (Dir::Orig, &[_, function, ..]) => self.request = Some((cx.now, function)),
+            (Dir::Resp, &[_, function, a, b]) => {
+                let request = self.request.take().map(|(_, function)| function);
+                log(cx, cx.now, request, Some((function, u16::from_be_bytes([a, b]))));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Writes a row.
+fn log(cx: &mut Cx<'_>, ts: i64, request: Option<u8>, reply: Option<(u8, u16)>) {
+    let (mark, ids) = (cx.mark(), cx.ids);
+    let request = request.map(function_name);
+    let function = reply.map(|(function, _)| function_name(function));
+    let row = Row {
+        ts,
+        uid: &ids.uid,
+        orig_h: ids.tuple.orig_h,
+        orig_p: ids.tuple.orig_p,
+        resp_h: ids.tuple.resp_h,
+        resp_p: ids.tuple.resp_p,
+        fc_request: request.as_deref(),
+        fc_reply: function.as_deref(),
+        iin: reply.map(|(_, indications)| indications.into()),
+        community_id: &ids.community_id,
+    };
+    cx.out.dnp3.push(mark, row);
 }
 
 /// Bytes of the frame with this header, with all checksums; none if it is shorter than its header.
@@ -190,72 +247,10 @@ impl Analyzer for Dnp3 {
 
     fn gap(&mut self, _: &mut Cx<'_>, _: Dir, _: u64) {}
     fn end(&mut self, _: &mut Cx<'_>, _: Dir) {}
-    fn finish(&mut self, _: &mut Cx<'_>) {}
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::analyzer::Signal;
-    use crate::analyzer::testing::{Bench, endures};
-
-    /// A read of class 0 from master 1 to outstation 4.
-    fn read() -> Vec<u8> {
-        let mut frame = vec![5, 0x64, 11, 0xc4, 4, 0, 1, 0];
-        frame.extend_from_slice(&checksum(&frame));
-        let body = [0xc0, 0xc1, 1, 60, 1, 6];
-        frame.extend_from_slice(&body);
-        frame.extend_from_slice(&checksum(&body));
-        frame
-    }
-
-    #[test]
-    fn the_checksum_is_that_of_the_standard() {
-        // A frame of Zeek's documentation of the link layer: reset of the link.
-        assert_eq!(checksum(&[5, 0x64, 5, 0xc0, 1, 0, 0, 4]), [0xe9, 0x21]);
-    }
-
-    #[test]
-    fn a_header_confirms_in_pieces_as_well() {
-        let mut bench = Bench::new(&TCP_KIND, Transport::Tcp);
-        let frame = read();
-        bench.feed(Dir::Orig, &frame[..10]);
-        assert!(bench.signals.is_empty());
-        bench.feed(Dir::Orig, &frame[10..]);
-        bench.feed(Dir::Orig, &frame);
-        assert_eq!(bench.signals, [Signal::Confirmed]);
-        assert!(bench.weirds.is_empty());
-        bench.feed(Dir::Resp, &frame);
-        assert_eq!(bench.weirds, ["dnp3_unexpected_flow_direction"]);
-    }
-
-    #[test]
-    fn broken_checksums() {
-        let mut bench = Bench::new(&TCP_KIND, Transport::Tcp);
-        let mut frame = read();
-        frame[12] ^= 1;
-        bench.feed(Dir::Orig, &frame);
-        assert_eq!(bench.signals, [Signal::Confirmed]);
-        assert_eq!(bench.weirds, ["dnp3_corrupt_app_chunk_checksum"]);
-        let mut bench = Bench::new(&UDP_KIND, Transport::Udp);
-        frame[3] ^= 1;
-        bench.feed(Dir::Orig, &frame);
-        assert_eq!(bench.signals, [Signal::Violated]);
-    }
-
-    #[test]
-    fn only_a_server_is_found_by_content_over_tcp() {
-        let start = |transport, bytes| Start { transport, bytes, resp_p: 9 };
-        let frame = read();
-        assert_eq!((TCP_KIND.probe.unwrap())(&start(Transport::Tcp, [&frame, &[]])), Verdict::More);
-        assert_eq!((TCP_KIND.probe.unwrap())(&start(Transport::Tcp, [&[], &frame])), Verdict::Yes);
-        assert_eq!((TCP_KIND.probe.unwrap())(&start(Transport::Tcp, [&[], b"HT"])), Verdict::No);
-        assert_eq!((UDP_KIND.probe.unwrap())(&start(Transport::Udp, [&frame, &[]])), Verdict::Yes);
-    }
-
-    #[test]
-    fn hostile_messages() {
-        endures(&TCP_KIND, Transport::Tcp, &[(Dir::Orig, &read()), (Dir::Resp, &read())]);
-        endures(&UDP_KIND, Transport::Udp, &[(Dir::Orig, &read())]);
+    fn finish(&mut self, cx: &mut Cx<'_>) {
+        if let Some((ts, function)) = self.request.take() {
+            log(cx, ts, Some(function), None);
+        }
     }
 }

@@ -1,8 +1,13 @@
 //! Modbus over TCP (Modbus Messaging on TCP/IP 1.0b, Application Protocol 1.1b).
 //!
-//! The first message that parses whole confirms; one that does not, or with a value that its function
-//! does not have, violates. Source: Zeek's `modbus-protocol.pac`, `modbus-analyzer.pac`.
+//! Each message is a row. The first that parses whole confirms; one that does not, or with a value that its
+//! function does not have, violates. Source: Zeek's `modbus-protocol.pac`, `modbus-analyzer.pac`.
 
+use model::stream::modbus::Row;
+
+mod names;
+
+use self::names::{exception_name, function_name};
 use super::units::{Framed, Malformed, Units};
 use super::wire::Reader;
 use super::{Analyzer, Cx, Dir, Kind};
@@ -41,8 +46,21 @@ impl Framed for Parser {
     }
 
     fn unit(&mut self, cx: &mut Cx<'_>, dir: Dir, unit: &[u8]) -> Result<(), Malformed> {
-        let fits = message(dir, unit).ok_or(Malformed)?;
-        if !fits {
+        let mut r = Reader::new(unit);
+        let head = Head::parse(&mut r).ok_or(Malformed)?;
+        if head.function < EXCEPTION {
+            head.log(cx, dir, None);
+        }
+        let fits = match dir {
+            Dir::Orig => request(&mut r, head.function),
+            Dir::Resp if head.function >= EXCEPTION => {
+                let code = r.u8().ok_or(Malformed)?;
+                head.log(cx, dir, Some(code));
+                Some(true)
+            }
+            Dir::Resp => response(&mut r, head.function),
+        };
+        if !fits.ok_or(Malformed)? {
             cx.violation();
         }
         cx.confirm();
@@ -50,17 +68,45 @@ impl Framed for Parser {
     }
 }
 
-/// Whether the values of a message are such as its function has; none if it does not parse.
-fn message(dir: Dir, unit: &[u8]) -> Option<bool> {
-    let mut r = Reader::new(unit);
-    r.skip(2)?;
-    let (protocol, len) = (r.u16()?, r.u16()?);
-    if protocol != 0 || len < 2 {
-        return None;
+/// Bit of a function that failed.
+const EXCEPTION: u8 = 0x80;
+
+/// Head of a message.
+struct Head {
+    transaction: u16,
+    unit: u8,
+    function: u8,
+}
+
+impl Head {
+    fn parse(r: &mut Reader<'_>) -> Option<Head> {
+        let (transaction, protocol, len) = (r.u16()?, r.u16()?, r.u16()?);
+        if protocol != 0 || len < 2 {
+            return None;
+        }
+        Some(Head { transaction, unit: r.u8()?, function: r.u8()? })
     }
-    r.skip(1)?;
-    let function = r.u8()?;
-    if dir == Dir::Orig { request(&mut r, function) } else { response(&mut r, function) }
+
+    /// Writes the message's row.
+    fn log(&self, cx: &mut Cx<'_>, dir: Dir, exception: Option<u8>) {
+        let (mark, ids) = (cx.mark(), cx.ids);
+        let exception = exception.map(exception_name);
+        let row = Row {
+            ts: cx.now,
+            uid: &ids.uid,
+            orig_h: ids.tuple.orig_h,
+            orig_p: ids.tuple.orig_p,
+            resp_h: ids.tuple.resp_h,
+            resp_p: ids.tuple.resp_p,
+            tid: self.transaction.into(),
+            unit: self.unit.into(),
+            func: &function_name(self.function),
+            pdu_type: if dir == Dir::Orig { "REQ" } else { "RESP" },
+            exception: exception.as_deref(),
+            community_id: &ids.community_id,
+        };
+        cx.out.modbus.push(mark, row);
+    }
 }
 
 fn request(r: &mut Reader<'_>, function: u8) -> Option<bool> {
@@ -90,9 +136,6 @@ fn request(r: &mut Reader<'_>, function: u8) -> Option<bool> {
 }
 
 fn response(r: &mut Reader<'_>, function: u8) -> Option<bool> {
-    if function & 0x80 != 0 {
-        return r.skip(1).map(|()| true);
-    }
     match function {
         1 | 2 => {
             r.vec8()?;
@@ -196,7 +239,16 @@ mod tests {
             bench.feed(Dir::Orig, bad);
             assert_eq!(bench.signals, [Signal::Violated], "{bad:?}");
         }
-        assert_eq!(message(Dir::Resp, &[0, 1, 0, 0, 0, 4, 1, 3, 1, 0]), Some(false));
+        assert_eq!(response(&mut Reader::new(&[1, 0]), 3), Some(false));
+    }
+
+    #[test]
+    fn an_exception_is_one_row() {
+        let mut bench = Bench::new(&KIND, Transport::Tcp);
+        bench.feed(Dir::Orig, READ);
+        bench.feed(Dir::Resp, &[0, 1, 0, 0, 0, 3, 1, 0x83, 2]);
+        let (batch, _) = bench.out.modbus.finish("s");
+        assert_eq!(batch.num_rows(), 2);
     }
 
     #[test]
