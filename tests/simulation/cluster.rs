@@ -18,7 +18,7 @@ use crate::node::{Came, Kind, Process};
 use crate::plan::{NO_ALARMS, Plan};
 use crate::published::{self, Rows};
 use crate::script::Script;
-use crate::traffic::{SECOND, Worker, alarm, scan};
+use crate::traffic::{SECOND, busy};
 
 const LANES: u32 = 3;
 /// Barriers of files are so near that there are several in a small one.
@@ -376,6 +376,7 @@ fn producers(traffic: usize) -> (Vec<Producer>, usize, Vec<Outgoing>) {
     let mut scripts = |timeline: Timeline| -> Vec<Producer> {
         let mut all = Vec::new();
         for mut worker in busy(timeline) {
+            worker.name = format!("{timeline:?}-{}", worker.name);
             if traffic == NO_ALARMS {
                 worker.alarms.clear();
             }
@@ -397,30 +398,4 @@ fn producers(traffic: usize) -> (Vec<Producer>, usize, Vec<Outgoing>) {
         _ => ([captures(["scan.pcap"; 3]), scripts(Timeline::Live)].concat(), 3),
     };
     (all, files, first)
-}
-
-/// Workers with two scanners, some noise and notices; each sees a part, some parts overlap.
-fn busy(timeline: Timeline) -> Vec<Worker> {
-    let mut seen = scan(66, 40, 22);
-    seen.extend(scan(67, 30, 80));
-    seen.extend(scan(68, 20, 443));
-    for attempt in seen.iter_mut().filter(|attempt| attempt.scanner[3] == 67) {
-        attempt.at += i64::from(attempt.host) * SECOND;
-    }
-    seen.sort_by_key(|attempt| (attempt.at, attempt.scanner));
-    (0..3)
-        .map(|n| {
-            let mut worker = Worker::new(&format!("{timeline:?}{n}"), timeline);
-            let seen = seen.iter().filter(|attempt| usize::from(attempt.host) % 4 >= n);
-            worker.attempts = seen.cloned().collect();
-            worker.every = (6 + n as i64) * SECOND;
-            for (identifier, step) in [("x", 2), ("y", 3), ("z", 4), ("u", 7)] {
-                let times = (0..20).step_by(step).map(|at| at + n as i64);
-                worker.alarms.extend(times.map(|at| alarm(at, identifier)));
-            }
-            worker.alarms.push(alarm(20, ""));
-            worker.alarms.sort_by_key(|alarm| alarm.at);
-            worker
-        })
-        .collect()
 }

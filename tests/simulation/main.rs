@@ -23,8 +23,8 @@ mod traffic;
 use plan::Plan;
 use published::Rows;
 
-/// Seeds of a test run: what a machine with two cores does in well under a minute.
-const SEEDS: u64 = 1_500;
+/// Seeds of a test run: what a machine with two cores does in well under a minute. A night does more.
+const SEEDS: u64 = 1_000;
 /// What has to have happened somewhere in a handful of seeds.
 const TROUBLES: [&str; 20] = [
     "opening fails",
@@ -115,8 +115,14 @@ fn run(seed: u64, is_traced: bool) -> (Option<String>, Vec<String>) {
     let ran = catch_unwind(AssertUnwindSafe(|| cluster.run()));
     let wrong = match ran {
         Ok(Ok(rows)) => {
-            let is_sure = |stream: &str| {
-                plan.patience_ms.is_none() || !["notice", "merged"].contains(&stream)
+            // What goes before its time need not have met its like; files that nobody waited for are
+            // another round, which begins to know hosts anew.
+            let is_sure = |stream: &str| match stream {
+                "assets" => plan.patience_ms.is_none(),
+                "notice" | "merged" | "known_hosts" | "known_services" => {
+                    plan.patience_ms.is_none() && plan.held_max.is_none()
+                }
+                _ => true,
             };
             published::difference(want, &rows, &is_sure, SHOWN)
         }

@@ -44,8 +44,22 @@ pub fn rows(dir: &Path) -> Result<Rows, String> {
             of.push(row.to_string());
         }
     }
+    rows.insert("assets".into(), assets(&rows));
     rows.values_mut().for_each(|rows| rows.sort_unstable());
     Ok(rows)
+}
+
+/// Which hosts and services were found, whoever saw them first: each is to be there once.
+fn assets(rows: &Rows) -> Vec<String> {
+    let mut found = Vec::new();
+    for row in ["known_hosts", "known_services"].iter().flat_map(|of| rows.get(*of)).flatten() {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let services = row["service"].as_array().cloned().unwrap_or_else(|| vec![Value::Null]);
+        let each =
+            services.iter().map(|service| format!("{} {} {service}", row["host"], row["port_num"]));
+        found.extend(each);
+    }
+    found
 }
 
 /// What went between the roles: merged notices, and observations by rule, entity and pane. A notice or a

@@ -18,6 +18,13 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
+    /// Dice for something that may be another number of throws each time, such as by a folder's name:
+    /// the throws after it stay the same.
+    pub fn apart(&mut self, what: &str) -> Dice {
+        let mixed = |seed, byte: u8| Dice::new(seed ^ u64::from(byte)).roll();
+        Dice::new(what.bytes().fold(self.roll(), mixed))
+    }
+
     /// A number below `sides`; 0 for dice without sides.
     pub fn below(&mut self, sides: usize) -> usize {
         // What modulo favours is far below what a test can see.

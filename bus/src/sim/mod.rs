@@ -179,7 +179,9 @@ impl Shared {
         }
         let mut world = self.world();
         let World { dice, faults, now_ms, on_its_way, .. } = &mut *world;
+        let all = dice.apart("send");
         for (place, records) in places {
+            let mut dice = all.clone().apart(&format!("{place:?}"));
             let late = dice.in_1000(faults.late);
             let by = if late { dice.below(faults.late_ms as usize) as i64 } else { 0 };
             let queue = on_its_way.entry(place).or_default();
@@ -204,7 +206,9 @@ impl Shared {
             world.away.remove(&(group, node));
         }
         let World { dice, faults, on_its_way, .. } = &mut *world;
-        for queue in on_its_way.values_mut() {
+        let all = dice.apart("show");
+        for (place, queue) in on_its_way.iter_mut() {
+            let mut dice = all.clone().apart(&format!("{place:?}"));
             while queue.front().is_some_and(|batch| batch.shows_ms <= now_ms) {
                 let Some(batch) = queue.pop_front() else { break };
                 self.memory.deliver(batch.records);

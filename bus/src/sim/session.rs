@@ -35,6 +35,7 @@ impl SimSession {
         let mut world = self.shared.world();
         let World { dice, faults, .. } = &mut *world;
         if dice.in_1000(faults.mixed) {
+            let mut dice = dice.apart("mixed");
             (1..found.len()).for_each(|i| found.swap(i, dice.below(i + 1)));
         }
         drop(world);

@@ -1,5 +1,6 @@
 //! Whatever order events come in, and wherever a member dies: the same notices and assets.
 
+use super::traffic::busy;
 use super::*;
 
 /// What may happen next.
@@ -22,38 +23,6 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::KillAggregate),
         1 => any::<bool>().prop_map(Event::KillManager),
     ]
-}
-
-/// Workers with two scanners, some noise, notices and assets; each sees a part, some parts overlap. Short
-/// enough that events bring it to its end and beyond.
-fn busy(timeline: Timeline) -> Vec<Worker> {
-    let mut seen = scan(66, 40, 22);
-    seen.extend(scan(67, 30, 80));
-    seen.extend(scan(68, 20, 443));
-    for attempt in seen.iter_mut().filter(|attempt| attempt.scanner[3] == 67) {
-        attempt.at += i64::from(attempt.host) * SECOND;
-    }
-    seen.sort_by_key(|attempt| (attempt.at, attempt.scanner));
-    let mut all = workers(timeline, &seen, |n, a| usize::from(a.host) % 4 >= n);
-    for (n, worker) in all.iter_mut().enumerate() {
-        for (host, services) in [(1, &[][..]), (2, &[]), (3, &["HTTP"]), (3, &["HTTP", "SSL"])] {
-            // Each is seen first by another one, and again and again.
-            let turn = (usize::from(host) + n + services.len()) % 3;
-            let first = (turn + services.len()) as i64;
-            worker
-                .sightings
-                .extend((0..20).step_by(4).map(|at| sighting(at + first, host, services)));
-        }
-        worker.sightings.sort_by_key(|sighting| sighting.at);
-        let n = n as i64;
-        worker.every = (6 + n) * SECOND;
-        for (identifier, step) in [("x", 2), ("y", 3), ("z", 4), ("u", 7)] {
-            worker.alarms.extend((0..20).step_by(step).map(|at| alarm(at + n, identifier)));
-        }
-        worker.alarms.push(alarm(20, ""));
-        worker.alarms.sort_by_key(|alarm| alarm.at);
-    }
-    all
 }
 
 /// Runs workers through those events, and then to their end.

@@ -214,3 +214,36 @@ pub fn alarm(seconds: i64, identifier: &str) -> Alarm {
     let identifier = (!identifier.is_empty()).then(|| identifier.to_owned());
     Alarm { at: BASE + seconds * SECOND, identifier }
 }
+
+/// Three workers with two scanners, some noise, notices and assets; each sees a part, some parts overlap.
+/// Short enough that some hundred events bring them to their end and beyond.
+pub fn busy(timeline: Timeline) -> Vec<Worker> {
+    let mut seen = scan(66, 40, 22);
+    seen.extend(scan(67, 30, 80));
+    seen.extend(scan(68, 20, 443));
+    for attempt in seen.iter_mut().filter(|attempt| attempt.scanner[3] == 67) {
+        attempt.at += i64::from(attempt.host) * SECOND;
+    }
+    seen.sort_by_key(|attempt| (attempt.at, attempt.scanner));
+    (0..3).map(|n| busy_worker(timeline, n, &seen)).collect()
+}
+
+fn busy_worker(timeline: Timeline, n: u8, seen: &[Attempt]) -> Worker {
+    let mut worker = Worker::new(&format!("w{n}"), timeline);
+    worker.attempts = seen.iter().filter(|attempt| attempt.host % 4 >= n).cloned().collect();
+    let n = i64::from(n);
+    for (host, services) in [(1, &[][..]), (2, &[]), (3, &["HTTP"]), (3, &["HTTP", "SSL"])] {
+        // Each is seen first by another one, and again and again.
+        let more = services.len() as i64;
+        let first = (i64::from(host) + n + more) % 3 + more;
+        worker.sightings.extend((0..20).step_by(4).map(|at| sighting(at + first, host, services)));
+    }
+    worker.sightings.sort_by_key(|sighting| sighting.at);
+    worker.every = (6 + n) * SECOND;
+    for (identifier, step) in [("x", 2), ("y", 3), ("z", 4), ("u", 7)] {
+        worker.alarms.extend((0..20).step_by(step).map(|at| alarm(at + n, identifier)));
+    }
+    worker.alarms.push(alarm(20, ""));
+    worker.alarms.sort_by_key(|alarm| alarm.at);
+    worker
+}
