@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::topic::{self, Topic};
-use crate::{Bus, BusError, Lane, Member, Record, Session};
+use crate::{Bus, BusError, Lane, MAX_WAKE_RECORDS, Member, Record, Session};
 
 use self::group::{Group, Place};
 use self::log::Log;
@@ -61,6 +61,8 @@ struct State {
     /// The session that a member has now.
     epochs: HashMap<(String, String), u64>,
     last_epoch: u64,
+    /// Records that a wake brings at most.
+    wake_records: usize,
     /// Rises when everybody is to look up; see [`Memory::nudge`].
     nudges: u64,
 }
@@ -80,7 +82,8 @@ impl Memory {
 
     /// The same with another limit of bytes a topic.
     pub fn with_limit(lanes: u32, retain: Retain, limit: usize) -> Memory {
-        let state = State { compacted: topic::compacted(), ..State::default() };
+        let compacted = topic::compacted();
+        let state = State { compacted, wake_records: MAX_WAKE_RECORDS, ..State::default() };
         let (state, changed) = (Mutex::new(state), Condvar::new());
         Memory(Arc::new(Shared { lanes, retain, limit, state, changed }))
     }
@@ -140,6 +143,11 @@ impl Memory {
         if let Some(log) = state.logs.get_mut(&place) {
             log.end_transaction();
         }
+    }
+
+    /// Wakes bring so many records at most from now on.
+    pub(crate) fn set_wake_records(&self, most: usize) {
+        self.0.lock().wake_records = most.clamp(1, MAX_WAKE_RECORDS);
     }
 
     /// Retention takes what is before an offset.

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use crate::newest::Newest;
 use crate::topic::Topic;
 use crate::{
-    BusError, Gap, Lane, MAX_WAKE_BYTES, MAX_WAKE_RECORDS, Member, Outgoing, Payload, Position,
-    Record, Session, Step, Wake,
+    BusError, Gap, Lane, MAX_WAKE_BYTES, Member, Outgoing, Payload, Position, Record, Session,
+    Step, Wake,
 };
 
 use super::log::Log;
@@ -111,7 +111,7 @@ impl MemorySession {
             let Some(log) = state.log(&topic, lane) else { continue };
             let before = found.len();
             for record in log.from(cursor.next) {
-                if found.len() >= MAX_WAKE_RECORDS || bytes >= MAX_WAKE_BYTES {
+                if found.len() >= state.wake_records || bytes >= MAX_WAKE_BYTES {
                     break;
                 }
                 bytes += record.payload.size();

@@ -54,7 +54,8 @@ pub struct Faults {
     pub late: u32,
     /// How late at most, milliseconds.
     pub late_ms: u32,
-    /// A reader finds no more of a partition than the next transaction, though more is there.
+    /// A reader finds no more of a partition than the next transaction, and a wake brings few records,
+    /// though more are there.
     pub few: u32,
     /// State and documents come back in another order, as after the log was compacted.
     pub mixed: u32,

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::clock::Clock;
 use crate::memory::{Memory, Retain};
 use crate::topic::Topic;
-use crate::{Bus, BusError, Lane, Member, Record, Session};
+use crate::{Bus, BusError, Lane, MAX_WAKE_RECORDS, Member, Record, Session};
 
 mod faults;
 mod session;
@@ -31,6 +31,9 @@ use session::SimSession;
 
 /// How long the lanes of a member that is away stay its own, milliseconds: a session timeout.
 pub const AWAY_MS: i64 = 10_000;
+
+/// A wake that brings few records brings no more than this.
+const FEW: usize = 8;
 
 /// A simulated bus.
 #[derive(Clone)]
@@ -169,6 +172,18 @@ impl Shared {
         }
         world.note(|| format!("{}: {what} fails", me.name()));
         Err(BusError::Session(format!("{}: {what} was made to fail", me.name())))
+    }
+
+    /// How many records the next wake brings.
+    fn draw_wake(&self) {
+        let mut world = self.world();
+        let few = world.faults.few;
+        if few == 0 {
+            return;
+        }
+        let are_few = world.dice.in_1000(few);
+        let most = if are_few { 1 + world.dice.below(FEW) } else { MAX_WAKE_RECORDS };
+        self.memory.set_wake_records(most);
     }
 
     /// Sends records on their way: each partition shows them in its own time.

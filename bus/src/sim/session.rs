@@ -52,6 +52,7 @@ impl Session for SimSession {
     fn next(&mut self, wait: Duration) -> Result<Wake, BusError> {
         self.shared.fails(&self.me, "waiting", |faults| faults.next)?;
         self.shared.settle_time();
+        self.shared.draw_wake();
         let mut wake = self.alive()?.next(Duration::ZERO)?;
         if matches!(wake, Wake::Idle) && self.shared.world().is_paced {
             let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
