@@ -38,23 +38,19 @@ impl Handshake {
         self.seen = true;
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         let value = value.get(..VALUE_MAX).unwrap_or(value).to_vec();
-        match dir {
+        let again = match dir {
             Dir::Orig if is(b"key") => {
-                if self.key.replace(value).is_some() {
-                    weird(cx, "websocket_multiple_key_headers", None);
-                }
+                self.key.replace(value).map(|_| "websocket_multiple_key_headers")
             }
             Dir::Resp if is(b"accept") => {
-                if self.accept.replace(value).is_some() {
-                    weird(cx, "websocket_multiple_accept_headers", None);
-                }
+                self.accept.replace(value).map(|_| "websocket_multiple_accept_headers")
             }
-            Dir::Resp if is(b"protocol") => {
-                if std::mem::replace(&mut self.has_protocol, true) {
-                    weird(cx, "websocket_multiple_protocol_headers", None);
-                }
-            }
-            _ => {}
+            Dir::Resp if is(b"protocol") => std::mem::replace(&mut self.has_protocol, true)
+                .then_some("websocket_multiple_protocol_headers"),
+            _ => None,
+        };
+        if let Some(again) = again {
+            weird(cx, again, None);
         }
     }
 
