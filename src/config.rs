@@ -56,6 +56,11 @@ pub struct CaptureConfig {
     pub flows_max: Option<usize>,
     /// Hashes that are made of every file: `md5`, `sha1`, `sha256`, or `none`.
     pub hashes: Option<Vec<String>>,
+    /// Bytes above holes in TCP streams that are held at once, over all flows; a stream that would need
+    /// more is given up.
+    pub reassembly_max: Option<u64>,
+    /// The same for each direction of one flow; bytes beyond it count as a gap.
+    pub reassembly_flow_max: Option<u64>,
 }
 
 /// `[cluster]`
@@ -174,6 +179,10 @@ impl Config {
                 BadConfig(format!("capture.hashes: no `{name}`: {known}"))
             })?;
         }
+        let capture = &self.capture;
+        config.reassembly_max = capture.reassembly_max.unwrap_or(config.reassembly_max);
+        config.reassembly_flow_max =
+            capture.reassembly_flow_max.unwrap_or(config.reassembly_flow_max);
         if let Some(nets) = &self.capture.local_nets {
             config.local_nets = Nets::default();
             for net in nets {

@@ -23,6 +23,7 @@ pub fn print(capture: &Summary, sinks: &[sink::Summary], took: Duration) {
         (c.bad_checksums, "packets have a bad IP checksum (-C takes them as good)"),
         (c.evicted, "flows were ended early to make room (capture.flows_max)"),
         (c.files_evicted, "files were ended early, as too many were open"),
+        (c.streams_given_up, "streams were given up to save memory (capture.reassembly_max)"),
         (capture.dropped, "packets were dropped by the kernel"),
         (capture.rows_dropped, "rows were dropped because the bus was slow"),
     ] {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use model::id;
 
-use crate::analyzer::{self, ALL, Act, Analyzer, Cx, Dir, FlowIds, Kind, Signal, Transport};
+use crate::analyzer::{self, Act, Analyzer, Cx, Dir, FlowIds, Kind, Signal, Transport};
 use crate::flow::Meta;
 use crate::host::Shared;
 use crate::services::Services;
@@ -72,6 +72,11 @@ impl App {
     /// Who the flow is; made when first needed, as most flows of a scan never need it.
     pub fn ids(&mut self, meta: &Meta, lanes: u32) -> &FlowIds {
         self.ids.get_or_insert_with(|| Arc::new(make_ids(meta, lanes)))
+    }
+
+    /// The same, where it was needed already.
+    pub fn known_ids(&self) -> Option<&FlowIds> {
+        self.ids.as_deref()
     }
 
     /// The roles changed sides.
@@ -247,13 +252,8 @@ impl App {
 
     fn start(&mut self, meta: &Meta, transport: Transport, partial: bool) {
         self.transport = Some(transport);
-        let port = meta.resp_p();
-        for kind in ALL {
-            let ports = match transport {
-                Transport::Tcp => kind.tcp_ports,
-                Transport::Udp => kind.udp_ports,
-            };
-            if ports.contains(&port) && !self.is_expected {
+        if !self.is_expected {
+            for kind in analyzer::on_port(transport, meta.resp_p()) {
                 self.attach(kind, None);
             }
         }

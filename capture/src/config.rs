@@ -30,6 +30,10 @@ pub struct Config {
     pub flows_max: usize,
     /// Hashes that are made of every file.
     pub hashes: Hashes,
+    /// Bytes above holes that all streams may hold. A stream that would go beyond is given up.
+    pub reassembly_max: u64,
+    /// The same for each direction of one flow; further bytes are known by place only, and are a gap.
+    pub reassembly_flow_max: u64,
 }
 
 impl Config {
@@ -44,6 +48,8 @@ impl Config {
             local_nets: Nets::private(),
             flows_max: 4_000_000,
             hashes: Hashes::ALL,
+            reassembly_max: 512 << 20,
+            reassembly_flow_max: 1 << 20,
         }
     }
 }

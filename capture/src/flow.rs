@@ -1,16 +1,18 @@
 //! One flow: its key, what every protocol counts, and what its protocol adds.
 
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use model::id::FiveTuple;
 
 use crate::analyzer::Dir;
 use crate::app::App;
-use crate::tcp::Tcp;
+use crate::history::History;
+use crate::tcp::{Syn, Tcp};
 use crate::tunnel::{Around, Carrier};
 
 /// A flow's tuple, the same for both directions: the lower end first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     low: [u8; 16],
     high: [u8; 16],
@@ -33,8 +35,8 @@ impl Key {
         proto: u8,
         one_way: bool,
     ) -> (Key, bool) {
+        let swapped = !one_way && (number(dst.0), dst.1) < (number(src.0), src.1);
         let (s, d) = ((octets(src.0), src.1), (octets(dst.0), dst.1));
-        let swapped = !one_way && d < s;
         let (low, high) = if swapped { (d, s) } else { (s, d) };
         let key = Key {
             low: low.0,
@@ -81,6 +83,35 @@ impl Key {
     }
 }
 
+/// By words: a hash a byte or a field at a time is a good part of a packet's cost.
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let kinds = [self.proto, self.realm, u8::from(self.v6), u8::from(self.one_way)];
+        let ports = u32::from(self.low_port) << 16 | u32::from(self.high_port);
+        state.write_u64(u64::from(ports) << 32 | u64::from(u32::from_le_bytes(kinds)));
+        if self.v6 {
+            state.write_u128(u128::from_le_bytes(self.low));
+            state.write_u128(u128::from_le_bytes(self.high));
+            return;
+        }
+        let [[a, b, c, d], [e, f, g, h]] = [self.low, self.high].map(first_four);
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+fn first_four(octets: [u8; 16]) -> [u8; 4] {
+    let [a, b, c, d, ..] = octets;
+    [a, b, c, d]
+}
+
+/// An address as a number, in the order of its octets.
+fn number(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => u128::from(u32::from(ip)),
+        IpAddr::V6(ip) => u128::from(ip),
+    }
+}
+
 fn octets(ip: IpAddr) -> [u8; 16] {
     match ip {
         IpAddr::V4(ip) => {
@@ -117,30 +148,25 @@ pub mod seen {
 const HISTORY_MAX: usize = 1024;
 
 /// A counter that writes a history letter at its 1st, 10th, 100th … event.
-#[derive(Debug, Clone, Copy)]
-pub struct Scaled {
-    count: u32,
-    next: u32,
-}
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scaled(u32);
 
-impl Default for Scaled {
-    fn default() -> Scaled {
-        Scaled { count: 0, next: 1 }
-    }
-}
+/// The last power of ten that 32 bits hold: from there on, a letter each time so many have come.
+const SCALE_LAST: u32 = 1_000_000_000;
 
 impl Scaled {
     /// Counts one event; says whether its letter is due.
     pub fn hit(&mut self) -> bool {
-        self.count = self.count.wrapping_add(1);
-        if self.count != self.next {
-            return false;
+        self.0 += 1;
+        match self.0 {
+            1 | 10 | 100 | 1_000 | 10_000 | 100_000 | 1_000_000 => true,
+            10_000_000 | 100_000_000 | SCALE_LAST => true,
+            count if count == 2 * SCALE_LAST => {
+                self.0 = SCALE_LAST;
+                true
+            }
+            _ => false,
         }
-        match self.next.checked_mul(10) {
-            Some(next) => self.next = next,
-            None => self.count = 0,
-        }
-        true
     }
 }
 
@@ -183,7 +209,7 @@ pub struct Meta {
     /// Bytes in content gaps.
     pub missed_bytes: u64,
     /// History letters.
-    pub history: Vec<u8>,
+    pub history: History,
     /// Letters that each side has had, as in [`seen`].
     pub history_seen: u32,
     /// Bad checksums.
@@ -258,6 +284,8 @@ impl Meta {
 /// What a protocol adds.
 #[derive(Debug)]
 pub enum Proto {
+    /// TCP of which nothing or one SYN was seen.
+    Syn(Syn),
     /// TCP.
     Tcp(Box<Tcp>),
     /// UDP, ICMP and others: payload bytes of each end, unset until it sent anything.
@@ -272,6 +300,8 @@ pub struct Flow {
     pub proto: Proto,
     /// Analyzers, once there is payload.
     pub app: Option<Box<App>>,
+    /// Before this moment nothing happens to it but by a packet.
+    pub due: i64,
     /// Time of its one valid entry in the timer wheel.
     pub wheel_at: i64,
     /// Time of its one valid entry among the deadlines of analyzers.

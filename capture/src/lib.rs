@@ -16,6 +16,7 @@ pub mod files;
 mod flow;
 pub mod flush;
 pub mod fragment;
+pub mod history;
 pub mod host;
 pub mod known;
 pub mod mime;

@@ -11,8 +11,8 @@ const ABOVE_HOLE_MAX: u64 = 16_384;
 const UNACKED_MAX: u64 = 10 * 1024 * 1024;
 /// Pieces that may wait above holes: a flood of tiny ones would cost more in place than in bytes.
 const BLOCKS_MAX: usize = 2048;
-/// Bytes kept of blocks above holes; further ones are known by place only and count as a gap.
-const KEPT_MAX: u64 = 1024 * 1024;
+/// What a block takes besides its bytes: itself, and the allocator's part of both.
+const BLOCK_COST: u64 = 64;
 
 /// Something that happened to the stream, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Piece<'a> {
 }
 
 /// Bytes that wait above a hole.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Block {
     seq: u64,
     len: u64,
@@ -38,6 +38,15 @@ impl Block {
     fn upper(&self) -> u64 {
         self.seq + self.len
     }
+}
+
+/// What waits. Few streams ever have any, so that it is apart from them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Held {
+    blocks: Vec<Block>,
+    /// Bytes of the blocks, and how many of them are kept.
+    waiting: u64,
+    kept: u64,
 }
 
 /// What is known of the end that sends the stream.
@@ -58,10 +67,23 @@ pub enum GaveUp {
     AboveHole,
     /// Zeek's `excessive_data_without_further_acks`.
     Unacked,
+    /// All streams together hold what they may.
+    NoRoom,
+}
+
+/// What may be kept above a hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Bytes, so many of one stream.
+    Bytes(u64),
+    /// Where they were only, as nobody wants them.
+    Places,
+    /// Nothing.
+    Nothing,
 }
 
 /// The stream.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Stream {
     /// Next byte to deliver (Zeek's `last_reassem_seq`).
     pub next: u64,
@@ -69,10 +91,7 @@ pub struct Stream {
     trim: u64,
     /// End of the highest segment taken in.
     top: u64,
-    blocks: Vec<Block>,
-    /// Bytes of the blocks, and how many of them are kept.
-    waiting: u64,
-    kept: u64,
+    held: Option<Box<Held>>,
     /// Nothing is delivered any more (`skip_deliveries`).
     pub skip: bool,
     /// The end was told.
@@ -81,16 +100,7 @@ pub struct Stream {
 
 impl Default for Stream {
     fn default() -> Stream {
-        Stream {
-            next: 1,
-            trim: 1,
-            top: 1,
-            blocks: Vec::new(),
-            waiting: 0,
-            kept: 0,
-            skip: false,
-            ended: false,
-        }
+        Stream { next: 1, trim: 1, top: 1, held: None, skip: false, ended: false }
     }
 }
 
@@ -100,13 +110,13 @@ impl Stream {
         self.top > self.trim && !self.skip
     }
 
-    /// Takes a segment; `keep` says whether anybody wants the bytes.
+    /// Takes a segment; `room` says what may be kept of one above a hole.
     pub fn segment(
         &mut self,
         mut seq: u64,
         mut data: &[u8],
         sender: Sender,
-        keep: bool,
+        room: Room,
         each: &mut dyn FnMut(Piece<'_>),
     ) -> Option<GaveUp> {
         let Sender { ack, none_acked, size } = sender;
@@ -128,25 +138,27 @@ impl Stream {
             if seq == self.next {
                 self.deliver(data, each);
             } else {
-                self.hold(seq, data, keep);
+                self.held.get_or_insert_default().add(seq, data, room);
             }
         }
         // Nothing is acknowledged though much was sent: the other side is not seen.
         if none_acked && size > ABOVE_HOLE_MAX {
             self.trim = self.trim.max(self.next);
         }
-        if none_acked && self.blocks.last().is_some_and(|b| b.upper() - self.next > ABOVE_HOLE_MAX)
-        {
-            self.give_up();
-            return Some(GaveUp::AboveHole);
-        }
-        if self.next.saturating_sub(self.trim) + self.waiting > UNACKED_MAX
-            || self.blocks.len() > BLOCKS_MAX
-        {
-            self.give_up();
-            return Some(GaveUp::Unacked);
-        }
-        None
+        let unacked = self.next.saturating_sub(self.trim);
+        let why = match &self.held {
+            Some(held) if none_acked && held.upper() > self.next + ABOVE_HOLE_MAX => {
+                GaveUp::AboveHole
+            }
+            Some(held) if unacked + held.waiting > UNACKED_MAX => GaveUp::Unacked,
+            Some(held) if held.blocks.len() > BLOCKS_MAX => GaveUp::Unacked,
+            Some(_) if room == Room::Nothing => GaveUp::NoRoom,
+            None if unacked > UNACKED_MAX => GaveUp::Unacked,
+            _ => return None,
+        };
+        self.held = None;
+        self.skip = true;
+        Some(why)
     }
 
     /// Everything below `seq` was acknowledged: what is missing of it will not come.
@@ -162,7 +174,7 @@ impl Stream {
             self.next = self.next.max(seq);
         }
         self.drop_below(seq);
-        if !self.skip && self.blocks.first().is_some_and(|b| b.seq == self.next) {
+        if !self.skip {
             self.deliver_blocks(each);
         }
         self.trim = seq;
@@ -170,13 +182,13 @@ impl Stream {
 
     /// Delivers what waits below `seq`, with the gaps between.
     fn give_missing(&mut self, seq: u64, each: &mut dyn FnMut(Piece<'_>)) {
-        while let Some(first) = self.blocks.first() {
-            if first.seq >= seq {
+        while let Some(first) = self.first_held() {
+            if first >= seq {
                 break;
             }
-            if first.seq > self.next {
-                each(Piece::Gap(first.seq - self.next));
-                self.next = first.seq;
+            if first > self.next {
+                each(Piece::Gap(first - self.next));
+                self.next = first;
             }
             self.deliver_blocks(each);
         }
@@ -188,7 +200,7 @@ impl Stream {
     /// Delivers bytes at `next`, up to and with the blocks that follow without a hole.
     fn deliver(&mut self, mut data: &[u8], each: &mut dyn FnMut(Piece<'_>)) {
         loop {
-            let room = self.blocks.first().map_or(u64::MAX, |b| b.seq - self.next);
+            let room = self.first_held().map_or(u64::MAX, |first| first - self.next);
             let take = room.min(data.len() as u64);
             if take > 0 {
                 each(Piece::Data(data.get(..take as usize).unwrap_or_default()));
@@ -207,10 +219,16 @@ impl Stream {
         }
     }
 
+    /// Where the first bytes above a hole begin.
+    fn first_held(&self) -> Option<u64> {
+        self.held.as_ref()?.blocks.first().map(|block| block.seq)
+    }
+
     /// Delivers the blocks that begin at `next`.
     fn deliver_blocks(&mut self, each: &mut dyn FnMut(Piece<'_>)) {
+        let Some(held) = &mut self.held else { return };
         let mut done = 0;
-        for block in &self.blocks {
+        for block in &held.blocks {
             if block.seq != self.next {
                 break;
             }
@@ -219,16 +237,33 @@ impl Stream {
             } else {
                 each(Piece::Data(&block.data));
             }
-            self.kept -= block.data.len() as u64;
-            self.waiting -= block.len;
             self.next += block.len;
             done += 1;
         }
-        self.blocks.drain(..done);
+        held.forget(done);
+        self.held.take_if(|held| held.blocks.is_empty());
+    }
+
+    fn drop_below(&mut self, seq: u64) {
+        let Some(held) = &mut self.held else { return };
+        held.forget(held.blocks.partition_point(|b| b.upper() <= seq));
+        self.held.take_if(|held| held.blocks.is_empty());
+    }
+
+    /// Memory that waits with the stream, bytes.
+    pub fn holds(&self) -> u64 {
+        self.held.as_ref().map_or(0, |held| held.kept + held.blocks.len() as u64 * BLOCK_COST)
+    }
+}
+
+impl Held {
+    /// Where what waits ends.
+    fn upper(&self) -> u64 {
+        self.blocks.last().map_or(0, Block::upper)
     }
 
     /// Keeps what of a segment above a hole is new.
-    fn hold(&mut self, seq: u64, data: &[u8], keep: bool) {
+    fn add(&mut self, seq: u64, data: &[u8], room: Room) {
         let (mut at, upper) = (seq, seq + data.len() as u64);
         let mut i = self.blocks.partition_point(|b| b.upper() <= seq);
         while at < upper {
@@ -236,8 +271,8 @@ impl Stream {
             if end > at {
                 let bytes = data.get((at - seq) as usize..(end - seq) as usize);
                 let len = end - at;
-                let kept = match bytes {
-                    Some(bytes) if keep && self.kept + len <= KEPT_MAX => bytes.to_vec(),
+                let kept = match (bytes, room) {
+                    (Some(bytes), Room::Bytes(max)) if self.kept + len <= max => bytes.to_vec(),
                     _ => Vec::new(),
                 };
                 self.kept += kept.len() as u64;
@@ -250,19 +285,12 @@ impl Stream {
         }
     }
 
-    fn drop_below(&mut self, seq: u64) {
-        let done = self.blocks.partition_point(|b| b.upper() <= seq);
-        for block in self.blocks.drain(..done) {
+    /// Drops the first blocks.
+    fn forget(&mut self, count: usize) {
+        for block in self.blocks.drain(..count) {
             self.kept -= block.data.len() as u64;
             self.waiting -= block.len;
         }
-    }
-
-    fn give_up(&mut self) {
-        self.blocks = Vec::new();
-        self.waiting = 0;
-        self.kept = 0;
-        self.skip = true;
     }
 }
 
@@ -274,7 +302,7 @@ mod tests {
     const AT_ONE: Sender = Sender { ack: 1, none_acked: false, size: 0 };
 
     fn send(s: &mut Stream, seq: u64, data: &[u8], out: &mut Vec<String>) -> Option<GaveUp> {
-        s.segment(seq, data, AT_ONE, true, &mut |piece| note(piece, out))
+        s.segment(seq, data, AT_ONE, Room::Bytes(1 << 20), &mut |piece| note(piece, out))
     }
 
     fn note(piece: Piece<'_>, out: &mut Vec<String>) {
@@ -292,7 +320,7 @@ mod tests {
         send(&mut s, 1, b"abX", &mut out);
         send(&mut s, 4, b"DEFGH", &mut out);
         assert_eq!(out.concat(), "abXDefGH");
-        assert!(s.blocks.is_empty() && s.has_unacked());
+        assert!(s.held.is_none() && s.has_unacked());
         s.acked(9, false, &mut |_| ());
         assert!(!s.has_unacked());
     }
@@ -314,9 +342,19 @@ mod tests {
     fn data_above_a_hole_without_acks_is_given_up() {
         let mut s = Stream::default();
         let sender = Sender { ack: 0, none_acked: true, size: 20_001 };
-        let gave = s.segment(2, &[0; 20_000], sender, true, &mut |_| ());
+        let gave = s.segment(2, &[0; 20_000], sender, Room::Bytes(1 << 20), &mut |_| ());
         assert_eq!(gave, Some(GaveUp::AboveHole));
         assert!(s.skip && !s.has_unacked());
+    }
+
+    #[test]
+    fn without_room_a_stream_with_a_hole_is_given_up() {
+        let (mut s, mut out) = (Stream::default(), vec![]);
+        send(&mut s, 1, b"ab", &mut out);
+        send(&mut s, 5, b"ef", &mut out);
+        assert_eq!(s.holds(), BLOCK_COST + 2);
+        let gave = s.segment(8, b"x", AT_ONE, Room::Nothing, &mut |_| ());
+        assert_eq!((gave, s.holds(), s.skip), (Some(GaveUp::NoRoom), 0, true));
     }
 
     proptest! {
@@ -335,7 +373,7 @@ mod tests {
             segments.rotate_left(by);
             let (mut s, mut got) = (Stream::default(), vec![]);
             for (from, to) in segments {
-                s.segment(1 + from as u64, &text[from..to], AT_ONE, true, &mut |piece| {
+                s.segment(1 + from as u64, &text[from..to], AT_ONE, Room::Bytes(1 << 20), &mut |piece| {
                     match piece {
                         Piece::Data(data) => got.extend_from_slice(data),
                         other => panic!("nothing is missing: {other:?}"),

@@ -15,7 +15,43 @@ const BY_AGE_SLACK: usize = 1024;
 /// A place in the table.
 struct Place {
     serial: u32,
+    /// Half of its key's hash.
+    half: u32,
     flow: Option<Flow>,
+}
+
+/// Places in blocks: a table grows without being copied, and without a pause.
+#[derive(Default)]
+struct Places {
+    blocks: Vec<Vec<Place>>,
+}
+
+/// Places of one block: about a megabyte.
+const BLOCK: usize = 4096;
+
+impl Places {
+    fn get(&self, at: u32) -> Option<&Place> {
+        self.blocks.get(at as usize / BLOCK)?.get(at as usize % BLOCK)
+    }
+
+    fn get_mut(&mut self, at: u32) -> Option<&mut Place> {
+        self.blocks.get_mut(at as usize / BLOCK)?.get_mut(at as usize % BLOCK)
+    }
+
+    /// Whether this place holds the flow that got this serial number.
+    fn is_live(&self, at: u32, serial: u32) -> bool {
+        self.get(at).is_some_and(|place| place.serial == serial && place.flow.is_some())
+    }
+
+    fn push(&mut self, place: Place) -> u32 {
+        if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
+            self.blocks.push(Vec::with_capacity(BLOCK));
+        }
+        let before = (self.blocks.len() - 1) * BLOCK;
+        let Some(block) = self.blocks.last_mut() else { return 0 };
+        block.push(place);
+        (before + block.len() - 1) as u32
+    }
 }
 
 /// What a virtual shard counts.
@@ -32,8 +68,10 @@ struct Shard {
 pub struct Table {
     /// Keyed with a random seed: nobody outside can aim at one bucket.
     hasher: RandomState,
-    index: HashTable<u32>,
-    places: Vec<Place>,
+    /// Places with half of their key's hash: it spares a look at the flow where the keys differ, and at
+    /// every flow when the index grows.
+    index: HashTable<(u32, u32)>,
+    places: Places,
     free: Vec<u32>,
     shards: Vec<Shard>,
     shard_max: usize,
@@ -45,11 +83,15 @@ impl Table {
         Table {
             hasher: RandomState::default(),
             index: HashTable::new(),
-            places: Vec::new(),
+            places: Places::default(),
             free: Vec::new(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             shard_max: (flows_max / SHARDS as usize).max(1),
         }
+    }
+
+    fn hash(&self, key: &Key) -> u32 {
+        (self.hasher.hash_one(key) >> 32) as u32
     }
 
     /// Flows held.
@@ -59,18 +101,20 @@ impl Table {
 
     /// Where the flow of this key is.
     pub fn find(&self, key: &Key) -> Option<u32> {
-        let places = &self.places;
-        self.index.find(self.hasher.hash_one(key), |at| key_at(places, *at) == Some(key)).copied()
+        let hash = self.hash(key);
+        let same =
+            |(half, at): &(u32, u32)| *half == hash && key_at(&self.places, *at) == Some(key);
+        self.index.find(spread(hash), same).map(|(_, at)| *at)
     }
 
     /// The flow at a place.
     pub fn get(&mut self, at: u32) -> Option<&mut Flow> {
-        self.places.get_mut(at as usize)?.flow.as_mut()
+        self.places.get_mut(at)?.flow.as_mut()
     }
 
     /// The flow at a place, if it is still the one with this serial number.
     pub fn get_serial(&mut self, at: u32, serial: u32) -> Option<&mut Flow> {
-        let place = self.places.get_mut(at as usize)?;
+        let place = self.places.get_mut(at)?;
         if place.serial != serial {
             return None;
         }
@@ -79,7 +123,7 @@ impl Table {
 
     /// Serial number of a place.
     pub fn serial(&self, at: u32) -> u32 {
-        self.places.get(at as usize).map_or(0, |place| place.serial)
+        self.places.get(at).map_or(0, |place| place.serial)
     }
 
     /// The number that the next flow of a shard gets.
@@ -97,8 +141,7 @@ impl Table {
             return None;
         }
         while let Some((at, serial)) = shard.by_age.pop_front() {
-            let place = self.places.get(at as usize);
-            if place.is_some_and(|place| place.serial == serial && place.flow.is_some()) {
+            if self.places.is_live(at, serial) {
                 return Some(at);
             }
         }
@@ -107,25 +150,22 @@ impl Table {
 
     /// Puts a flow in; its key must not be there.
     pub fn insert(&mut self, flow: Flow) -> u32 {
-        let (key, shard) = (flow.meta.key, usize::from(flow.meta.shard));
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place { serial: 0, flow: None });
-            (self.places.len() - 1) as u32
-        });
-        let place = &mut self.places[at as usize];
+        let (half, shard) = (self.hash(&flow.meta.key), usize::from(flow.meta.shard));
+        let at = self
+            .free
+            .pop()
+            .unwrap_or_else(|| self.places.push(Place { serial: 0, half: 0, flow: None }));
+        let Some(place) = self.places.get_mut(at) else { return at };
         place.serial = place.serial.wrapping_add(1);
+        place.half = half;
         place.flow = Some(flow);
         let serial = place.serial;
-        let (hasher, places) = (&self.hasher, &self.places);
-        self.index.insert_unique(hasher.hash_one(key), at, |at| {
-            key_at(places, *at).map_or(0, |key| hasher.hash_one(key))
-        });
+        self.index.insert_unique(spread(half), (half, at), |(half, _)| spread(*half));
         let shard = &mut self.shards[shard];
         shard.live += 1;
         // The dead at the front go now, so that the queue is no longer than what lives, nearly.
         while let Some((old, serial)) = shard.by_age.front() {
-            let place = &self.places[*old as usize];
-            if place.serial == *serial && place.flow.is_some() {
+            if self.places.is_live(*old, *serial) {
                 break;
             }
             shard.by_age.pop_front();
@@ -134,31 +174,33 @@ impl Table {
         // Behind one that lives long the dead would gather for ever.
         if shard.by_age.len() > 2 * shard.live + BY_AGE_SLACK {
             let places = &self.places;
-            shard.by_age.retain(|(at, serial)| {
-                let place = &places[*at as usize];
-                place.serial == *serial && place.flow.is_some()
-            });
+            shard.by_age.retain(|(at, serial)| places.is_live(*at, *serial));
         }
         at
     }
 
-    /// Takes a flow out.
-    pub fn remove(&mut self, at: u32) -> Option<Flow> {
-        let flow = self.places.get_mut(at as usize)?.flow.take()?;
-        let hash = self.hasher.hash_one(flow.meta.key);
-        if let Ok(entry) = self.index.find_entry(hash, |i| *i == at) {
+    /// Forgets a flow.
+    pub fn remove(&mut self, at: u32) {
+        let Some(place) = self.places.get_mut(at) else { return };
+        let Some(flow) = &place.flow else { return };
+        if let Some(shard) = self.shards.get_mut(usize::from(flow.meta.shard)) {
+            shard.live -= 1;
+        }
+        // In place, as a flow is too large to be moved about for nothing.
+        place.flow = None;
+        if let Ok(entry) = self.index.find_entry(spread(place.half), |(_, i)| *i == at) {
             entry.remove();
         }
         self.free.push(at);
-        self.shards[usize::from(flow.meta.shard)].live -= 1;
-        Some(flow)
     }
 
     /// All places that hold a flow.
     pub fn places(&self) -> impl Iterator<Item = u32> + use<> {
         let held: Vec<u32> = self
             .places
+            .blocks
             .iter()
+            .flatten()
             .enumerate()
             .filter(|(_, place)| place.flow.is_some())
             .map(|(at, _)| at as u32)
@@ -167,6 +209,12 @@ impl Table {
     }
 }
 
-fn key_at(places: &[Place], at: u32) -> Option<&Key> {
-    places.get(at as usize)?.flow.as_ref().map(|flow| &flow.meta.key)
+/// The bits that say in which group of the index a place is, and the seven that tell it from the others
+/// there: [`HashTable`] takes them from both ends of 64.
+fn spread(half: u32) -> u64 {
+    u64::from(half) << 32 | u64::from(half)
+}
+
+fn key_at(places: &Places, at: u32) -> Option<&Key> {
+    places.get(at)?.flow.as_ref().map(|flow| &flow.meta.key)
 }

@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use std::sync::LazyLock;
+
 use model::id::FiveTuple;
 use model::stream::Mark;
 
@@ -87,6 +89,27 @@ pub static ALL: &[&Kind] = &[
     &ssl::DTLS_KIND,
     &xmpp::KIND,
 ];
+
+/// Those of [`ALL`] on each port of TCP and of UDP, in order of ports.
+static BY_PORT: LazyLock<[Vec<(u16, &'static Kind)>; 2]> = LazyLock::new(|| {
+    let sorted = |ports: fn(&Kind) -> &'static [u16]| {
+        let of_kind =
+            |kind: &&'static Kind| ports(kind).iter().map(|port| (*port, *kind)).collect();
+        let mut all: Vec<_> = ALL.iter().flat_map(|kind| -> Vec<_> { of_kind(kind) }).collect();
+        // Stable: several kinds of one port stay in their order.
+        all.sort_by_key(|(port, _)| *port);
+        all
+    };
+    [sorted(|kind| kind.tcp_ports), sorted(|kind| kind.udp_ports)]
+});
+
+/// Those of [`ALL`] that are attached on a responder's port.
+pub fn on_port(transport: Transport, port: u16) -> impl Iterator<Item = &'static Kind> {
+    let [tcp, udp] = &*BY_PORT;
+    let all = if transport == Transport::Tcp { tcp } else { udp };
+    let first = all.partition_point(|(at, _)| *at < port);
+    all[first..].iter().take_while(move |(at, _)| *at == port).map(|(_, kind)| *kind)
+}
 
 /// Those of [`ALL`] that are found by content, a bit each.
 pub fn probed() -> u64 {

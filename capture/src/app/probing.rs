@@ -21,6 +21,13 @@ pub(super) struct Probing {
     open: u64,
 }
 
+impl Probing {
+    fn add(&mut self, dir: Dir, data: &[u8]) {
+        self.bytes[dir.index()].extend_from_slice(data);
+        self.pieces.push((dir, data.len()));
+    }
+}
+
 impl App {
     /// Begins to look for protocols by content. One that leaves the flow again may be called back.
     pub(super) fn look_for(&mut self, carrier: Option<usize>, partial: bool) {
@@ -39,8 +46,11 @@ impl App {
     ) {
         let Some(mut probing) = self.probing.take() else { return };
         let transport = self.transport.unwrap_or(Transport::Tcp);
-        probing.bytes[dir.index()].extend_from_slice(data);
-        probing.pieces.push((dir, data.len()));
+        // Most flows are told by their first piece, which then is not copied.
+        let is_first = probing.pieces.is_empty();
+        if !is_first {
+            probing.add(dir, data);
+        }
         let cut = |bytes: &[u8]| bytes.len().min(PROBE_BYTES_MAX);
         for (i, kind) in ALL.iter().enumerate() {
             if probing.open >> i & 1 == 0 {
@@ -48,9 +58,12 @@ impl App {
             }
             let [orig, resp] = &probing.bytes;
             let mut bytes = [&orig[..cut(orig)], &resp[..cut(resp)]];
-            if transport == Transport::Udp {
+            if is_first || transport == Transport::Udp {
                 bytes = [&[], &[]];
-                bytes[dir.index()] = data;
+                bytes[dir.index()] = match transport {
+                    Transport::Udp => data,
+                    Transport::Tcp => &data[..cut(data)],
+                };
             }
             let start = Start { transport, bytes, resp_p: meta.resp_p() };
             let verdict = kind.probe.map_or(Verdict::No, |probe| probe(&start));
@@ -66,13 +79,22 @@ impl App {
                 self.attach(kind, probing.carrier);
                 if self.slots.len() > slot && !(probing.partial && kind.skips_partial) {
                     self.replay(slot, meta, shared, now, &probing);
+                    if is_first {
+                        self.call(slot, meta, shared, now, |analyzer, cx| {
+                            analyzer.feed(cx, dir, data)
+                        });
+                    }
                 }
             }
         }
-        let full = probing.bytes.iter().any(|bytes| bytes.len() >= PROBE_BYTES_MAX);
+        let full = data.len() >= PROBE_BYTES_MAX
+            || probing.bytes.iter().any(|bytes| bytes.len() >= PROBE_BYTES_MAX);
         let is_last = probing.open == 0 || full || probing.pieces.len() >= PROBE_PIECES_MAX;
         // An analyzer that was called meanwhile may have begun to look inside of itself.
         if !is_last && self.probing.is_none() {
+            if is_first {
+                probing.add(dir, data);
+            }
             self.probing = Some(probing);
         }
     }

@@ -1,5 +1,7 @@
 //! Link layers: from a frame of any supported link type to the IP header, one header a step.
 
+use std::net::Ipv4Addr;
+
 use super::bytes::{array_at, u8_at, u16_at, u32_at};
 use super::{Decoded, Decoder, MAX_LAYERS, Undecodable, Weird, WeirdSet};
 use crate::source::Link;
@@ -90,6 +92,21 @@ impl Decoder {
             Err(e) => Err(Undecodable { also: e.also.union(walk.weirds), ..e }),
         }
     }
+}
+
+/// The hosts of a frame that [`Decoder::decode`] is sure to find an IPv4 packet between, where that can be
+/// told at once; `None` where it takes decoding.
+pub fn glance(link: Link, wire_len: u32, data: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
+    let head: &[u8; 34] = data.first_chunk()?;
+    if link != Link::Ethernet || head[12..14] != ethertype::IPV4.to_be_bytes() || head[14] != 0x45 {
+        return None;
+    }
+    let total_len = u32::from(u16::from_be_bytes([head[16], head[17]]));
+    if total_len < 20 || total_len + 14 > wire_len {
+        return None;
+    }
+    let at = |i: usize| Ipv4Addr::new(head[i], head[i + 1], head[i + 2], head[i + 3]);
+    Some((at(26), at(30)))
 }
 
 impl Walk<'_> {

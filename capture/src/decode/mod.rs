@@ -13,6 +13,7 @@ mod weird;
 use std::net::IpAddr;
 
 pub use ip::{Fragment, IpPacket};
+pub use link::glance;
 pub use transport::{Icmp, TcpFlags, TcpSegment, Transport, UdpDatagram};
 pub use weird::{Weird, WeirdSet};
 

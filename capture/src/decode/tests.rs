@@ -52,6 +52,29 @@ fn ip(link: Link, frame: &[u8]) -> IpPacket<'_> {
     }
 }
 
+/// Whatever the bytes: where a glance says something, decoding finds just that.
+#[test]
+fn a_glance_agrees_with_decoding() {
+    let mut random = Random(5);
+    let mut told = 0;
+    for round in 0..20_000 {
+        let mut frame = ethernet(0x0800, &tcp4());
+        for _ in 0..round % 4 {
+            let at = random.below(frame.len());
+            frame[at] = random.below(256) as u8;
+        }
+        frame.truncate(frame.len() - random.below(frame.len()) * (round % 3 / 2));
+        let wire_len = frame.len() as u32 + random.below(3) as u32;
+        let Some((src, dst)) = glance(Link::Ethernet, wire_len, &frame) else { continue };
+        told += 1;
+        match Decoder::default().decode(Link::Ethernet, wire_len, &frame) {
+            Ok(Decoded::Ip(ip)) => assert_eq!((ip.src, ip.dst), (src.into(), dst.into())),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(told > 5_000, "{told}");
+}
+
 fn reason(frame: &[u8]) -> &'static str {
     decode(Link::Raw, frame).err().map_or("none", |broken| broken.reason.name())
 }

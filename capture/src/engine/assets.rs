@@ -107,6 +107,7 @@ fn resp_size(flow: &Flow) -> u64 {
             let [orig, resp] = &tcp.ends;
             resp.size(orig.state)
         }
+        Proto::Syn(_) => 0,
         Proto::Datagram(sent) => sent[1].unwrap_or(0),
     }
 }
@@ -119,6 +120,7 @@ fn is_answered(flow: &Flow) -> bool {
             matches!(state, State::Established | State::Closed | State::Partial)
                 || flow.meta.history.contains(&b'h')
         }
+        Proto::Syn(_) => false,
         Proto::Datagram(sent) => flow.meta.key.proto() == ip_proto::UDP && sent[1].is_some(),
     }
 }

@@ -11,17 +11,19 @@ use model::stream::conn;
 pub(super) fn write_conn(flow: &mut Flow, shared: &mut Shared, now: i64) {
     let meta = &flow.meta;
     let config = shared.config.clone();
-    let mut app = flow.app.take().unwrap_or_default();
+    let app = flow.app.take().unwrap_or_default();
     let service = service(meta, &app);
     let made;
-    let ids = if app.did_weird() || service.is_some() {
-        app.ids(meta, config.lanes)
-    } else {
-        made = make_ids(meta, config.lanes);
-        &made
+    let ids = match app.known_ids() {
+        Some(ids) => ids,
+        None => {
+            made = make_ids(meta, config.lanes);
+            &made
+        }
     };
     let (state, sizes) = match &flow.proto {
         Proto::Tcp(tcp) => tcp_summary(tcp, meta),
+        Proto::Syn(syn) => tcp_summary(&syn.open(), meta),
         Proto::Datagram(sent) => {
             let state = match meta.key.proto() {
                 ip_proto::UDP => conn_state::udp(sent[0].is_some(), sent[1].is_some()),

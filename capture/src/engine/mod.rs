@@ -17,7 +17,7 @@ use model::stream::weird;
 use crate::analyzer::Inner;
 use crate::checksum;
 use crate::config::{Config, SHARDS};
-use crate::decode::{Decoded, Decoder, IpPacket, Transport, Undecodable, Weird, WeirdSet};
+use crate::decode::{self, Decoded, Decoder, IpPacket, Transport, Undecodable, Weird, WeirdSet};
 use crate::expected::Expected;
 use crate::files::Files;
 use crate::fragment::{Outcome, Reassembler};
@@ -60,6 +60,8 @@ pub struct Counters {
     pub files_evicted: u64,
     /// Weirds not written.
     pub weirds_held: u64,
+    /// Streams given up as there was no more room for bytes above holes.
+    pub streams_given_up: u64,
 }
 
 impl Counters {
@@ -76,6 +78,7 @@ impl Counters {
         self.evicted += other.evicted;
         self.files_evicted += other.files_evicted;
         self.weirds_held += other.weirds_held;
+        self.streams_given_up += other.streams_given_up;
     }
 }
 
@@ -129,7 +132,8 @@ impl Engine {
         let expected = std::array::from_fn(|_| Expected::default());
         let files = Files::new(config.clone());
         let (ports, inner) = (Ports::default(), Inner::default());
-        let shared = Shared { config, out, files, ports, inner, expected };
+        let shared =
+            Shared { config, out, files, ports, inner, expected, held: [0; SHARDS as usize] };
         Engine {
             shared,
             decoder,
@@ -155,6 +159,7 @@ impl Engine {
         Counters {
             weirds_held: self.shared.out.weirds_held,
             files_evicted: self.shared.files.evicted,
+            streams_given_up: self.shared.out.streams_given_up,
             ..self.counters
         }
     }
@@ -177,6 +182,13 @@ impl Engine {
         self.call_asked();
         if self.wheel.is_due(self.clock) {
             self.turn_wheel();
+        }
+        // Most packets of other threads are known by a glance at their hosts.
+        if self.share.1 > 1
+            && let Some((src, dst)) = decode::glance(packet.link, packet.wire_len, packet.data)
+            && !self.is_mine(shard_of(IpAddr::V4(src), IpAddr::V4(dst)))
+        {
+            return;
         }
         let decoded = self.decoder.decode(packet.link, packet.wire_len, packet.data);
         let ends = match &decoded {

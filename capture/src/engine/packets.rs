@@ -6,6 +6,7 @@ use crate::decode::{Decoded, Icmp, IpPacket, TcpSegment, UdpDatagram};
 use crate::flow::{Key, Meta, Proto, seen};
 use crate::host::Host;
 use crate::source::Link;
+use crate::tcp::Syn;
 use crate::tunnel::{self, Around, Inner, Layer, Oddity, Over, Pair, Seen, Stack};
 use model::id::{self, ip_proto};
 use std::net::IpAddr;
@@ -49,14 +50,21 @@ impl Engine {
                 at
             }
             None => {
-                let proto = Proto::Tcp(Box::default());
+                let proto = Proto::Syn(Syn::default());
                 self.new_flow(key, from_high, flip, shard, now, proto, repeat, tunnels)
             }
         };
         self.counters.in_flows += 1;
         let checked = self.shared.config.ignore_checksums;
         let Some(flow) = self.table.get(at) else { return };
-        let Proto::Tcp(tcp) = &mut flow.proto else { return };
+        let mut opened = None;
+        let tcp = match &mut flow.proto {
+            Proto::Tcp(tcp) => &mut **tcp,
+            Proto::Syn(syn) => opened.insert(syn.open()),
+            Proto::Datagram(_) => return,
+        };
+        let held = tcp.holds();
+        let shard = usize::from(flow.meta.shard);
         let dir = flow.meta.dir(from_high);
         let mut host = Host::new(
             (now, self.clock),
@@ -74,6 +82,13 @@ impl Engine {
             let dir = tcp.segment(dir, seg, &mut host);
             count_packet(&mut flow.meta, dir, ip);
         }
+        if let Some(all) = self.shared.held.get_mut(shard) {
+            *all = (*all + tcp.holds()).saturating_sub(held);
+        }
+        if let Some(tcp) = opened {
+            let syn = Syn::of(&tcp).map(Proto::Syn);
+            flow.proto = syn.unwrap_or_else(|| Proto::Tcp(Box::new(tcp)));
+        }
         self.note_assets(at);
         self.reschedule(at);
     }
@@ -86,7 +101,15 @@ impl Engine {
         now: i64,
     ) -> Option<(u32, i64)> {
         let flow = self.table.get(at)?;
-        let Proto::Tcp(tcp) = &flow.proto else { return None };
+        let opened;
+        let tcp = match &flow.proto {
+            Proto::Tcp(tcp) => &**tcp,
+            Proto::Syn(syn) => {
+                opened = syn.open();
+                &opened
+            }
+            Proto::Datagram(_) => return None,
+        };
         let mut host = Host::new(
             (now, self.clock),
             Carrier::Tcp,

@@ -4,6 +4,7 @@ use crate::analyzer::ftp;
 use crate::app::App;
 use crate::config::timeout;
 use crate::flow::{Flow, Key, Meta, Proto};
+use crate::history::History;
 use crate::tunnel::{Around, Stack};
 use crate::wheel::Entry;
 use model::id::ip_proto;
@@ -18,6 +19,9 @@ impl Engine {
     /// The flow of this key, after its own timers were looked at.
     pub(super) fn live_flow(&mut self, key: &Key) -> Option<u32> {
         let at = self.table.find(key)?;
+        if self.table.get(at)?.due > self.clock {
+            return Some(at);
+        }
         // By the latest packet time, not by this packet's: timers never go back.
         if self.fire(at, self.clock) { None } else { Some(at) }
     }
@@ -74,7 +78,7 @@ impl Engine {
             packets: [0; 2],
             ip_bytes: [0; 2],
             missed_bytes: 0,
-            history: Vec::new(),
+            history: History::default(),
             history_seen: 0,
             checksum: Default::default(),
             around: Around::new(tunnels),
@@ -84,9 +88,9 @@ impl Engine {
         if flip && meta.tuple().resp_h != IpAddr::from([255, 255, 255, 255]) {
             meta.flip();
         }
-        let wheel_at = i64::MAX;
         let app = self.announced(&meta, now);
-        let at = self.table.insert(Flow { meta, proto, app, wheel_at, asked_at: i64::MAX });
+        let (due, wheel_at, asked_at) = (i64::MIN, i64::MAX, i64::MAX);
+        let at = self.table.insert(Flow { meta, proto, app, due, wheel_at, asked_at });
         self.reschedule(at);
         at
     }
@@ -107,17 +111,18 @@ impl Engine {
         let serial = self.table.serial(at);
         let Some(flow) = self.table.get(at) else { return };
         // An analyzer that leaves its deadline where it was is called once a moment, not for ever.
+        let due = deadline(flow);
         let mut asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
+        flow.due = due.min(asked);
         if flow.meta.carrier.carries || awaits_end(flow, &self.shared.config) {
             // Its end is a row of tunnel or of a known service, with the time of the first packet after it.
-            asked = asked.min(deadline(flow));
+            asked = asked.min(due);
         }
         let asked = asked.max(self.clock.saturating_add(1));
         if asked < flow.asked_at {
             flow.asked_at = asked;
             self.asked.push(Reverse((asked, at, serial)));
         }
-        let due = deadline(flow);
         if due < flow.wheel_at {
             flow.wheel_at = due;
             self.wheel.add(Entry { index: at, serial, at: due }, self.clock);
@@ -192,15 +197,21 @@ impl Engine {
 
     /// Writes a flow's row and forgets it.
     pub(super) fn end_flow(&mut self, at: u32, now: i64) {
-        let Some(mut flow) = self.table.remove(at) else { return };
+        let Some(flow) = self.table.get(at) else { return };
+        if let Proto::Tcp(tcp) = &flow.proto
+            && let Some(held) = self.shared.held.get_mut(usize::from(flow.meta.shard))
+        {
+            *held = held.saturating_sub(tcp.holds());
+        }
         if let Some(app) = &mut flow.app {
             app.finish(&flow.meta, &mut self.shared, now);
         }
-        note_end(&mut flow, &mut self.shared, self.clock);
+        note_end(flow, &mut self.shared, self.clock);
         if flow.meta.carrier.carries {
             self.shared.out.tunnel_closed(flow.meta.shard, &flow.meta.tuple(), self.clock);
         }
-        write_conn(&mut flow, &mut self.shared, now);
+        write_conn(flow, &mut self.shared, now);
+        self.table.remove(at);
     }
 }
 
@@ -215,9 +226,10 @@ fn inactivity(proto: u8) -> i64 {
 
 fn deadline(flow: &Flow) -> i64 {
     let meta = &flow.meta;
-    let mut due = meta.last.saturating_add(meta.timeout);
-    if let Proto::Tcp(tcp) = &flow.proto {
-        due = due.min(tcp.deadline(meta.first, meta.last));
+    let idle = meta.last.saturating_add(meta.timeout);
+    match &flow.proto {
+        Proto::Tcp(tcp) => idle.min(tcp.deadline(meta.first, meta.last)),
+        Proto::Syn(syn) => idle.min(syn.deadline(meta.first, meta.last)),
+        Proto::Datagram(_) => idle,
     }
-    due
 }

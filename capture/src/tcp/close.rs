@@ -27,7 +27,7 @@ impl Tcp {
         let seq = if seg.flags.syn() { rel_seq.wrapping_add(1) } else { rel_seq };
         let peer_state = self.ends[dir.other().index()].state;
         let clean = self.ends.iter().all(End::is_clean);
-        let keep = host.wants_payload();
+        let room = host.room();
         let end = &mut self.ends[dir.index()];
         let sender = Sender {
             ack: end.relative_ack(),
@@ -35,11 +35,12 @@ impl Tcp {
             size: end.size(peer_state),
         };
         let (stream, gaps) = (&mut end.stream, &mut end.gaps);
-        let gave_up = stream.segment(seq, seg.payload, sender, keep, &mut |piece| {
+        let gave_up = stream.segment(seq, seg.payload, sender, room, &mut |piece| {
             deliver(host, dir, piece, clean, gaps);
         });
         match gave_up {
             Some(GaveUp::AboveHole) => host.weird("above_hole_data_without_any_acks"),
+            Some(GaveUp::NoRoom) => host.shared.out.streams_given_up += 1,
             Some(GaveUp::Unacked) => host.weird("excessive_data_without_further_acks"),
             None => {}
         }
@@ -63,7 +64,7 @@ impl Tcp {
         if end.stream.skip {
             return false;
         }
-        let delivered = end.start_seq.wrapping_add(end.stream.next as i64);
+        let delivered = end.start().wrapping_add(end.stream.next as i64);
         let last = End::full_seq(end.last_seq, end.seq_wraps);
         if last < delivered {
             return false;

@@ -10,13 +10,13 @@ use crate::stream::Stream;
 pub(super) const TOO_LARGE_DELTA: i32 = 1_048_576;
 
 /// One end.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct End {
     /// What it has done.
     pub state: State,
     /// What it had done before that.
     pub prev: State,
-    pub(super) start_seq: i64,
+    pub(super) start_seq: u32,
     pub(super) last_seq: u32,
     pub(super) ack_seq: u32,
     pub(super) seq_wraps: u32,
@@ -27,12 +27,13 @@ pub struct End {
     pub(super) window_scale: u8,
     /// Its close was taken note of.
     pub did_close: bool,
-    pub(super) fins: u32,
-    pub(super) rsts: u32,
+    pub(super) fins: u16,
+    pub(super) rsts: u16,
     pub(super) fin_seq: u64,
-    pub(super) last_syn: u64,
-    pub(super) last_fin: u64,
-    pub(super) last_rst: u64,
+    /// Positions of the last of each, the low half of the bits: told apart from one more only.
+    pub(super) last_syn: u32,
+    pub(super) last_fin: u32,
+    pub(super) last_rst: u32,
     pub(super) last_time: i64,
     pub(super) gaps: Scaled,
     pub(super) repeats: Scaled,
@@ -45,18 +46,23 @@ impl End {
         i64::from(wraps) << 32 | i64::from(seq)
     }
 
+    /// Where the stream starts, in the terms of [`End::full_seq`].
+    pub(super) fn start(&self) -> i64 {
+        i64::from(self.start_seq)
+    }
+
     /// Highest position acknowledged, relative to the start.
     pub(super) fn relative_ack(&self) -> u64 {
-        Self::full_seq(self.ack_seq, self.ack_wraps).wrapping_sub(self.start_seq) as u64
+        Self::full_seq(self.ack_seq, self.ack_wraps).wrapping_sub(self.start()) as u64
     }
 
     pub(super) fn none_acked(&self) -> bool {
         let ack = Self::full_seq(self.ack_seq, self.ack_wraps);
-        ack == self.start_seq || ack == self.start_seq + 1
+        ack == self.start() || ack == self.start() + 1
     }
 
     pub(super) fn start_at(&mut self, seq: u32, last: u32) {
-        self.start_seq = i64::from(seq);
+        self.start_seq = seq;
         self.ack_seq = seq;
         self.last_seq = last;
     }
@@ -91,7 +97,7 @@ impl End {
         }
         let last = Self::full_seq(self.last_seq, self.seq_wraps);
         let acked = Self::full_seq(self.ack_seq, self.ack_wraps);
-        let size = last.max(acked).wrapping_sub(self.start_seq) as u64;
+        let size = last.max(acked).wrapping_sub(self.start()) as u64;
         // The SYN and the FIN take a number each.
         size.saturating_sub(1).saturating_sub(u64::from(self.fins > 0))
     }
@@ -112,10 +118,10 @@ impl End {
             wraps += 1;
         }
         if wraps == 0 {
-            let from_start = delta(seq, self.start_seq as u32);
+            let from_start = delta(seq, self.start_seq);
             return (i64::from(from_start) as u64, from_start < 0);
         }
-        (Self::full_seq(seq, wraps).wrapping_sub(self.start_seq) as u64, false)
+        (Self::full_seq(seq, wraps).wrapping_sub(self.start()) as u64, false)
     }
 }
 

@@ -7,10 +7,12 @@ mod close;
 mod end;
 mod numbers;
 mod states;
+mod syn;
 
 use model::conn_state::Endpoint as State;
 
 pub use end::End;
+pub use syn::Syn;
 
 use crate::analyzer::Dir;
 use crate::config::timeout;
@@ -18,7 +20,7 @@ use crate::decode::{TcpFlags, TcpSegment};
 use crate::host::Host;
 
 /// A TCP flow's own state.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Tcp {
     /// Both ends, by [`Dir::index`].
     pub ends: [End; 2],
@@ -60,6 +62,11 @@ struct Close {
 }
 
 impl Tcp {
+    /// Memory that waits with its streams, bytes.
+    pub fn holds(&self) -> u64 {
+        self.ends[0].stream.holds() + self.ends[1].stream.holds()
+    }
+
     /// Whether both ends are closed in the sense of a 5-tuple's reuse.
     fn both_closed(&self) -> bool {
         self.ends.iter().all(|end| end.did_close)
@@ -81,13 +88,13 @@ impl Tcp {
         let reset = orig.state == State::Reset || resp.state == State::Reset;
         let open = |end: &End| end.state != State::Inactive && !end.did_close;
         if !(orig.did_close || resp.did_close) {
-            if i64::from(seg.seq) == end.start_seq {
+            if seg.seq == end.start_seq {
                 return false;
             }
             let swapped_handshake = !seg.flags.ack()
                 && end.state == State::SynAckSent
                 && resp.state == State::Inactive
-                && i64::from(seg.seq) == resp.start_seq;
+                && seg.seq == resp.start_seq;
             if swapped_handshake {
                 return false;
             }

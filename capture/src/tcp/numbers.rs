@@ -10,7 +10,7 @@ use crate::flow::seen;
 use crate::host::Host;
 
 /// FINs or RSTs of one side, at most a second apart, that make a storm.
-const STORM: u32 = 1000;
+const STORM: u16 = 1000;
 /// Largest window scale (RFC 7323 section 2.3).
 const SCALE_MAX: u8 = 14;
 
@@ -25,7 +25,7 @@ impl Tcp {
     ) {
         let other = self.ends[dir.other().index()].state;
         let end = &mut self.ends[dir.index()];
-        let moved = i64::from(seq) != end.start_seq;
+        let moved = seq != end.start_seq;
         match end.state {
             State::Inactive if flags.syn() => end.start_at(seq, upper),
             // As though a SYN had been seen, so that positions stay the same.
@@ -65,9 +65,9 @@ impl Tcp {
                 (0, true) => (seen::ACK, b'A'),
                 _ => (seen::DATA, b'D'),
             };
-            if host.meta.history == b"H" {
+            if *host.meta.history == *b"H" {
                 self.flip(host);
-                host.meta.history = b"^h".to_vec();
+                host.meta.history = b"^h".iter().copied().collect();
                 self.first_seen[0] = true;
                 dir = dir.other();
             }
@@ -89,10 +89,10 @@ impl Tcp {
         } else {
             (seen::RST, b'R', &mut end.last_rst, rel_seq)
         };
-        if host.meta.letter_once(dir, mask, letter) && *last != at {
+        if host.meta.letter_once(dir, mask, letter) && *last != at as u32 {
             host.meta.letter(dir, letter);
         }
-        *last = at;
+        *last = at as u32;
         dir
     }
 
@@ -141,14 +141,14 @@ impl Tcp {
         let end = &mut self.ends[dir.index()];
         let soon = host.now < end.last_time + crate::config::SECOND;
         if flags.fin() {
-            end.fins += 1;
+            end.fins = end.fins.saturating_add(1);
             if end.fins >= STORM && soon {
                 host.weird("FIN_storm");
             }
             end.fin_seq = rel_seq.wrapping_add(u64::from(seg_len));
         }
         if flags.rst() {
-            end.rsts += 1;
+            end.rsts = end.rsts.saturating_add(1);
             if end.rsts >= STORM && soon {
                 host.weird("RST_storm");
             }
@@ -223,7 +223,7 @@ impl Tcp {
             return by;
         }
         // Only the SYN and the FIN of a connection of over 2 GB were seen.
-        if flags.fin() && i64::from(end.last_seq) == end.start_seq + 1 {
+        if flags.fin() && i64::from(end.last_seq) == i64::from(end.start_seq) + 1 {
             end.update_last(upper);
         } else if end.state == State::Reset {
             return by;

@@ -111,12 +111,12 @@ impl Tcp {
         let (end, peer) = two(&mut self.ends, dir);
         let unopened = peer.state.is_unopened();
         if seg.flags.ack() {
-            let start = peer.start_seq as u32;
+            let start = peer.start_seq;
             let between = delta(seg.ack, start) >= 0 && delta(seg.ack, peer.last_seq) <= 0;
             if !unopened && !between {
                 host.weird("bad_SYN_ack");
             }
-        } else if peer.state == State::SynAckSent && i64::from(seg.seq) == end.start_seq {
+        } else if peer.state == State::SynAckSent && seg.seq == end.start_seq {
             // The SYN and its SYN-ACK arrived in the wrong order.
             self.is_partial = false;
             self.flip(host);

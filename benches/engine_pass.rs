@@ -1,0 +1,49 @@
+//! The capture engine alone over a capture file, one thread: packets in, rows made and thrown away. What
+//! `weir run` takes longer is putting rows in order, the bus, aggregation and the sink.
+//!
+//!     cargo bench -p weir-capture --bench engine_pass -- FILE [THREADS]
+//!
+//! With THREADS it does the work of the first of so many, as each reads the whole file.
+
+#![allow(clippy::print_stdout, reason = "a bench prints")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use capture::config::Config;
+use capture::engine::Engine;
+use capture::files::hash::Hashes;
+use capture::source::{self, Next};
+use capture::worker::FLUSH_PACKETS;
+
+fn main() {
+    let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let Some(path) = args.next() else {
+        println!("engine_pass: no FILE given, nothing measured");
+        return;
+    };
+    let threads = args.next().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let mut config = Config::new("bench");
+    config.ignore_checksums = true;
+    config.hashes = Hashes::NONE;
+    let mut engine = Engine::new(Arc::new(config), 0, threads);
+    let mut source = source::open_all(&[PathBuf::from(path)]).expect("a capture file");
+    let began = std::time::Instant::now();
+    let (mut packets, mut rows) = (0u64, 0usize);
+    let mut take = |engine: &mut Engine| {
+        rows += engine.out().take("bench").iter().map(|rows| rows.marks.len()).sum::<usize>();
+    };
+    while let Ok(Next::Packet(packet)) = source.next() {
+        engine.packet(&packet);
+        packets += 1;
+        if packets.is_multiple_of(FLUSH_PACKETS) {
+            engine.settle();
+            take(&mut engine);
+        }
+    }
+    engine.finish();
+    take(&mut engine);
+    let took = began.elapsed().as_secs_f64();
+    let flows = engine.counters().flows;
+    println!("{packets} packets {flows} flows {rows} rows {took:.3} s");
+}
