@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# The whole pipeline's rate on a large mixed capture, beside a bare libpcap pass over the same file, as
-# ratios of one run: machines differ and are noisy. Usage: benches/pipeline.sh [CAPTURE]
+# What a large mixed capture costs, beside a bare libpcap pass and Suricata on the same file, as ratios of
+# one run: machines differ and are noisy. Then what flows cost. See benches/README.md.
+# Usage: benches/pipeline.sh [CAPTURE]; WEIR is the binary, RUNS how often each is run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${RUNS:-3}
-weir=target/release/weir
+weir=${WEIR:-target/release/weir}
 big=${1:-target/bench.pcap}
 
 if [ ! -s "$big" ]; then
@@ -20,35 +21,57 @@ fi
 # Read it once, so that every run finds it in memory.
 cat "$big" >/dev/null
 
-# best COMMAND...: the least wall time of some runs, seconds.
-best() {
-    local least='' began took
+# cost COMMAND...: least wall time of some runs and least processor time, seconds. On a machine that is busy
+# with other things the second tells more.
+cost() {
+    local wall='' cpu='' took TIMEFORMAT='%R %U %S'
     for _ in $(seq "$runs"); do
-        began=$(date +%s.%N)
-        "$@" >/dev/null 2>&1
-        took=$(echo "$(date +%s.%N) - $began" | bc)
-        if [ -z "$least" ] || [ "$(echo "$took < $least" | bc)" = 1 ]; then least=$took; fi
+        took=$({ time "$@" >/dev/null 2>&1; } 2>&1)
+        read -r w u s <<<"$took"
+        c=$(echo "$u + $s" | bc)
+        if [ -z "$wall" ] || [ "$(echo "$w < $wall" | bc)" = 1 ]; then wall=$w; fi
+        if [ -z "$cpu" ] || [ "$(echo "$c < $cpu" | bc)" = 1 ]; then cpu=$c; fi
     done
-    echo "$least"
+    echo "$wall $cpu"
 }
 
-bare_line=$(cargo bench --quiet -p weir-capture --bench libpcap_pass -- "$PWD/$big" | grep packets)
-packets=${bare_line%% *}
-bare=$(for _ in $(seq "$runs"); do
-    cargo bench --quiet -p weir-capture --bench libpcap_pass -- "$PWD/$big" | grep -o '[0-9.]* s$'
-done | sort -n | head -1 | cut -d' ' -f1)
+# program NAME: a bench of the capture crate, built; prints its path.
+program() {
+    cargo bench --quiet --no-run -p weir-capture --bench "$1" --message-format=json |
+        sed -n 's/.*"executable":"\([^"]*\/'"$1"'-[^"]*\)".*/\1/p'
+}
+
+row() {
+    printf '%-44s %8.2f s wall %8.2f s cpu %10.0f packets/s cpu %6.1f x libpcap\n' "$1" "$2" "$3" \
+        "$(echo "$packets / $3" | bc -l)" "$(echo "$3 / $bare_cpu" | bc -l)"
+}
+
+bare=$(program libpcap_pass)
+engine=$(program engine_pass)
+packets=$("$bare" "$big" | cut -d' ' -f1)
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-# Zeek's base scripts hash no file, so that the first three rows do not either.
-tsv=$(best $weir run -C --read "$big" --out "$out" --format tsv --force --hashes none)
-two=$(best $weir run -C --read "$big" --out "$out" --format tsv --force --hashes none --threads 2)
-parquet=$(best $weir run -C --read "$big" --out "$out" --format parquet --force --hashes none)
-hashed=$(best $weir run -C --read "$big" --out "$out" --format tsv --force)
-
-row() { printf '%-34s %8.2f s %10.0f packets/s %6.1f x libpcap\n' "$1" "$2" "$(echo "$packets / $2" | bc)" "$(echo "$2 / $bare" | bc -l)"; }
+read -r bare_wall bare_cpu <<<"$(cost "$bare" "$big")"
 echo "$packets packets, $(du -h "$big" | cut -f1)"
-row 'bare libpcap pass' "$bare"
-row 'weir run, TSV, one capture thread' "$tsv"
-row 'weir run, TSV, two' "$two"
-row 'weir run, Parquet, one' "$parquet"
-row 'weir run, TSV, one, all hashes' "$hashed"
+row 'bare libpcap pass' "$bare_wall" "$bare_cpu"
+row 'capture engine alone' $(cost "$engine" "$big")
+row 'capture engine alone, first of two threads' $(cost "$engine" "$big" 2)
+plain=(run -C --read "$big" --out "$out" --force --hashes none)
+read -r one_wall one_cpu <<<"$(cost $weir "${plain[@]}" --format tsv)"
+row 'weir run, TSV, one capture thread' "$one_wall" "$one_cpu"
+read -r two_wall two_cpu <<<"$(cost $weir "${plain[@]}" --format tsv --threads 2)"
+row 'weir run, TSV, two' "$two_wall" "$two_cpu"
+row 'weir run, Parquet, one' $(cost $weir "${plain[@]}" --format parquet)
+row 'weir run, TSV, one, all hashes of files' \
+    $(cost $weir run -C --read "$big" --out "$out" --force --format tsv)
+printf 'two threads against one: %.2f x as fast\n' "$(echo "$one_wall / $two_wall" | bc -l)"
+if command -v suricata >/dev/null; then
+    other=(-c benches/suricata.yaml --runmode single -k none -S /dev/null -l "$out" -r "$big")
+    read -r their_wall their_cpu <<<"$(cost suricata "${other[@]}")"
+    row "$(suricata -V | grep -o 'Suricata version [0-9.]*'), one worker" "$their_wall" "$their_cpu"
+    printf 'weir against it: %.1f x by wall time, %.1f x by processor time\n' \
+        "$(echo "$their_wall / $one_wall" | bc -l)" "$(echo "$their_cpu / $one_cpu" | bc -l)"
+else
+    echo 'no suricata here: not compared (./dev bench installs it)'
+fi
+"$(program flows)"

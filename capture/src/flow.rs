@@ -180,7 +180,7 @@ pub struct Assets {
     /// The responder is local, once that was asked.
     pub is_local: Option<bool>,
     /// Confirmed protocols that were noted.
-    pub confirmed: u32,
+    pub confirmed: u8,
 }
 
 /// What all flows have.

@@ -36,9 +36,10 @@ pub(super) fn note_end(flow: &mut Flow, shared: &mut Shared, now: i64) {
 }
 
 /// Protocols that were confirmed so far, whether or not they still are in `service`.
-fn confirmations(flow: &Flow) -> u32 {
+fn confirmations(flow: &Flow) -> u8 {
     let of_app = flow.app.as_ref().map_or(0, |app| app.services().confirmations());
-    of_app + flow.meta.carrier.services().count() as u32
+    let all = of_app + flow.meta.carrier.services().count() as u32;
+    u8::try_from(all).unwrap_or(u8::MAX)
 }
 
 fn names(flow: &Flow) -> Vec<&'static str> {
@@ -51,7 +52,7 @@ fn note(flow: &mut Flow, shared: &mut Shared, now: i64) {
         note_hosts(flow, shared, now);
     }
     let confirmed = confirmations(flow);
-    let new = confirmed.saturating_sub(flow.meta.assets.confirmed) as usize;
+    let new = usize::from(confirmed.saturating_sub(flow.meta.assets.confirmed));
     flow.meta.assets.confirmed = confirmed;
     if new == 0 {
         return;
