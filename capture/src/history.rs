@@ -12,6 +12,7 @@ pub struct History(Letters);
 #[derive(Debug, Clone)]
 enum Letters {
     Few(u8, [u8; FEW]),
+    #[expect(clippy::box_collection, reason = "a vector in place would make every flow larger")]
     Many(Box<Vec<u8>>),
 }
 
