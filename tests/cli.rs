@@ -108,7 +108,7 @@ fn what_is_typed_wins_over_the_environment_and_that_over_the_file() {
     for (name, end) in [("file", ".json"), ("environment", ".json"), ("typed", ".log")] {
         let found = files(Path::new(&at(name)), "");
         assert_eq!(found, files(Path::new(&at(name)), end), "{name}");
-        assert_eq!(found.len(), 3, "{name}: conn, files and http");
+        assert_eq!(found.len(), 5, "{name}: conn, files, http, known_hosts and known_services");
     }
 }
 
@@ -186,7 +186,10 @@ fn a_folder_that_holds_logs_is_refused_without_force() {
     // Another format is not in the way, and with --force the old logs are gone, http.log too.
     weir_ok(&["run", "--read", &dns, "--out", &out, "--format", "parquet"]);
     weir_ok(&["run", "--read", &dns, "--out", &out, "--force"]);
-    assert_eq!(logs::read(dir.path()).keys().collect::<Vec<_>>(), ["conn", "dns"]);
+    assert_eq!(
+        logs::read(dir.path()).keys().collect::<Vec<_>>(),
+        ["conn", "dns", "known_hosts", "known_services"]
+    );
 }
 
 #[test]
@@ -248,8 +251,23 @@ fn standard_input_is_a_capture_too() {
 
 #[test]
 fn the_schema_in_three_forms() {
-    const STREAMS: [&str; 9] =
-        ["conn", "dns", "http", "ssl", "files", "x509", "tunnel", "weird", "notice"];
+    const STREAMS: [&str; 15] = [
+        "conn",
+        "dns",
+        "http",
+        "ssl",
+        "files",
+        "x509",
+        "tunnel",
+        "ntp",
+        "modbus",
+        "dnp3",
+        "known_hosts",
+        "known_services",
+        "known_certs",
+        "weird",
+        "notice",
+    ];
     let page = weir_ok(&["schema"]).out;
     let json = weir_ok(&["schema", "--format", "json"]).out;
     let sql = weir_ok(&["schema", "--format", "sql", "--dir", "/some/logs/"]).out;

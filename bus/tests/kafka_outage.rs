@@ -14,7 +14,7 @@ use bus::contract::{
 };
 use bus::drive::{Stop, Until, drive};
 use bus::kafka::{Config, Kafka, admin};
-use bus::{Bus, BusError, Change, Lane, Member, Record, Restored, Role, Session, Step, Wake};
+use bus::{Bus, Change, Gap, Lane, Member, Record, Restored, Role, Session, Step, Wake};
 
 #[path = "../../tests/harness/kafka.rs"]
 mod kafka;
@@ -90,7 +90,7 @@ fn no_broker_is_an_error_with_its_name() {
 }
 
 #[test]
-fn a_position_that_retention_overtook_is_named() {
+fn what_retention_took_is_a_gap_and_the_lane_goes_on() {
     let brokers = kafka::shared().brokers();
     let config = Config { brokers: brokers.clone(), prefix: "gone".into(), options: options() };
     admin::create_topics(&config, LANES, 1).expect("topics are made");
@@ -107,9 +107,13 @@ fn a_position_that_retention_overtook_is_named() {
     let mut session = open(&bus, &me);
     let wake = session.next(PATIENCE).expect("an assignment");
     assert!(matches!(&wake, Wake::Assigned(lanes) if lanes[0] == 0), "{wake:?}");
-    let error = session.restore(0, &mut |_, _| {}).expect_err("three records are gone");
-    let expected = "late on node a: committed is metrics[0]@4, and the log begins at 7: 3 records";
-    assert!(matches!(&error, BusError::Fatal(why) if why.starts_with(expected)), "{error}");
+    let positions = session.restore(0, &mut |_, _| {}).expect("the lane goes on");
+    assert_eq!(positions.iter().map(|at| at.offset).collect::<Vec<_>>(), [7]);
+    let gap = Gap { topic: IN, lane: 0, from: 4, to: 7 };
+    assert_eq!(session.gaps(), [gap]);
+    assert!(session.gaps().is_empty(), "told once");
+    let records = to_the_end(&mut *session, &[0], 1);
+    assert_eq!(texts(&records), ["7", "8", "9"]);
 }
 
 /// What retention does to partition 0.

@@ -90,7 +90,7 @@ impl Log {
     }
 
     /// Rows without some columns, each with how often it is there.
-    fn counted(&self, ignored: &[&str]) -> BTreeMap<String, i64> {
+    pub fn counted(&self, ignored: &[&str]) -> BTreeMap<String, i64> {
         let mut counts = BTreeMap::new();
         for row in &self.rows {
             let cells = self.fields.iter().zip(row).filter(|(f, _)| !ignored.contains(&f.as_str()));
