@@ -70,7 +70,7 @@ pub struct InputArgs {
     /// Take packets with bad checksums as good, as captures made behind offloading need
     #[arg(long, short = 'C')]
     pub ignore_checksums: bool,
-    /// Threads that share the packets of files
+    /// Threads that share the packets; on an interface the kernel divides the flows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: Option<u16>,
     /// Hashes that are made of every file: md5, sha1, sha256 (all unless said), or none
@@ -118,6 +118,10 @@ pub struct CaptureArgs {
     /// Read a capture that was read to its end before once more
     #[arg(long)]
     pub again: bool,
+    /// Folder where rows of an interface wait while Kafka does not take them (spool_max and
+    /// memory_max of `[capture]` bound it) [default: they wait in memory]
+    #[arg(long, value_name = "DIR", requires = "interface")]
+    pub spool: Option<PathBuf>,
 }
 
 /// When a consumer role ends.

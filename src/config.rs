@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use capture::files::hash::Hashes;
@@ -46,7 +47,7 @@ pub struct Config {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CaptureConfig {
-    /// Threads that share the packets of files; one a core at most is of use.
+    /// Threads that share the packets; one a core at most is of use.
     pub threads: Option<usize>,
     /// Take packets with bad checksums as good.
     pub ignore_checksums: Option<bool>,
@@ -54,6 +55,12 @@ pub struct CaptureConfig {
     pub local_nets: Option<Vec<String>>,
     /// Flows held at once; the oldest goes first.
     pub flows_max: Option<usize>,
+    /// Folder where rows of an interface wait on disk while Kafka does not take them; none: no spool.
+    pub spool: Option<PathBuf>,
+    /// Bytes that they may take there.
+    pub spool_max: Option<u64>,
+    /// Bytes of rows that wait in memory before they go to the spool, or without one are dropped.
+    pub memory_max: Option<usize>,
     /// Hashes that are made of every file: `md5`, `sha1`, `sha256`, or `none`.
     pub hashes: Option<Vec<String>>,
     /// Bytes above holes in TCP streams that are held at once, over all flows; a stream that would need
@@ -169,6 +176,7 @@ impl Config {
         config.threads = args.threads.map(usize::from).or(self.capture.threads).unwrap_or(1).max(1);
         config.ignore_checksums =
             args.ignore_checksums || self.capture.ignore_checksums.unwrap_or(false);
+        config.memory_max = self.capture.memory_max.unwrap_or(config.memory_max);
         if let Some(flows_max) = self.capture.flows_max {
             config.flows_max = flows_max;
         }
@@ -191,6 +199,12 @@ impl Config {
             }
         }
         Ok(config)
+    }
+
+    /// Where a capture node on a bus that lasts keeps what the bus does not take.
+    pub fn spool(&self, config: &mut capture::Config, typed: Option<&Path>) {
+        config.spool = typed.map(Path::to_owned).or_else(|| self.capture.spool.clone());
+        config.spool_max = self.capture.spool_max.unwrap_or(config.spool_max);
     }
 
     /// Settings of the sinks, one a format.
@@ -333,12 +347,16 @@ mod tests {
         set(&mut table, "WEIR_SINK_ROTATE", "5m").unwrap();
         set(&mut table, "WEIR_KAFKA_SECURITY_PROTOCOL", "SSL").unwrap();
         set(&mut table, "WEIR_CAPTURE_THREADS", "2").unwrap();
+        set(&mut table, "WEIR_CAPTURE_SPOOL", "/data/spool").unwrap();
+        set(&mut table, "WEIR_CAPTURE_SPOOL_MAX", "1000000").unwrap();
         set(&mut table, "WEIR_SINK_FORMAT", "tsv,parquet").unwrap();
         set(&mut table, "WEIR_CAPTURE_HASHES", "md5,sha1").unwrap();
         let config: Config = table.clone().try_into().unwrap();
         assert_eq!(config.sink.rotate.as_deref(), Some("5m"));
         assert_eq!(config.kafka["security.protocol"].as_str(), Some("SSL"));
         assert_eq!(config.capture.threads, Some(2));
+        assert_eq!(config.capture.spool.as_deref(), Some(Path::new("/data/spool")));
+        assert_eq!(config.capture.spool_max, Some(1_000_000));
         assert_eq!(config.capture.hashes.unwrap(), ["md5", "sha1"]);
         assert_eq!(config.sink.format.unwrap(), ["tsv", "parquet"]);
         let error = set(&mut table, "WEIR_SINK_ROTAT", "5m").unwrap_err();

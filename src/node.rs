@@ -25,18 +25,23 @@ pub fn capture(args: &CaptureArgs, config: &Config) -> anyhow::Result<()> {
     let kafka = Kafka::connect(config.kafka()?)?;
     let lanes = kafka.lanes();
     let clock: Arc<dyn Clock> = Arc::new(System);
-    let settings = config.capture(&node, lanes, &args.input)?;
+    let mut settings = config.capture(&node, lanes, &args.input)?;
+    config.spool(&mut settings, args.spool.as_deref());
     let mut role = Capture::new(settings, input(&args.input), args.again, clock.clone())?;
     let stop = crate::stop::on_signal()?;
     let me = capture::role::member(&node, lanes);
     let began = std::time::Instant::now();
-    role_on(&kafka, &me, &mut role, &*clock, &stop)?;
+    let ran = role_on(&kafka, &me, &mut role, &*clock, &stop);
+    let left = role.close();
     let summary = role.summary();
+    ran.inspect_err(|_| crate::summary::left(&left))?;
     if summary.already_read {
         eprintln!("weir: this input was read to its end before; --again reads it once more");
         return Ok(());
     }
-    crate::summary::print(summary, &[], began.elapsed());
+    crate::summary::print(&summary, &[], began.elapsed());
+    crate::summary::left(&left);
+    anyhow::ensure!(left.lost + left.spooled == 0, "stopped before the bus had taken everything");
     anyhow::ensure!(summary.problems.is_empty(), "{}", summary.problems.join("; "));
     Ok(())
 }

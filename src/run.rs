@@ -59,6 +59,7 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     let me = capture::role::member(&node, LANES);
     let bus = &*pipeline.bus;
     let read = drive(bus, &me, &mut capture, &*clock, &stop, Until::Forever);
+    let left = capture.close();
     // What was processed is kept, whatever became of the rest.
     let written = pipeline.finish();
     if let Some(bar) = bar {
@@ -66,8 +67,10 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     }
     read.context("capture")?;
     let written = written?;
-    crate::summary::print(capture.summary(), &written, began.elapsed());
-    let problems = &capture.summary().problems;
+    let summary = capture.summary();
+    crate::summary::print(&summary, &written, began.elapsed());
+    crate::summary::left(&left);
+    let problems = &summary.problems;
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use capture::live::Left;
 use capture::role::Summary;
 use sink::FileSum;
 
@@ -25,11 +26,20 @@ pub fn print(capture: &Summary, sinks: &[sink::Summary], took: Duration) {
         (c.files_evicted, "files were ended early, as too many were open"),
         (c.streams_given_up, "streams were given up to save memory (capture.reassembly_max)"),
         (capture.dropped, "packets were dropped by the kernel"),
-        (capture.rows_dropped, "rows were dropped because the bus was slow"),
+        (
+            capture.rows_dropped,
+            "rows were dropped, as the bus did not take them and there was no more room",
+        ),
     ] {
         if count > 0 {
             eprintln!("  {count} {what}");
         }
+    }
+    if capture.unknown_ms > 0 {
+        let seconds = capture.unknown_ms as f64 / 1000.0;
+        eprintln!(
+            "  {seconds:.1} s before the start of which it is not known what an earlier process lost"
+        );
     }
     let Some(first) = sinks.first() else { return };
     let here = std::env::current_dir().unwrap_or_default();
@@ -56,4 +66,15 @@ pub fn print(capture: &Summary, sinks: &[sink::Summary], took: Duration) {
 /// A path as short as it can be typed.
 fn from_here<'a>(path: &'a Path, here: &Path) -> &'a Path {
     path.strip_prefix(here).unwrap_or(path)
+}
+
+/// Says what a capture left behind that the bus did not take.
+pub fn left(left: &Left) {
+    if let (1.., Some(dir)) = (left.spooled, &left.dir) {
+        let rows = left.spooled;
+        eprintln!("weir: {rows} rows wait in {}; the next start sends them", dir.display());
+    }
+    if left.lost > 0 {
+        eprintln!("weir: {} rows are lost: the bus did not take them, nor did a spool", left.lost);
+    }
 }

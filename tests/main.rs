@@ -10,4 +10,5 @@ mod crash;
 mod duckdb_reads;
 mod facts;
 mod golden;
+mod live;
 mod tidy;

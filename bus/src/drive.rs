@@ -361,10 +361,12 @@ impl Run<'_> {
     /// Stops the role. What it does after its last commit (the sink's word that files are published)
     /// may want a commit of its own, so it is asked more than once.
     fn finish(&mut self, mut session: Box<dyn Session>) -> Result<Turn, DriveError> {
-        for _ in 0..STOP_ROUNDS {
+        let mut rounds = 0;
+        while rounds < STOP_ROUNDS || self.role.backlog() {
             if self.driver.stop.insisted() {
                 break;
             }
+            rounds += 1;
             let made = self.role.on(Wake::Stop, self.clock.now_ms());
             let Some(step) = made.map_err(|e| role_failed(&self.driver.me, e))? else { break };
             session = self.commit(session, step)?;

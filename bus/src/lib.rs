@@ -381,6 +381,10 @@ pub trait Role: Send {
     fn owes(&self) -> bool {
         false
     }
+    /// Whether it has steps ready that it still makes when it stops, one for each time that it is asked.
+    fn backlog(&self) -> bool {
+        false
+    }
     /// How long [`Session::next`] may wait for records.
     fn wait(&self) -> Duration {
         Duration::from_millis(200)

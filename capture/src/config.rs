@@ -1,5 +1,6 @@
 //! What a capture thread is told: names, limits, what is local.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::files::hash::Hashes;
@@ -34,6 +35,12 @@ pub struct Config {
     pub reassembly_max: u64,
     /// The same for each direction of one flow; further bytes are known by place only, and are a gap.
     pub reassembly_flow_max: u64,
+    /// Folder below which what an interface gives waits on disk while the bus does not take it.
+    pub spool: Option<PathBuf>,
+    /// Bytes that it may take there: a day and more of a link with 1000 rows a second.
+    pub spool_max: u64,
+    /// Bytes of rows that wait in memory before they go to the spool, or without one are dropped.
+    pub memory_max: usize,
 }
 
 impl Config {
@@ -50,6 +57,9 @@ impl Config {
             hashes: Hashes::ALL,
             reassembly_max: 512 << 20,
             reassembly_flow_max: 1 << 20,
+            spool: None,
+            spool_max: 8 << 30,
+            memory_max: 256 << 20,
         }
     }
 }

@@ -3,7 +3,8 @@
 //! A packet's way through the files: [`source`] → [`engine`] → [`decode`], [`checksum`], [`fragment`]
 //! → [`table`] and [`wheel`] (the flows and their timers) → [`tcp`] and its [`stream`]s → [`app`]
 //! (which analyzers) → [`analyzer`], [`files`] → [`out`]. What [`tunnel`] finds inside begins at [`engine`] again.
-//! [`worker`] runs an engine a thread, [`flush`] puts their rows in order, [`role`] commits them.
+//! [`worker`] runs an engine a thread, [`flush`] puts their rows in order, [`live`] keeps them while the bus does
+//! not take them, [`role`] commits them.
 
 pub mod analyzer;
 pub mod app;
@@ -19,10 +20,13 @@ pub mod fragment;
 pub mod history;
 pub mod host;
 pub mod known;
+pub mod live;
 pub mod mime;
 pub mod nets;
 pub mod out;
+pub mod outgoing;
 pub mod ports;
+pub mod position;
 pub mod role;
 pub mod services;
 pub mod source;

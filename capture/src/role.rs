@@ -5,7 +5,8 @@
 //! as flows reach back, and sends only rows completed after that number.
 //!
 //! An interface or standard input cannot be read again: where the bus fails, the threads run on, and the
-//! position says whether the step that was under way has to be sent once more.
+//! position says whether the step that was under way has to be sent once more. What an interface gives
+//! meanwhile waits in [`crate::live`].
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,17 +15,23 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bus::clock::Clock;
-use bus::topic::{self, Topic};
-use bus::{Change, Lane, Member, Outgoing, Restored, Role, Session, Stamp, Step, Timeline, Wake};
+use bus::topic;
+use bus::{
+    Change, Lane, Member, Outgoing, Payload, Restored, Role, Session, Stamp, Step, Timeline, Wake,
+};
 use bytes::Bytes;
 use crossbeam_channel::RecvTimeoutError;
-use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::engine::Counters;
 use crate::flush::{self, Seen};
-use crate::source::{self, LiveOptions, LiveSource, PacketSource, STDIN};
+use crate::live::Left;
+use crate::outgoing::outgoing;
+use crate::position::Position;
+use crate::source::{self, LiveOptions, PacketSource, STDIN};
 use crate::worker::{self, Flush, Job, Progress, Worker};
+
+mod live;
 
 /// How long one call waits for a flush: the stop flag is looked at in between.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -36,21 +43,6 @@ pub enum Input {
     Files(Vec<PathBuf>),
     /// An interface.
     Live(String, LiveOptions),
-}
-
-/// Position of a source, as kept in `state.capture`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-struct Position {
-    /// Packets up to the barrier.
-    packets: u64,
-    /// The source was read to its end.
-    end: bool,
-    /// Which reading this is: files are read once more for `--again`; of what cannot be read again every
-    /// process makes a reading of its own, called by the time when it began.
-    round: u64,
-    /// Steps of this reading.
-    steps: u64,
 }
 
 /// What the role has done, for the summary and the metrics.
@@ -68,6 +60,8 @@ pub struct Summary {
     pub dropped: u64,
     /// Rows dropped because the bus was slow.
     pub rows_dropped: u64,
+    /// Milliseconds before the start of which nobody knows what was lost: an earlier process was killed.
+    pub unknown_ms: i64,
     /// The input had been read to its end by an earlier run.
     pub already_read: bool,
 }
@@ -90,10 +84,12 @@ pub struct Capture {
     round: Option<u64>,
     /// Steps made in it.
     steps: u64,
-    /// The step under way: its number, and the step where it cannot be made again.
-    sent: Option<(u64, Option<Step>)>,
+    /// The step under way: the position in it, and the step where it cannot be made again.
+    sent: Option<(Position, Option<Step>)>,
     /// A step that a lost session may not have committed.
-    unsure: Option<(u64, Step)>,
+    unsure: Option<(Position, Step)>,
+    /// Where an interface is captured.
+    live: live::Role,
     /// What is processed is logged when the role is stopped, as nobody will go on from there.
     ends_when_stopped: bool,
     /// Files are read in the role's own thread.
@@ -134,6 +130,7 @@ impl Capture {
             }
             Input::Live(interface, _) => (format!("{}/{interface}", config.node), Timeline::Live),
         };
+        let live = live::Role::new(&config, &source, timeline)?;
         Ok(Capture {
             config: Arc::new(config),
             input,
@@ -149,6 +146,7 @@ impl Capture {
             steps: 0,
             sent: None,
             unsure: None,
+            live,
             ends_when_stopped: false,
             reads_whole: false,
             seen: Seen::default(),
@@ -176,8 +174,15 @@ impl Capture {
     }
 
     /// What it has done.
-    pub fn summary(&self) -> &Summary {
-        &self.summary
+    pub fn summary(&self) -> Summary {
+        let rows = self.summary.rows.clone();
+        let live = self.live.summary().map(|live| Summary { rows, ..live });
+        live.unwrap_or_else(|| self.summary.clone())
+    }
+
+    /// Ends live capture, whatever became of the bus: what was not sent goes to the spool. Says what is left.
+    pub fn close(&mut self) -> Left {
+        self.live.close()
     }
 
     fn is_stdin(&self) -> bool {
@@ -191,7 +196,7 @@ impl Capture {
 
     fn start(&mut self) -> anyhow::Result<()> {
         self.summary = Summary::default();
-        // Standard input cannot be read twice; an interface is not shared between threads yet.
+        // Standard input cannot be read twice.
         let threads = if self.is_lasting() { self.config.threads.max(1) } else { 1 };
         for index in 0..threads as u32 {
             let job = Job {
@@ -200,7 +205,7 @@ impl Capture {
                 threads: threads as u32,
                 source: self.open()?,
                 from: self.from.packets,
-                live: self.timeline == Timeline::Live,
+                live: false,
                 finishes: !self.is_lasting() || self.ends_when_stopped,
                 clock: self.clock.clone(),
                 progress: (index == 0).then(|| self.progress.clone()),
@@ -217,7 +222,7 @@ impl Capture {
     fn open(&self) -> anyhow::Result<Box<dyn PacketSource>> {
         Ok(match &self.input {
             Input::Files(paths) => source::open_all(paths)?,
-            Input::Live(interface, options) => Box::new(LiveSource::open(interface, options)?),
+            Input::Live(..) => anyhow::bail!("an interface is no file"),
         })
     }
 
@@ -244,48 +249,34 @@ impl Capture {
         let end = flushes.iter().all(|flush| flush.end);
         self.summarise(&mut flushes);
         let threads = flushes.into_iter().map(|flush| flush.rows).collect();
-        let mut step = Step::default();
         let stamp = Stamp {
             source: self.source.clone(),
             timeline: self.timeline,
             time: if end { i64::MAX } else { time },
             end,
         };
-        let mut unstamped: BTreeMap<Topic, Vec<Lane>> =
-            [topic::RAW_CONN, topic::RAW_NOTICE, topic::RAW_KNOWN]
-                .into_iter()
-                .map(|topic| (topic, (0..self.config.lanes).collect()))
-                .collect();
-        for rows in flush::merge(threads, self.config.lanes, &mut self.seen)? {
-            *self.summary.rows.entry(rows.def.name).or_default() += rows.batch.num_rows() as u64;
-            let topic = match rows.def.name {
-                "conn" => topic::RAW_CONN,
-                "notice" => topic::RAW_NOTICE,
-                "known" => topic::RAW_KNOWN,
-                _ => Topic::log(rows.def),
-            };
-            let mut out = Outgoing::rows(topic.clone(), rows.lane, rows.def, rows.batch);
-            if let Some(lanes) = unstamped.get_mut(&topic) {
-                lanes.retain(|lane| *lane != rows.lane);
-                out = out.stamped(stamp.clone());
-            }
-            step.out.push(out);
-        }
-        for (topic, lanes) in unstamped {
-            for lane in lanes {
-                step.out.push(Outgoing::punctuation(topic.clone(), lane, stamp.clone()));
-            }
-        }
+        let out = outgoing(threads, self.config.lanes, &mut self.seen, &stamp)?;
         let round = self.round();
         self.steps += 1;
-        let position = Position { packets: number, end, round, steps: self.steps };
-        step.state.push(Change {
+        let reached = Position { packets: number, end, time, ..Position::default() };
+        self.ended = end;
+        self.send(out, Position { round, steps: self.steps, ..reached })
+    }
+
+    /// A step that sends these records and says that they are sent.
+    fn send(&mut self, out: Vec<Outgoing>, position: Position) -> anyhow::Result<Step> {
+        for out in &out {
+            if let Payload::Rows(def, rows) = &out.payload {
+                *self.summary.rows.entry(def.name).or_default() += rows.num_rows() as u64;
+            }
+        }
+        let change = Change {
             lane: model::id::partition(self.config.node.as_bytes(), self.config.lanes),
             key: Bytes::from(self.source.clone()),
             value: Some(Bytes::from(serde_json::to_vec(&position)?)),
-        });
-        self.ended = end;
-        self.sent = Some((self.steps, (!self.is_lasting()).then(|| step.clone())));
+        };
+        let step = Step { out, state: vec![change], positions: Vec::new() };
+        self.sent = Some((position, (!self.is_lasting()).then(|| step.clone())));
         Ok(step)
     }
 
@@ -323,8 +314,8 @@ impl Role for Capture {
     fn opened(&mut self, _session: &mut dyn Session) -> anyhow::Result<()> {
         let sent = self.sent.take();
         if !self.is_lasting() {
-            if let Some((number, Some(step))) = sent {
-                self.unsure = Some((number, step));
+            if let Some((position, Some(step))) = sent {
+                self.unsure = Some((position, step));
             }
             return Ok(());
         }
@@ -344,11 +335,8 @@ impl Role for Capture {
         let position: Position = serde_json::from_slice(value)
             .with_context(|| format!("position of {} in state.capture", self.source))?;
         if !self.is_lasting() {
-            let is_done = |(number, _): &mut (u64, Step)| {
-                Some(position.round) == self.round && position.steps >= *number
-            };
-            self.unsure.take_if(is_done);
-            return Ok(());
+            self.unsure.take_if(|(sent, _)| position.covers(sent.id()));
+            return self.live.restored(&self.config.node, &self.source, position);
         }
         let next = position.round + u64::from(position.end && self.again);
         // Of the reading before this one nothing counts.
@@ -360,13 +348,16 @@ impl Role for Capture {
             self.summary.already_read = is_first_look;
             self.ended = true;
         } else {
-            self.from = position;
+            self.from = position.clone();
         }
         self.steps = position.steps;
         Ok(())
     }
 
     fn on(&mut self, wake: Wake, _now_ms: i64) -> anyhow::Result<Option<Step>> {
+        if self.timeline == Timeline::Live {
+            return self.on_live(&wake);
+        }
         match wake {
             Wake::Idle | Wake::Assigned(_) => {}
             Wake::Stop => return self.stopped(),
@@ -397,7 +388,11 @@ impl Role for Capture {
     }
 
     fn committed(&mut self) -> anyhow::Result<()> {
-        self.sent = None;
+        if let Some((position, _)) = self.sent.take()
+            && self.timeline == Timeline::Live
+        {
+            self.live.committed(position);
+        }
         Ok(())
     }
 
@@ -405,8 +400,16 @@ impl Role for Capture {
         self.ended && self.unsure.is_none()
     }
 
+    fn backlog(&self) -> bool {
+        self.live.owes()
+    }
+
     fn owes(&self) -> bool {
-        let is_reading = !self.workers.is_empty() && !self.ended;
+        // What a spool holds can be left there.
+        if self.live.has_spool() {
+            return false;
+        }
+        let is_reading = (!self.workers.is_empty() || self.live.is_running()) && !self.ended;
         !self.is_lasting() && (self.sent.is_some() || self.unsure.is_some() || is_reading)
     }
 
@@ -418,8 +421,8 @@ impl Role for Capture {
 impl Capture {
     /// The step that a lost session did not commit.
     fn send_again(&mut self) -> Option<Step> {
-        let (number, step) = self.unsure.take()?;
-        self.sent = Some((number, Some(step.clone())));
+        let (position, step) = self.unsure.take()?;
+        self.sent = Some((position, Some(step.clone())));
         Some(step)
     }
 
@@ -430,9 +433,6 @@ impl Capture {
         }
         if self.workers.is_empty() || self.ended {
             return Ok(None);
-        }
-        if self.timeline == Timeline::Live {
-            return self.drain();
         }
         if self.is_lasting() && !self.ends_when_stopped {
             return Ok(None);

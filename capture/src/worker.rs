@@ -22,8 +22,8 @@ pub const FLUSH_PACKETS: u64 = 65_536;
 const FLUSH_LIVE: i64 = 2 * SECOND;
 /// Flushes that may wait for the role before a thread waits for it (files) or keeps its rows (live).
 const FLUSHES_WAITING: usize = 2;
-/// Rows a live thread keeps while the bus is slow; beyond that new ones are dropped and counted. A row
-/// of conn takes some 300 bytes.
+/// Rows a live thread keeps while nobody takes them, as where a disk hangs under the spool; beyond that new
+/// ones are dropped and counted. A row of conn takes some 300 bytes.
 const LIVE_ROWS_MAX: usize = 1_000_000;
 
 /// What a thread has done up to a barrier.
@@ -139,16 +139,27 @@ struct State {
     problems: Vec<String>,
     /// Rows that wait for a slow bus.
     kept: Vec<Rows>,
+    /// A flush is owed, as there was no room for the last one.
+    owes: bool,
     rows_dropped: u64,
 }
 
 impl State {
     fn new(job: &Job) -> State {
-        let engine = Engine::new(job.config.clone(), job.index, job.threads);
-        State { engine, number: 0, problems: Vec::new(), kept: Vec::new(), rows_dropped: 0 }
+        // The kernel divides the packets of an interface: a thread takes all that it gets.
+        let (index, threads) = if job.live { (0, 1) } else { (job.index, job.threads) };
+        let engine = Engine::new(job.config.clone(), index, threads);
+        State {
+            engine,
+            number: 0,
+            problems: Vec::new(),
+            kept: Vec::new(),
+            owes: false,
+            rows_dropped: 0,
+        }
     }
 
-    /// The bus is slow: rows wait here until there are too many; then it is the newest that go.
+    /// Nobody takes rows: they wait here until there are too many; then it is the newest that go.
     fn keep(&mut self, sensor: &str) {
         let waiting: usize = self.kept.iter().map(|rows| rows.marks.len()).sum();
         let new = self.engine.out().take(sensor);
@@ -158,7 +169,7 @@ impl State {
             return;
         }
         self.rows_dropped += rows as u64;
-        tracing::warn!(rows, "the bus is too slow: rows were dropped");
+        tracing::error!(rows, "nobody takes the rows of this thread: they are dropped");
     }
 
     fn flush(&mut self, sensor: &str, dropped: u64, end: bool) -> Flush {
@@ -253,7 +264,8 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
         if last == i64::MIN {
             last = now;
         }
-        if now.saturating_sub(last) < FLUSH_LIVE {
+        let owes = state.owes && !sender.is_full();
+        if now.saturating_sub(last) < FLUSH_LIVE && !owes {
             continue;
         }
         last = now;
@@ -261,8 +273,10 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
         state.engine.settle();
         if sender.is_full() {
             state.keep(&node);
+            state.owes = true;
             continue;
         }
+        state.owes = false;
         let dropped = job.source.stats().map_or(0, |stats| stats.dropped);
         match sender.try_send(state.flush(&node, dropped, false)) {
             Ok(()) | Err(TrySendError::Full(_)) => {}

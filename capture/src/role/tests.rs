@@ -16,8 +16,8 @@ fn role(input: Input, again: bool) -> Capture {
     Capture::new(Config::new("n"), input, again, Arc::new(clock)).unwrap()
 }
 
-fn live() -> Capture {
-    role(Input::Live("eth9".into(), LiveOptions::default()), false)
+fn stdin() -> Capture {
+    role(Input::Files(vec![STDIN.into()]), false)
 }
 
 fn files(again: bool) -> Capture {
@@ -41,10 +41,10 @@ fn step(role: &mut Capture, number: u64, end: bool) -> Step {
 
 #[test]
 fn what_cannot_be_read_again_is_sent_again_unless_it_was_committed() {
-    let mut role = live();
+    let mut role = stdin();
     let first = step(&mut role, 10, false);
     role.committed().unwrap();
-    // The same number of packets: a quiet interface.
+    // The same number of packets: a quiet pipe.
     let second = step(&mut role, 10, false);
     reopened(&mut role, Some(&first));
     let again = role.send_again().expect("the second step is owed");
@@ -52,10 +52,10 @@ fn what_cannot_be_read_again_is_sent_again_unless_it_was_committed() {
     // The answer to that one is lost as well, but it was committed.
     reopened(&mut role, Some(&again));
     assert!(role.send_again().is_none());
-    // Another process's reading of the same interface says nothing of this one's.
+    // Another process's reading says nothing of this one's.
     let third = step(&mut role, 11, true);
     assert!(role.done());
-    let other = step(&mut live(), 99, false);
+    let other = step(&mut stdin(), 99, false);
     let elsewhere = String::from_utf8(other.state[0].value.clone().unwrap().to_vec()).unwrap();
     let elsewhere = elsewhere.replace("1700000000000", "1800000000000");
     let mut other = other;

@@ -1,15 +1,13 @@
 //! A live interface, through libpcap.
 //!
-//! Several threads on one interface share it by AF_PACKET fanout (`PACKET_FANOUT`, packet(7)): a
-//! socket option set on the capture's descriptor between `open` and the first packet, the same
-//! group number for every thread. Setting it takes an unsafe call or a crate that wraps it; it
-//! goes into `LiveSource::open`, behind a `fanout` field of `LiveOptions`.
+//! Several threads on one interface have a socket each, and the kernel divides the packets ([`fanout`]).
 
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
 use pcap::{Active, Capture, Error};
 
-use super::{Link, Next, Packet, PacketSource, SourceError, SourceStats};
+use super::{Link, Next, Packet, PacketSource, SourceError, SourceStats, fanout};
 
 /// How to open an interface.
 #[derive(Clone, Debug)]
@@ -49,6 +47,10 @@ pub struct LiveSource {
     /// What the kernel said last: its counters have 32 bits and wrap.
     last: Counts,
     total: SourceStats,
+    /// Packets before this time are not given, microseconds: sockets saw them that did not share them yet.
+    since: i64,
+    /// What the card dropped is the same for all sockets: one of them counts it.
+    counts_card: bool,
 }
 
 /// libpcap's counters.
@@ -83,19 +85,58 @@ impl LiveSource {
             link,
             last: Counts::default(),
             total: SourceStats::default(),
+            since: i64::MIN,
+            counts_card: true,
         })
+    }
+
+    /// Opens an interface for so many threads, which share its packets. They begin together at `now`,
+    /// called when all sockets are open, microseconds.
+    pub fn open_shared(
+        interface: &str,
+        options: &LiveOptions,
+        threads: usize,
+        now: impl FnOnce() -> i64,
+    ) -> Result<Vec<LiveSource>, SourceError> {
+        let open = |_| LiveSource::open(interface, options);
+        let mut sources: Vec<LiveSource> =
+            (0..threads.max(1)).map(open).collect::<Result<_, _>>()?;
+        let Some((first, rest)) = sources.split_first_mut() else { return Ok(sources) };
+        if rest.is_empty() {
+            return Ok(sources);
+        }
+        let failed = |error: std::io::Error| SourceError::Live {
+            interface: interface.to_owned(),
+            message: format!("its packets cannot be shared by threads (PACKET_FANOUT): {error}"),
+        };
+        let group = fanout::found(first.capture.as_fd()).map_err(failed)?;
+        for source in rest {
+            fanout::join(source.capture.as_fd(), group).map_err(failed)?;
+            source.counts_card = false;
+        }
+        let now = now();
+        for source in &mut sources {
+            source.since = now;
+        }
+        Ok(sources)
     }
 }
 
 impl PacketSource for LiveSource {
     fn next(&mut self) -> Result<Next<'_>, SourceError> {
         match self.capture.next_packet() {
-            Ok(packet) => Ok(Next::Packet(Packet {
-                ts_us: packet.header.ts.tv_sec * 1_000_000 + packet.header.ts.tv_usec,
-                link: self.link,
-                wire_len: packet.header.len,
-                data: packet.data,
-            })),
+            Ok(packet) => {
+                let ts_us = packet.header.ts.tv_sec * 1_000_000 + packet.header.ts.tv_usec;
+                if ts_us < self.since {
+                    return Ok(Next::Idle);
+                }
+                Ok(Next::Packet(Packet {
+                    ts_us,
+                    link: self.link,
+                    wire_len: packet.header.len,
+                    data: packet.data,
+                }))
+            }
             Err(Error::TimeoutExpired) => {
                 std::thread::sleep(IDLE);
                 Ok(Next::Idle)
@@ -111,7 +152,7 @@ impl PacketSource for LiveSource {
         let now = Counts {
             received: now.received,
             dropped: now.dropped,
-            interface_dropped: now.if_dropped,
+            interface_dropped: if self.counts_card { now.if_dropped } else { 0 },
         };
         self.total = accumulate(self.total, self.last, now);
         self.last = now;

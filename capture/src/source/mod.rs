@@ -2,6 +2,7 @@
 //!
 //! A packet is borrowed from its source's buffer until the next call, so reading allocates nothing.
 
+mod fanout;
 mod file;
 mod fingerprint;
 mod live;

@@ -1,0 +1,303 @@
+//! What stands between the threads that capture live and the role: one thread that makes steps of their
+//! rows and keeps them while the bus does not take them.
+//!
+//! The packet loop meets none of it: a thread hands its rows over without waiting ([`crate::worker`]). All disk
+//! I/O is done here, by the gathering thread and the role's.
+
+mod entry;
+mod queue;
+mod spool;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bus::clock::Clock;
+use bus::{Stamp, Timeline};
+use crossbeam_channel::RecvTimeoutError;
+
+pub use entry::{Entry, Outline};
+pub use queue::Queue;
+pub use spool::Spool;
+
+use crate::config::Config;
+use crate::flush::Seen;
+use crate::outgoing::outgoing;
+use crate::position::Id;
+use crate::role::Summary;
+use crate::worker::{Flush, Worker};
+
+/// How long a step waits for the rows of a thread: somewhat longer than the time between its flushes.
+const GATHER: Duration = Duration::from_millis(2500);
+/// Between two times that it is said how much the kernel dropped.
+const DROPS_SAID_MS: i64 = 60_000;
+
+/// What is left when capture has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Rows on disk, which the next start sends.
+    pub spooled: u64,
+    /// Where.
+    pub dir: Option<PathBuf>,
+    /// Rows that nobody has any more.
+    pub lost: u64,
+}
+
+/// Live capture at work.
+pub struct Live {
+    shared: Arc<Shared>,
+    stops: Vec<Arc<AtomicBool>>,
+    thread: Option<JoinHandle<()>>,
+    dir: Option<PathBuf>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    queue: Queue,
+    /// Nothing more comes.
+    ended: bool,
+    failed: Option<String>,
+    summary: Summary,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The folder of a source's spool below the one that is set.
+pub fn spool_dir(below: &Path, source: &str) -> PathBuf {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.@".contains(c) { c } else { '+' };
+    below.join(source.chars().map(plain).collect::<String>())
+}
+
+impl Live {
+    /// Starts to gather what these threads capture, in a reading of this name.
+    pub fn start(
+        workers: Vec<Worker>,
+        queue: Queue,
+        dir: Option<PathBuf>,
+        round: u64,
+        gather: (Arc<Config>, String, Arc<dyn Clock>),
+    ) -> anyhow::Result<Live> {
+        let stops = workers.iter().map(|worker| worker.stop.clone()).collect();
+        let state = State { queue, ended: false, failed: None, summary: Summary::default() };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let (config, source, clock) = gather;
+        let gatherer = Gatherer {
+            threads: workers.into_iter().map(Thread::new).collect(),
+            shared: shared.clone(),
+            config,
+            source,
+            clock,
+            seen: Seen::default(),
+            last: Id { round, number: 0 },
+            time: i64::MIN,
+            dropped_said: (0, i64::MIN),
+        };
+        let name = "capture-gather".to_owned();
+        let thread = std::thread::Builder::new().name(name).spawn(move || gatherer.run());
+        let thread = thread.context("cannot start a capture thread")?;
+        Ok(Live { shared, stops, thread: Some(thread), dir })
+    }
+
+    /// The next step for the bus, waited for so long.
+    ///
+    /// # Errors
+    /// Capture has failed.
+    pub fn next(&self, patience: Duration) -> anyhow::Result<Option<Entry>> {
+        let mut state = self.shared.lock();
+        let mut waited = false;
+        loop {
+            if let Some(entry) = state.queue.take() {
+                return Ok(Some(entry));
+            }
+            if let Some(failed) = &state.failed {
+                anyhow::bail!("{failed}");
+            }
+            if waited || state.ended {
+                return Ok(None);
+            }
+            let woken = self.shared.changed.wait_timeout(state, patience);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+            waited = true;
+        }
+    }
+
+    /// Steps up to this one are committed.
+    pub fn release(&self, upto: Id) {
+        self.shared.lock().queue.release(upto);
+    }
+
+    /// Whether everything captured is committed, or in the role's hand.
+    pub fn is_over(&self) -> bool {
+        let state = self.shared.lock();
+        state.ended && state.queue.is_empty()
+    }
+
+    /// Whether steps wait.
+    pub fn owes(&self) -> bool {
+        !self.shared.lock().queue.is_empty()
+    }
+
+    /// Tells the threads to log what is open and end.
+    pub fn stop(&self) {
+        self.stops.iter().for_each(|stop| stop.store(true, Ordering::SeqCst));
+    }
+
+    /// What the threads have done so far.
+    pub fn summary(&self) -> Summary {
+        let state = self.shared.lock();
+        let mut summary = state.summary.clone();
+        summary.rows_dropped += state.queue.dropped().rows;
+        summary
+    }
+
+    /// Ends capture: what waits goes to disk. Says what is left.
+    pub fn close(&mut self) -> Left {
+        self.stop();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("a capture thread panicked");
+        }
+        let mut state = self.shared.lock();
+        state.queue.spill();
+        let (lost, spooled) = state.queue.rows();
+        Left { spooled, lost, dir: self.dir.clone() }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// One thread that captures, and what it said last.
+struct Thread {
+    worker: Worker,
+    ended: bool,
+    last: Flush,
+}
+
+impl Thread {
+    fn new(worker: Worker) -> Thread {
+        Thread { worker, ended: false, last: Flush { time: i64::MIN, ..Flush::default() } }
+    }
+}
+
+struct Gatherer {
+    threads: Vec<Thread>,
+    shared: Arc<Shared>,
+    config: Arc<Config>,
+    source: String,
+    clock: Arc<dyn Clock>,
+    seen: Seen,
+    last: Id,
+    time: i64,
+    /// Packets that the kernel dropped when that was said last, and when.
+    dropped_said: (u64, i64),
+}
+
+impl Gatherer {
+    fn run(mut self) {
+        // Also where this thread panics nobody must wait for it.
+        let _ended = Ended(self.shared.clone());
+        while self.threads.iter().any(|thread| !thread.ended) {
+            if let Err(error) = self.gather() {
+                self.shared.lock().failed = Some(format!("{error:#}"));
+                return;
+            }
+        }
+    }
+
+    /// One step of what the threads have, once each has something or has had the time for it.
+    fn gather(&mut self) -> anyhow::Result<()> {
+        let mut rows = Vec::new();
+        for thread in self.threads.iter_mut().filter(|thread| !thread.ended) {
+            match thread.worker.flushes.recv_timeout(GATHER) {
+                Ok(mut flush) => {
+                    thread.ended = flush.end;
+                    rows.push(std::mem::take(&mut flush.rows));
+                    thread.last = flush;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    anyhow::bail!("a capture thread ended before its input did")
+                }
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let end = self.threads.iter().all(|thread| thread.ended);
+        let running = self.threads.iter().filter(|thread| end || !thread.ended);
+        // No row of any thread is older than this.
+        self.time = self.time.max(running.map(|thread| thread.last.time).min().unwrap_or(i64::MIN));
+        let stamp = Stamp {
+            source: self.source.clone(),
+            timeline: Timeline::Live,
+            time: if end { i64::MAX } else { self.time },
+            end,
+        };
+        let out = outgoing(rows, self.config.lanes, &mut self.seen, &stamp)?;
+        self.last.number += 1;
+        let packets = self.threads.iter().map(|thread| thread.last.number).sum();
+        let entry = Entry { id: self.last, packets, time: self.time, end, out };
+        let summary = self.summarise();
+        let mut state = self.shared.lock();
+        state.queue.push(entry, self.clock.now_ms());
+        let problems = std::mem::take(&mut state.summary.problems);
+        state.summary = summary;
+        state.summary.problems.splice(0..0, problems);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+
+    fn summarise(&mut self) -> Summary {
+        let mut summary = Summary::default();
+        for thread in &mut self.threads {
+            summary.counters.add(thread.last.counters);
+            summary.open_flows += thread.last.open_flows;
+            summary.dropped += thread.last.dropped;
+            summary.rows_dropped += thread.last.rows_dropped;
+            for problem in thread.last.problems.drain(..) {
+                tracing::error!("{problem}");
+                if !summary.problems.contains(&problem) {
+                    summary.problems.push(problem);
+                }
+            }
+        }
+        let (said, at) = self.dropped_said;
+        let now = self.clock.now_ms();
+        if summary.dropped > said && now.saturating_sub(at) >= DROPS_SAID_MS {
+            let packets = summary.dropped - said;
+            tracing::warn!(packets, source = self.source, "the kernel dropped packets");
+            self.dropped_said = (summary.dropped, now);
+        }
+        summary
+    }
+}
+
+/// Tells whoever waits that nothing more comes.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.ended = true;
+        if std::thread::panicking() {
+            state.failed = Some("the thread that gathers rows panicked".into());
+        }
+        self.0.changed.notify_all();
+    }
+}
