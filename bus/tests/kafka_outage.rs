@@ -14,7 +14,7 @@ use bus::contract::{
 };
 use bus::drive::{Stop, Until, drive};
 use bus::kafka::{Config, Kafka, admin};
-use bus::{Bus, Change, Gap, Lane, Member, Record, Restored, Role, Session, Step, Wake};
+use bus::{Bus, BusError, Change, Gap, Lane, Member, Record, Restored, Role, Session, Step, Wake};
 
 #[path = "../../tests/harness/kafka.rs"]
 mod kafka;
@@ -113,7 +113,7 @@ fn what_retention_took_is_a_gap_and_the_lane_goes_on() {
     assert_eq!(session.gaps(), [gap]);
     assert!(session.gaps().is_empty(), "told once");
     let records = to_the_end(&mut *session, &[0], 1);
-    assert_eq!(texts(&records), ["7", "8", "9"]);
+    assert_eq!(records.iter().map(text).collect::<Vec<_>>(), ["7", "8", "9"]);
 }
 
 /// What retention does to partition 0.
