@@ -2,7 +2,8 @@
 
 use arrow_array::RecordBatch;
 use model::stream::{
-    Def, Mark, conn, dnp3, dns, files, http, known, modbus, notice, ntp, ssl, tunnel, weird, x509,
+    Def, Mark, conn, dnp3, dns, files, http, known, modbus, notice, ntp, smb_files, smb_mapping,
+    ssl, tunnel, weird, x509,
 };
 
 use crate::analyzer::FlowIds;
@@ -25,6 +26,10 @@ pub struct Out {
     pub dnp3: dnp3::Batch,
     /// NTP messages.
     pub ntp: ntp::Batch,
+    /// Files of SMB shares.
+    pub smb_files: smb_files::Batch,
+    /// SMB shares.
+    pub smb_mapping: smb_mapping::Batch,
     /// TLS handshakes.
     pub ssl: ssl::Batch,
     /// Tunnels found and gone.
@@ -160,6 +165,7 @@ impl Out {
                 }
             )*};
         }
+        take!(smb_files, smb_mapping);
         take!(conn, dns, http, ntp, modbus, dnp3, ssl, files, x509, tunnel, known, weird, notice);
         taken
     }

@@ -21,6 +21,8 @@ pub mod modbus;
 pub mod notice;
 pub mod ntp;
 pub mod partial;
+pub mod smb_files;
+pub mod smb_mapping;
 pub mod ssl;
 pub mod tunnel;
 pub mod weird;
@@ -38,6 +40,8 @@ pub static ALL: &[&Def] = &[
     &ntp::DEF,
     &modbus::DEF,
     &dnp3::DEF,
+    &smb_files::DEF,
+    &smb_mapping::DEF,
     &known_hosts::DEF,
     &known_services::DEF,
     &known_certs::DEF,

@@ -8,11 +8,13 @@ use crate::analyzer::wire::Reader;
 
 /// What a message has shown.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct Seen<'a> {
     /// Parameters of an end: it is RDP.
     pub parameters: bool,
     /// How the connection goes on from here.
     pub security: Security,
+    /// Certificates of the server.
+    pub certificates: Vec<&'a [u8]>,
 }
 
 /// Most channels and certificates, and most bytes of a key or certificate, that Zeek takes.
@@ -22,7 +24,7 @@ const DATA_LEN_MAX: u32 = 262_144;
 const CLIENT_CORE_LEN: usize = 206;
 
 /// A TPKT with what is in it.
-pub fn tpkt(unit: &[u8], seen: &mut Seen) -> Option<()> {
+pub fn tpkt<'a>(unit: &'a [u8], seen: &mut Seen<'a>) -> Option<()> {
     let mut r = Reader::new(unit);
     r.skip(4)?;
     let len = usize::from(r.u8()?);
@@ -66,7 +68,7 @@ fn request(r: &mut Reader<'_>, len: usize) -> Option<()> {
 }
 
 /// Connection confirm.
-fn confirm(r: &mut Reader<'_>, len: usize, seen: &mut Seen) -> Option<()> {
+fn confirm(r: &mut Reader<'_>, len: usize, seen: &mut Seen<'_>) -> Option<()> {
     r.skip(5)?;
     if len == 6 {
         return Some(());
@@ -87,7 +89,7 @@ fn confirm(r: &mut Reader<'_>, len: usize, seen: &mut Seen) -> Option<()> {
     }
 }
 
-fn client(r: &mut Reader<'_>, seen: &mut Seen) -> Option<()> {
+fn client<'a>(r: &mut Reader<'a>, seen: &mut Seen<'a>) -> Option<()> {
     // The rest of the type's length, domains and a flag; three sets of limits.
     for _ in 0..7 {
         asn1::element(r)?;
@@ -103,7 +105,7 @@ fn client(r: &mut Reader<'_>, seen: &mut Seen) -> Option<()> {
     blocks(r, seen)
 }
 
-fn server(r: &mut Reader<'_>, seen: &mut Seen) -> Option<()> {
+fn server<'a>(r: &mut Reader<'a>, seen: &mut Seen<'a>) -> Option<()> {
     r.skip(3)?;
     for _ in 0..3 {
         asn1::element(r)?;
@@ -120,7 +122,7 @@ fn server(r: &mut Reader<'_>, seen: &mut Seen) -> Option<()> {
     blocks(r, seen)
 }
 
-fn blocks(r: &mut Reader<'_>, seen: &mut Seen) -> Option<()> {
+fn blocks<'a>(r: &mut Reader<'a>, seen: &mut Seen<'a>) -> Option<()> {
     while !r.is_empty() {
         let (kind, len) = (r.le16()?, r.le16()?);
         let mut block = Reader::new(r.take(usize::from(len).checked_sub(4)?)?);
@@ -146,14 +148,14 @@ fn blocks(r: &mut Reader<'_>, seen: &mut Seen) -> Option<()> {
     Some(())
 }
 
-fn security(r: &mut Reader<'_>, seen: &mut Seen) -> Option<()> {
+fn security<'a>(r: &mut Reader<'a>, seen: &mut Seen<'a>) -> Option<()> {
     let (method, level, random) = (r.le32()?, r.le32()?, r.le32()?);
     if !(random == 0x20 || (method, level, random) == (0, 0, 0)) {
         return None;
     }
     let certificate = r.le32()?;
     r.skip(random as usize)?;
-    certificates(&mut Reader::new(r.take(certificate as usize)?))?;
+    certificates(&mut Reader::new(r.take(certificate as usize)?), seen)?;
     if method > 0 && level > 0 {
         seen.security = Security::Native;
     }
@@ -161,7 +163,7 @@ fn security(r: &mut Reader<'_>, seen: &mut Seen) -> Option<()> {
     Some(())
 }
 
-fn certificates(r: &mut Reader<'_>) -> Option<()> {
+fn certificates<'a>(r: &mut Reader<'a>, seen: &mut Seen<'a>) -> Option<()> {
     match r.le32()? & 0x7fff_ffff {
         1 => {
             r.skip(4 + 4 + 2)?;
@@ -188,7 +190,7 @@ fn certificates(r: &mut Reader<'_>) -> Option<()> {
                 if len > DATA_LEN_MAX {
                     return None;
                 }
-                r.skip(len as usize)?;
+                seen.certificates.push(r.take(len as usize)?);
             }
             Some(())
         }

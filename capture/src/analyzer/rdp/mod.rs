@@ -5,6 +5,7 @@
 
 use super::units::{Framed, Malformed, Units};
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict, ssl};
+use crate::files::x509;
 
 mod message;
 
@@ -87,6 +88,11 @@ impl Framed for Session {
         }
         if seen.security != Security::None {
             self.security = seen.security;
+        }
+        for (place, der) in seen.certificates.iter().enumerate() {
+            // Each is a file of its own to Zeek, so that each is the first of its chain.
+            let role = x509::Role { host: true, client: false };
+            x509::seen(cx, der, role, &[b"rdp", &place.to_be_bytes()]);
         }
         parsed.ok_or(Malformed)
     }

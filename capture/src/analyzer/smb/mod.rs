@@ -7,6 +7,9 @@ use super::units::{Framed, Malformed, Units};
 use super::wire::Reader;
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict};
 
+mod events;
+mod item;
+mod script;
 mod smb1;
 mod smb1_transaction;
 mod smb2;

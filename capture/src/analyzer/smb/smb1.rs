@@ -3,6 +3,8 @@
 //! Commands may be chained; each says where the next begins. Source: Zeek's `smb1-protocol.pac` and
 //! `smb1-com-*.pac`.
 
+use super::events::Opened;
+use super::item::{self, Action, Times};
 use super::smb1_transaction as transaction;
 use super::state::State;
 use crate::analyzer::wire::Reader;
@@ -128,6 +130,7 @@ pub fn message(
     let mut r = Reader::new(bytes);
     let mut head = Head::parse(&mut r)?;
     head.is_pipe = state.is_pipe(head.tree.into());
+    state.script.message1(cx, dir, head.message, head.tree);
     if len == EMPTY_LEN {
         return r.skip(3);
     }
@@ -218,8 +221,10 @@ fn request(
             body.r.skip(2)?;
             let password = body.r.le16()?;
             body.r.skip(2 + usize::from(password))?;
-            body.text(head.is_wide)?;
-            body.text(false)?;
+            let path = body.text(head.is_wide)?;
+            let service = body.text(false)?;
+            let texts = (item::name(path, head.is_wide), item::name(service, false));
+            state.script.connect1(cx, texts.0, texts.1);
             return Some(Some(next));
         }
         command::NT_CREATE_ANDX => {
@@ -227,27 +232,28 @@ fn request(
             body.r.skip(46)?;
             let name = body.text(head.is_wide)?;
             state.opens(head.tree.into(), name, head.is_wide);
+            state.script.create1(cx, item::name(name, head.is_wide));
             return Some(Some(next));
         }
         command::READ_ANDX => {
             let next = chain(body)?;
-            body.r.skip(if words == 0x0c { 22 } else { 18 })?;
+            read_request(state, head, words, body)?;
             return Some(Some(next));
         }
         command::WRITE_ANDX => {
             let next = chain(body)?;
-            body.r.skip(14)?;
-            let [high, low] = [body.r.le16()?, body.r.le16()?];
-            let offset = body.r.le16()?;
-            body.r.skip(if words == 0x0e { 6 } else { 2 })?;
-            data(state, cx, Dir::Orig, head, body, (high, low, offset))?;
+            write_request(state, cx, head, words, body)?;
             return Some(Some(next));
         }
         command::TRANSACTION => transaction::request(state, cx, head, words, body)?,
         command::TRANSACTION_SECONDARY => transaction::secondary(body, 0)?,
         command::TRANSACTION2 => transaction::request2(body)?,
         command::TRANSACTION2_SECONDARY => transaction::secondary(body, 2)?,
-        command::CLOSE => body.r.skip(8)?,
+        command::CLOSE => {
+            let fid = body.r.le16()?;
+            body.r.skip(6)?;
+            state.script.close1(cx, fid);
+        }
         command::QUERY_INFORMATION | command::CHECK_DIRECTORY => {
             body.r.skip(3)?;
             body.text(head.is_wide)?;
@@ -287,18 +293,21 @@ fn response(
             }
             let count = usize::from(body.r.le16()?);
             let service = body.text(false)?;
-            if count > service.len() {
-                body.text(head.is_wide)?;
-            }
+            let native = if count > service.len() {
+                item::name(body.text(head.is_wide)?, head.is_wide)
+            } else {
+                String::new()
+            };
             if service.starts_with(b"IPC") {
                 state.set_pipe(head.tree.into());
             }
+            state.script.connected1(cx, head.tree, item::name(service, false), native);
             return Some(Some(next));
         }
         command::NT_CREATE_ANDX => {
             body.r.skip(1)?;
             let next = chain(body)?;
-            body.r.skip(66)?;
+            created(state, cx, body)?;
             return Some(Some(next));
         }
         command::READ_ANDX => {
@@ -308,7 +317,12 @@ fn response(
             let low = body.r.le16()?;
             let [offset, high] = [body.r.le16()?, body.r.le16()?];
             body.r.skip(10)?;
-            data(state, cx, Dir::Resp, head, body, (high, low, offset))?;
+            let at = if high == 0 && low == 0 || head.is_pipe {
+                0
+            } else {
+                state.read_of(head.message.into(), false).1
+            };
+            data(state, cx, Dir::Resp, head, body, (high, low, offset), at)?;
             return Some(Some(next));
         }
         command::WRITE_ANDX => {
@@ -334,7 +348,57 @@ fn response(
     Some(None)
 }
 
-/// What is read or written: the high and low half of its length, and its offset.
+/// A request to read.
+fn read_request(state: &mut State, head: &Head, words: u8, body: &mut Body<'_>) -> Option<()> {
+    let fid = body.r.le16()?;
+    let low = u64::from(body.r.le32()?);
+    body.r.skip(10)?;
+    let high = if words == 0x0c { body.r.le32()? } else { 0 };
+    body.r.skip(2)?;
+    state.script.use1(fid, Action::Read);
+    // The high half counts too little in Zeek.
+    let high = if high == u32::MAX { 0 } else { u64::from(high) };
+    state.reads(head.message.into(), fid.into(), (high << 16) + low);
+    Some(())
+}
+
+/// A request to write, with the bytes.
+fn write_request(
+    state: &mut State,
+    cx: &mut Cx<'_>,
+    head: &Head,
+    words: u8,
+    body: &mut Body<'_>,
+) -> Option<()> {
+    let fid = body.r.le16()?;
+    let low = body.r.le32()?;
+    body.r.skip(8)?;
+    let [len_high, len_low] = [body.r.le16()?, body.r.le16()?];
+    let offset = body.r.le16()?;
+    let high = if words == 0x0e { body.r.le32()? } else { 0 };
+    body.r.skip(2)?;
+    state.script.use1(fid, Action::Write);
+    // Zeek adds the halves up in 32 bits.
+    let at = high.wrapping_shl(16).wrapping_add(low);
+    data(state, cx, Dir::Orig, head, body, (len_high, len_low, offset), at.into())
+}
+
+/// A file is open.
+fn created(state: &mut State, cx: &mut Cx<'_>, body: &mut Body<'_>) -> Option<()> {
+    body.r.skip(1)?;
+    let fid = body.r.le16()?.into();
+    body.r.skip(4)?;
+    let (created, accessed) = (body.r.le64()?, body.r.le64()?);
+    let (modified, changed) = (body.r.le64()?, body.r.le64()?);
+    body.r.skip(4 + 8)?;
+    let size = body.r.le64()?;
+    body.r.skip(7)?;
+    let times = Times { created, accessed, modified, changed };
+    state.script.created1(cx, Opened { fid, size, times });
+    Some(())
+}
+
+/// What is read or written: the high and low half of its length, and its offset; where it belongs in the file.
 fn data(
     state: &mut State,
     cx: &mut Cx<'_>,
@@ -342,11 +406,14 @@ fn data(
     head: &Head,
     body: &mut Body<'_>,
     (high, low, offset): (u16, u16, u16),
+    at: u64,
 ) -> Option<()> {
     body.pad_to(offset)?;
     let data = body.r.take(usize::from(high) << 16 | usize::from(low))?;
     if head.is_pipe {
         state.pipe(cx, dir, 0, data);
+    } else {
+        state.script.data(cx, dir, at, data);
     }
     Some(())
 }

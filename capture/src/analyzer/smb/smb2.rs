@@ -2,6 +2,7 @@
 //!
 //! Source: Zeek's `smb2-protocol.pac` and `smb2-com-*.pac`.
 
+use super::item;
 use super::smb2_file::{create_request, create_response, ioctl, read, set_info, write};
 use super::state::State;
 use crate::analyzer::wire::Reader;
@@ -113,6 +114,7 @@ pub fn message<'a>(
         Dir::Resp => state.tree_of(head.message, head.is_pending()),
     };
     head.is_pipe = state.is_pipe(tree);
+    state.script.message2(cx, dir, head.message, head.tree, head.is_pending());
     let body = r.rest();
     let mut r = Reader::new(body);
     match dir {
@@ -153,10 +155,13 @@ fn request(
         }
         command::TREE_CONNECT => {
             r.skip(4)?;
-            located16(head, whole, r).map(|_| ())
+            let path = located16(head, whole, r)?;
+            state.script.connect2(item::name(path, true));
+            Some(())
         }
         command::TREE_DISCONNECT => {
             r.skip(4)?;
+            state.script.disconnect2(head.tree);
             state.unset_pipe(head.tree);
             Some(())
         }
@@ -164,11 +169,12 @@ fn request(
         command::CLOSE => {
             r.skip(8)?;
             let file = file(r)?;
+            state.script.close2(cx, file);
             state.close(file);
             Some(())
         }
         command::FLUSH | command::OPLOCK_BREAK => r.skip(24),
-        command::READ => read(state, head, whole, r),
+        command::READ => read(state, cx, head, whole, r),
         command::WRITE => write(state, cx, head, whole, r),
         command::LOCK => {
             r.skip(2)?;
@@ -194,7 +200,7 @@ fn request(
             head.pad(r, whole, offset)?;
             r.skip(len as usize)
         }
-        command::SET_INFO => set_info(head, whole, r),
+        command::SET_INFO => set_info(state, cx, head, whole, r),
         _ => Some(()),
     }
 }
@@ -225,9 +231,10 @@ fn response(
             if share == SHARE_PIPE {
                 state.set_pipe(head.tree);
             }
+            state.script.connected2(cx, share);
             Some(())
         }
-        command::CREATE => create_response(head, whole, r),
+        command::CREATE => create_response(state, cx, head, whole, r),
         command::CLOSE => r.skip(60),
         command::READ => {
             r.skip(2)?;
@@ -237,9 +244,11 @@ fn response(
             r.skip(8)?;
             head.pad(r, whole, offset.into())?;
             let data = r.take(len as usize)?;
-            let file = state.read_of(head.message, head.is_pending());
+            let (file, offset) = state.read_of(head.message, head.is_pending());
             if head.is_pipe {
                 state.pipe(cx, Dir::Resp, file, data);
+            } else {
+                state.script.data(cx, Dir::Resp, offset, data);
             }
             Some(())
         }

@@ -1,5 +1,7 @@
 //! Messages of SMB 2 and 3 about files. Every parser says `None` for what is malformed.
 
+use super::events::Opened;
+use super::item::{self, Action, Times};
 use super::smb2::{Head, file};
 use super::state::State;
 use crate::analyzer::wire::Reader;
@@ -15,21 +17,38 @@ pub fn create_request(
     whole: &[u8],
     r: &mut Reader<'_>,
 ) -> Option<()> {
-    r.skip(44)?;
+    r.skip(40)?;
+    let options = r.le32()?;
     let (name_at, name_len) = (r.le16()?, r.le16()?);
     let (at, len) = (r.le32()?, r.le32()?);
     head.pad(r, whole, name_at)?;
     let name = r.take(name_len.into())?;
     contexts(head, whole, r, at, len)?;
     state.opens(head.tree, name, true);
+    state.script.create2(item::name(name, true), options);
     Some(())
 }
 
 /// It is open.
-pub fn create_response(head: &Head, whole: &[u8], r: &mut Reader<'_>) -> Option<()> {
-    r.skip(80)?;
+pub fn create_response(
+    state: &mut State,
+    cx: &mut Cx<'_>,
+    head: &Head,
+    whole: &[u8],
+    r: &mut Reader<'_>,
+) -> Option<()> {
+    r.skip(8)?;
+    let (created, accessed) = (r.le64()?, r.le64()?);
+    let (modified, changed) = (r.le64()?, r.le64()?);
+    r.skip(8)?;
+    let size = r.le64()?;
+    r.skip(8)?;
+    let fid = file(r)?;
     let (at, len) = (r.le32()?, r.le32()?);
-    contexts(head, whole, r, at, len)
+    contexts(head, whole, r, at, len)?;
+    let times = Times { created, accessed, modified, changed };
+    state.script.created2(cx, Opened { fid, size, times });
+    Some(())
 }
 
 fn contexts(head: &Head, whole: &[u8], r: &mut Reader<'_>, at: u32, len: u32) -> Option<()> {
@@ -40,14 +59,22 @@ fn contexts(head: &Head, whole: &[u8], r: &mut Reader<'_>, at: u32, len: u32) ->
 }
 
 /// A request to read.
-pub fn read(state: &mut State, head: &Head, whole: &[u8], r: &mut Reader<'_>) -> Option<()> {
-    r.skip(16)?;
+pub fn read(
+    state: &mut State,
+    cx: &mut Cx<'_>,
+    head: &Head,
+    whole: &[u8],
+    r: &mut Reader<'_>,
+) -> Option<()> {
+    r.skip(8)?;
+    let offset = r.le64()?;
     let file = file(r)?;
     r.skip(12)?;
     let (at, len) = (r.le16()?, r.le16()?);
     head.pad(r, whole, at)?;
     r.skip(len.into())?;
-    state.reads(head.message, file);
+    state.script.use2(cx, file, Action::Read);
+    state.reads(head.message, file, offset);
     Some(())
 }
 
@@ -61,13 +88,16 @@ pub fn write(
 ) -> Option<()> {
     r.skip(2)?;
     let (at, len) = (r.le16()?, r.le32()?);
-    r.skip(8)?;
+    let offset = r.le64()?;
     let file = file(r)?;
     r.skip(16)?;
     head.pad(r, whole, at)?;
     let data = r.take(len as usize)?;
+    state.script.use2(cx, file, Action::Write);
     if head.is_pipe {
         state.pipe(cx, Dir::Orig, file, data);
+    } else {
+        state.script.data(cx, Dir::Orig, offset, data);
     }
     Some(())
 }
@@ -112,21 +142,40 @@ pub fn ioctl(
 }
 
 /// Properties of a file or file system are set.
-pub fn set_info(head: &Head, whole: &[u8], r: &mut Reader<'_>) -> Option<()> {
+pub fn set_info(
+    state: &mut State,
+    cx: &mut Cx<'_>,
+    head: &Head,
+    whole: &[u8],
+    r: &mut Reader<'_>,
+) -> Option<()> {
     r.skip(2)?;
     let (class, level) = (r.u8()?, r.u8()?);
     r.skip(4)?;
     let at = r.le16()?;
-    r.skip(22)?;
+    r.skip(6)?;
+    let fid = file(r)?;
     head.pad(r, whole, at)?;
     match (class, level) {
-        (1, 0x04) => r.skip(36),
+        (1, 0x04) => {
+            r.skip(36)?;
+            state.script.attributes2(cx, fid);
+            Some(())
+        }
         (1, 0x0a | 0x0b) => {
             r.skip(16)?;
-            let name = r.le32()?;
-            r.skip(name as usize)
+            let len = r.le32()?;
+            let name = r.take(len as usize)?;
+            if level == 0x0a {
+                state.script.rename2(cx, fid, item::name(name, true));
+            }
+            Some(())
         }
-        (1, 0x0d) => r.skip(1),
+        (1, 0x0d) => {
+            let is_wanted = r.u8()? > 0;
+            state.script.delete2(cx, fid, is_wanted);
+            Some(())
+        }
         (1, 0x0e | 0x13 | 0x14 | 0x18 | 0x27) => r.skip(8),
         (1, 0x0f) => attributes(r),
         (1, 0x10) => r.skip(4),

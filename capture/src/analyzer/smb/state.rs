@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::script::Script;
 use crate::analyzer::dce_rpc::Pipe;
 use crate::analyzer::{Cx, Dir, gssapi, ntlm};
 
@@ -18,24 +19,28 @@ const PIPE_NAMES: &[&str] =
 /// The connection.
 #[derive(Default)]
 pub struct State {
+    /// Files and shares.
+    pub script: Script,
     gssapi: gssapi::Inside,
     ntlm: ntlm::Inside,
     pipes: BTreeMap<u64, Pipe>,
     pipe_trees: BTreeSet<u32>,
-    /// By message: the tree of a request, and the file that it reads or controls.
+    /// By message: the tree of a request, and the file that it reads, with the offset, or controls.
     trees: BTreeMap<u64, u32>,
-    reads: BTreeMap<u64, u64>,
+    reads: BTreeMap<u64, (u64, u64)>,
     controls: BTreeMap<u64, u64>,
     /// Transactions of version 1 that are of a pipe.
     transactions: BTreeMap<u16, bool>,
 }
 
-/// Remembers something of a message.
-fn remember<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) {
-    if map.len() >= PENDING_MAX {
+/// Remembers something of a message. Says whether all others had to be forgotten.
+fn remember<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> bool {
+    let is_full = map.len() >= PENDING_MAX;
+    if is_full {
         map.clear();
     }
     map.insert(key, value);
+    is_full
 }
 
 impl State {
@@ -96,12 +101,15 @@ impl State {
         };
         if !self.is_pipe(tree) && PIPE_NAMES.iter().find(is).is_some() {
             self.set_pipe(tree);
+            self.script.guess_pipe();
         }
     }
 
     /// A request in a tree.
     pub fn request_in(&mut self, message: u64, tree: u32) {
-        remember(&mut self.trees, message, tree);
+        if remember(&mut self.trees, message, tree) {
+            self.script.forget();
+        }
     }
 
     /// The tree that an answer's request was in; `keep` says that another answer follows.
@@ -110,18 +118,22 @@ impl State {
     }
 
     /// A file is read.
-    pub fn reads(&mut self, message: u64, file: u64) {
-        remember(&mut self.reads, message, file);
+    pub fn reads(&mut self, message: u64, file: u64, offset: u64) {
+        if remember(&mut self.reads, message, (file, offset)) {
+            self.script.forget();
+        }
     }
 
-    /// The file whose bytes come.
-    pub fn read_of(&mut self, message: u64, keep: bool) -> u64 {
-        taken(&mut self.reads, message, keep).unwrap_or(0)
+    /// The file whose bytes come, and their offset.
+    pub fn read_of(&mut self, message: u64, keep: bool) -> (u64, u64) {
+        taken(&mut self.reads, message, keep).unwrap_or_default()
     }
 
     /// A file is controlled.
     pub fn controls(&mut self, message: u64, file: u64) {
-        remember(&mut self.controls, message, file);
+        if remember(&mut self.controls, message, file) {
+            self.script.forget();
+        }
     }
 
     /// The file that an answer is of.
