@@ -59,13 +59,17 @@ pub struct Times {
     pub changed: u64,
 }
 
-/// From 1601 to 1970, microseconds.
-const EPOCH_US: i64 = 11_644_473_600 * 1_000_000;
+/// From 1601 to 1970, seconds.
+const EPOCH: f64 = 11_644_473_600.0;
 
-/// A time of the wire in microseconds since 1970.
+/// A time of the wire in microseconds since 1970. Zeek has it as a floating number of seconds since 1601 on
+/// the way, which leaves about two microseconds of precision.
 pub fn time(wire: u64) -> i64 {
-    // Below a tenth of 64 bits, which fits.
-    i64::try_from(wire.saturating_add(5) / 10).unwrap_or(i64::MAX).saturating_sub(EPOCH_US)
+    /// Parts of a second that hold such a number without a further loss.
+    const PARTS: f64 = (1u64 << 30) as f64;
+    let seconds = wire as f64 / 10_000_000.0 - EPOCH;
+    let parts = (seconds * PARTS) as i128;
+    ((parts * 1_000_000 + (1 << 29)) >> 30) as i64
 }
 
 /// A file.
@@ -182,8 +186,9 @@ mod tests {
     #[test]
     fn times() {
         assert_eq!(time(116_444_736_000_000_000), 0);
-        assert_eq!(time(116_444_736_000_000_015), 2);
-        assert_eq!(time(0), -EPOCH_US);
+        // As Zeek logged it: 1465811553.457747, of a number that says …746.
+        assert_eq!(time(116_444_736_000_000_000 + 14_658_115_534_577_464), 1_465_811_553_457_747);
+        assert_eq!(time(0), -11_644_473_600_000_000);
         assert_eq!(time(u64::MAX), 1_833_029_933_770_955_161);
     }
 }

@@ -1,7 +1,8 @@
 //! SMB, versions 1 to 3, and what is inside of it: GSS-API and NTLM, and DCE/RPC in its pipes.
 //!
 //! The third piece of the stream that parses confirms; one that does not violates. Source: Zeek's
-//! `SMB.cc`, `smb.pac`, `dpd.sig`. [`smb1`] and [`smb2`] have the messages, [`state`] what they share.
+//! `SMB.cc`, `smb.pac`, `dpd.sig`. [`smb1`] and [`smb2`] have the messages,
+//! [`state`] what they share, [`script`] and [`events`] what they say of files, [`rows`] what comes of it.
 
 use super::units::{Framed, Malformed, Units};
 use super::wire::Reader;
@@ -9,8 +10,10 @@ use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict};
 
 mod events;
 mod item;
+mod rows;
 mod script;
 mod smb1;
+mod smb1_file;
 mod smb1_transaction;
 mod smb2;
 mod smb2_file;

@@ -3,8 +3,8 @@
 //! Commands may be chained; each says where the next begins. Source: Zeek's `smb1-protocol.pac` and
 //! `smb1-com-*.pac`.
 
-use super::events::Opened;
-use super::item::{self, Action, Times};
+use super::item;
+use super::smb1_file as file;
 use super::smb1_transaction as transaction;
 use super::state::State;
 use crate::analyzer::wire::Reader;
@@ -237,12 +237,12 @@ fn request(
         }
         command::READ_ANDX => {
             let next = chain(body)?;
-            read_request(state, head, words, body)?;
+            file::read_request(state, head, words, body)?;
             return Some(Some(next));
         }
         command::WRITE_ANDX => {
             let next = chain(body)?;
-            write_request(state, cx, head, words, body)?;
+            file::write_request(state, cx, head, words, body)?;
             return Some(Some(next));
         }
         command::TRANSACTION => transaction::request(state, cx, head, words, body)?,
@@ -307,22 +307,13 @@ fn response(
         command::NT_CREATE_ANDX => {
             body.r.skip(1)?;
             let next = chain(body)?;
-            created(state, cx, body)?;
+            file::created(state, cx, body)?;
             return Some(Some(next));
         }
         command::READ_ANDX => {
             body.r.skip(1)?;
             let next = chain(body)?;
-            body.r.skip(6)?;
-            let low = body.r.le16()?;
-            let [offset, high] = [body.r.le16()?, body.r.le16()?];
-            body.r.skip(10)?;
-            let at = if high == 0 && low == 0 || head.is_pipe {
-                0
-            } else {
-                state.read_of(head.message.into(), false).1
-            };
-            data(state, cx, Dir::Resp, head, body, (high, low, offset), at)?;
+            file::read_response(state, cx, head, body)?;
             return Some(Some(next));
         }
         command::WRITE_ANDX => {
@@ -346,76 +337,6 @@ fn response(
         _ => {}
     }
     Some(None)
-}
-
-/// A request to read.
-fn read_request(state: &mut State, head: &Head, words: u8, body: &mut Body<'_>) -> Option<()> {
-    let fid = body.r.le16()?;
-    let low = u64::from(body.r.le32()?);
-    body.r.skip(10)?;
-    let high = if words == 0x0c { body.r.le32()? } else { 0 };
-    body.r.skip(2)?;
-    state.script.use1(fid, Action::Read);
-    // The high half counts too little in Zeek.
-    let high = if high == u32::MAX { 0 } else { u64::from(high) };
-    state.reads(head.message.into(), fid.into(), (high << 16) + low);
-    Some(())
-}
-
-/// A request to write, with the bytes.
-fn write_request(
-    state: &mut State,
-    cx: &mut Cx<'_>,
-    head: &Head,
-    words: u8,
-    body: &mut Body<'_>,
-) -> Option<()> {
-    let fid = body.r.le16()?;
-    let low = body.r.le32()?;
-    body.r.skip(8)?;
-    let [len_high, len_low] = [body.r.le16()?, body.r.le16()?];
-    let offset = body.r.le16()?;
-    let high = if words == 0x0e { body.r.le32()? } else { 0 };
-    body.r.skip(2)?;
-    state.script.use1(fid, Action::Write);
-    // Zeek adds the halves up in 32 bits.
-    let at = high.wrapping_shl(16).wrapping_add(low);
-    data(state, cx, Dir::Orig, head, body, (len_high, len_low, offset), at.into())
-}
-
-/// A file is open.
-fn created(state: &mut State, cx: &mut Cx<'_>, body: &mut Body<'_>) -> Option<()> {
-    body.r.skip(1)?;
-    let fid = body.r.le16()?.into();
-    body.r.skip(4)?;
-    let (created, accessed) = (body.r.le64()?, body.r.le64()?);
-    let (modified, changed) = (body.r.le64()?, body.r.le64()?);
-    body.r.skip(4 + 8)?;
-    let size = body.r.le64()?;
-    body.r.skip(7)?;
-    let times = Times { created, accessed, modified, changed };
-    state.script.created1(cx, Opened { fid, size, times });
-    Some(())
-}
-
-/// What is read or written: the high and low half of its length, and its offset; where it belongs in the file.
-fn data(
-    state: &mut State,
-    cx: &mut Cx<'_>,
-    dir: Dir,
-    head: &Head,
-    body: &mut Body<'_>,
-    (high, low, offset): (u16, u16, u16),
-    at: u64,
-) -> Option<()> {
-    body.pad_to(offset)?;
-    let data = body.r.take(usize::from(high) << 16 | usize::from(low))?;
-    if head.is_pipe {
-        state.pipe(cx, dir, 0, data);
-    } else {
-        state.script.data(cx, dir, at, data);
-    }
-    Some(())
 }
 
 /// The server's answer to the negotiation.

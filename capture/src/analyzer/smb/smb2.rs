@@ -108,7 +108,7 @@ pub fn message<'a>(
     let mut head = Head::parse(&mut r)?;
     let tree = match dir {
         Dir::Orig => {
-            state.request_in(head.message, head.tree);
+            state.request_in(cx, head.message, head.tree);
             head.tree
         }
         Dir::Resp => state.tree_of(head.message, head.is_pending()),

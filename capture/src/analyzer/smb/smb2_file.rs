@@ -74,7 +74,7 @@ pub fn read(
     head.pad(r, whole, at)?;
     r.skip(len.into())?;
     state.script.use2(cx, file, Action::Read);
-    state.reads(head.message, file, offset);
+    state.reads(cx, head.message, file, offset);
     Some(())
 }
 
@@ -130,7 +130,7 @@ pub fn ioctl(
     }
     let output = r.take(output_len as usize)?;
     let (file, data) = if is_request {
-        state.controls(head.message, id);
+        state.controls(cx, head.message, id);
         (id, input)
     } else {
         (state.control_of(head.message), output)

@@ -28,6 +28,8 @@ pub struct State {
     /// By message: the tree of a request, and the file that it reads, with the offset, or controls.
     trees: BTreeMap<u64, u32>,
     reads: BTreeMap<u64, (u64, u64)>,
+    /// Offsets of reads of version 1.
+    reads1: BTreeMap<u16, u64>,
     controls: BTreeMap<u64, u64>,
     /// Transactions of version 1 that are of a pipe.
     transactions: BTreeMap<u16, bool>,
@@ -106,9 +108,9 @@ impl State {
     }
 
     /// A request in a tree.
-    pub fn request_in(&mut self, message: u64, tree: u32) {
+    pub fn request_in(&mut self, cx: &mut Cx<'_>, message: u64, tree: u32) {
         if remember(&mut self.trees, message, tree) {
-            self.script.forget();
+            self.script.forget(cx, "tree");
         }
     }
 
@@ -118,10 +120,20 @@ impl State {
     }
 
     /// A file is read.
-    pub fn reads(&mut self, message: u64, file: u64, offset: u64) {
+    pub fn reads(&mut self, cx: &mut Cx<'_>, message: u64, file: u64, offset: u64) {
         if remember(&mut self.reads, message, (file, offset)) {
-            self.script.forget();
+            self.script.forget(cx, "read");
         }
+    }
+
+    /// A file is read, in version 1.
+    pub fn reads1(&mut self, message: u16, offset: u64) {
+        remember(&mut self.reads1, message, offset);
+    }
+
+    /// The offset of bytes that come, in version 1.
+    pub fn read1_of(&mut self, message: u16) -> u64 {
+        self.reads1.remove(&message).unwrap_or(0)
     }
 
     /// The file whose bytes come, and their offset.
@@ -130,9 +142,9 @@ impl State {
     }
 
     /// A file is controlled.
-    pub fn controls(&mut self, message: u64, file: u64) {
+    pub fn controls(&mut self, cx: &mut Cx<'_>, message: u64, file: u64) {
         if remember(&mut self.controls, message, file) {
-            self.script.forget();
+            self.script.forget(cx, "ioctl");
         }
     }
 
