@@ -110,9 +110,10 @@ struct Shard {
 }
 
 impl Shard {
-    /// Whether an asset was not sent lately; then it counts as sent now.
+    /// Whether an asset was not sent lately; then it counts as sent now. At one time it is sent as often as
+    /// it is seen: which of flows that end at once ends first is not the same for any number of threads.
     fn is_due(&mut self, asset: &Asset, now: i64) -> bool {
-        if self.sent.get(asset).is_some_and(|at| now - at < REPEAT) {
+        if self.sent.get(asset).is_some_and(|at| now > *at && now - at < REPEAT) {
             return false;
         }
         if self.sent.len() >= SENT_MAX {
@@ -287,7 +288,7 @@ mod tests {
     #[test]
     fn an_asset_is_sent_once_a_minute() {
         let mut out = Out::new(1);
-        for at in [0, 1, REPEAT - 1, REPEAT] {
+        for at in [0, 0, 1, REPEAT - 1, REPEAT] {
             out.host_seen(BY, [10, 0, 0, 1].into(), at);
         }
         out.service_seen(BY, port(80), &["http"], 5);
@@ -296,6 +297,7 @@ mod tests {
         let row = |at, asset: &str, services: &str| (at, at, asset.to_owned(), services.to_owned());
         let service = "service 10.0.0.1 80/tcp";
         let want = [
+            row(0, "host 10.0.0.1", ""),
             row(0, "host 10.0.0.1", ""),
             row(REPEAT, "host 10.0.0.1", ""),
             row(5, service, "HTTP"),

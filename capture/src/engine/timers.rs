@@ -208,7 +208,7 @@ impl Engine {
         }
         note_end(flow, &mut self.shared, self.clock);
         if flow.meta.carrier.carries {
-            self.shared.out.tunnel_closed(flow.meta.shard, &flow.meta.tuple(), self.clock);
+            self.shared.out.tunnel_closed(flow.meta.order(), &flow.meta.tuple(), self.clock);
         }
         write_conn(flow, &mut self.shared, now);
         self.table.remove(at);

@@ -145,19 +145,21 @@ impl Out {
         let excess = of.uses.values().next().copied().filter(|_| of.by.len() >= ACTIVE_MAX);
         let oldest = excess.and_then(|ends| Some((ends, of.remove(&ends)?)));
         let active = make();
+        let order = u64::from(shard) << 56;
         of.add(ends, active.clone(), now);
         if let Some((ends, active)) = oldest {
             self.tunnels_forgotten += 1;
-            self.tunnel_row(shard, &ends, &active, Action::Expire, now);
+            self.tunnel_row(order, &ends, &active, Action::Expire, now);
         }
-        self.tunnel_row(shard, &ends, &active, Action::Discover, now);
+        self.tunnel_row(order, &ends, &active, Action::Discover, now);
     }
 
     /// A flow is over, and with it the tunnel that it carried, if it did.
-    pub fn tunnel_closed(&mut self, shard: u8, flow: &FiveTuple, now: i64) {
-        let Some(of) = self.tunnels.shard(shard) else { return };
+    /// `order` is the flow's: of flows that end at once a thread with other shards ends them in other order.
+    pub fn tunnel_closed(&mut self, order: u64, flow: &FiveTuple, now: i64) {
+        let Some(of) = self.tunnels.shard((order >> 56) as u8) else { return };
         if let Some(active) = of.remove(flow) {
-            self.tunnel_row(shard, flow, &active, Action::Close, now);
+            self.tunnel_row(order, flow, &active, Action::Close, now);
         }
     }
 
@@ -176,14 +178,14 @@ impl Out {
                 && used - (used - start).rem_euclid(SECOND) + EXPIRATION < now
                 && let Some(active) = of.remove(&ends)
             {
-                self.tunnel_row(shard, &ends, &active, Action::Expire, now);
+                self.tunnel_row(u64::from(shard) << 56, &ends, &active, Action::Expire, now);
             }
         }
     }
 
     fn tunnel_row(
         &mut self,
-        shard: u8,
+        order: u64,
         ends: &FiveTuple,
         active: &Active,
         action: Action,
@@ -191,7 +193,7 @@ impl Out {
     ) {
         let community_id = id::community_id(ends);
         let lane = id::partition(community_id.as_bytes(), self.lanes);
-        let mark = self.mark(now, u64::from(shard) << 56, lane);
+        let mark = self.mark(now, order, lane);
         let row = tunnel::Row {
             ts: now,
             uid: active.uid.as_deref(),
@@ -257,11 +259,29 @@ mod tests {
         let mut out = Out::new(1);
         for port in [1000, 1001] {
             out.proxy_used(0, &flow(port), Proxy::Socks, 5);
-            out.tunnel_closed(0, &flow(port), 6);
+            out.tunnel_closed(1, &flow(port), 6);
         }
         assert_eq!(rows(&mut out), [(5, "10.0.0.9".to_owned(), "Tunnel::DISCOVER".to_owned())]);
-        out.tunnel_closed(0, &flow(0), 6);
+        out.tunnel_closed(1, &flow(0), 6);
         assert_eq!(rows(&mut out).len(), 1);
+    }
+
+    #[test]
+    fn tunnels_closed_at_once_are_in_the_order_of_their_flows() {
+        let mut hosts = Vec::new();
+        for numbers in [[1, 2], [2, 1]] {
+            let mut out = Out::new(1);
+            let proxy = |n: u64| FiveTuple { resp_p: n as u16, ..flow(0) };
+            numbers.iter().for_each(|n| out.proxy_used(5, &proxy(*n), Proxy::Http, 1));
+            out.tunnel.finish("n");
+            numbers.iter().for_each(|n| out.tunnel_closed(5 << 56 | n, &proxy(*n), 2));
+            let (batch, marks) = out.tunnel.finish("n");
+            let ports = model::read::port(&batch, "id.resp_p").expect("a column").values().to_vec();
+            let mut rows: Vec<_> = marks.into_iter().zip(ports).collect();
+            rows.sort_unstable();
+            hosts.push(rows.into_iter().map(|(_, port)| port).collect::<Vec<_>>());
+        }
+        assert_eq!(hosts, [[1, 2], [1, 2]]);
     }
 
     #[test]
