@@ -9,6 +9,8 @@ use super::wire::Reader;
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict};
 
 mod events;
+#[cfg(test)]
+mod file_tests;
 mod item;
 mod rows;
 mod script;
