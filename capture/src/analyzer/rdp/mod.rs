@@ -187,6 +187,21 @@ mod tests {
     }
 
     #[test]
+    fn certificates_are_looked_into() {
+        let mut bytes = parameters();
+        // A block of security without encryption: two certificates, of which neither is one.
+        bytes.extend_from_slice(&[2, 0x0c, 40, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0]);
+        bytes.extend_from_slice(&[2, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 9, 3, 0, 0, 0, 1, 2, 3]);
+        bytes[3] = bytes.len() as u8;
+        let mut bench = Bench::new(&KIND, Transport::Tcp);
+        bench.feed(Dir::Resp, &bytes);
+        assert_eq!(bench.signals, [Signal::Confirmed]);
+        assert_eq!(bench.weirds, ["x509_cert_parse_error"]);
+        assert_eq!(bench.out.weirds_held, 1);
+        endures(&KIND, Transport::Tcp, &[(Dir::Resp, &bytes)]);
+    }
+
+    #[test]
     fn another_cookie_violates() {
         let mut bench = Bench::new(&KIND, Transport::Tcp);
         let mut request = REQUEST.to_vec();
