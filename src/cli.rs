@@ -73,6 +73,9 @@ pub struct InputArgs {
     /// Threads that share the packets; on an interface the kernel divides the flows
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub threads: Option<u16>,
+    /// How often a flow that lasts has a row of conn as it stands (`final` false), such as 1h; 0 for never
+    #[arg(long, value_name = "TIME")]
+    pub interim: Option<String>,
     /// Hashes that are made of every file: md5, sha1, sha256 (all unless said), or none
     #[arg(long, value_name = "HASH,…", value_delimiter = ',')]
     pub hashes: Vec<String>,

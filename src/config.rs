@@ -55,6 +55,9 @@ pub struct CaptureConfig {
     pub local_nets: Option<Vec<String>>,
     /// Flows held at once; the oldest goes first.
     pub flows_max: Option<usize>,
+    /// How often a flow that lasts has a row of conn with `final` false, such as `1h`; `0`, which is the
+    /// default, for one row when it ends.
+    pub interim: Option<String>,
     /// Folder where rows of an interface wait on disk while Kafka does not take them; none: no spool.
     pub spool: Option<PathBuf>,
     /// Bytes that they may take there.
@@ -180,6 +183,9 @@ impl Config {
         if let Some(flows_max) = self.capture.flows_max {
             config.flows_max = flows_max;
         }
+        if let Some(text) = args.interim.as_ref().or(self.capture.interim.as_ref()) {
+            config.interim = interim_us(text)?;
+        }
         let typed = Some(&args.hashes).filter(|typed| !typed.is_empty());
         if let Some(names) = typed.or(self.capture.hashes.as_ref()) {
             config.hashes = Hashes::named(names).map_err(|name| {
@@ -222,7 +228,7 @@ impl Config {
             formats = mine.format.clone().unwrap_or_else(|| vec!["tsv".into()]);
         }
         let rotate = args.rotate.as_ref().or(mine.rotate.as_ref());
-        let rotate = duration_us(rotate.map_or(rotate_default, String::as_str))?;
+        let rotate = duration_us("sink.rotate", rotate.map_or(rotate_default, String::as_str))?;
         let columns = match args.columns.as_ref().or(mine.columns.as_ref()).map(String::as_str) {
             None | Some("zeek") => sink::Columns::Zeek,
             Some("weir") => sink::Columns::Weir,
@@ -297,7 +303,7 @@ fn typed(key: &str, value: &str) -> toml::Value {
         return toml::Value::Array(items.collect());
     }
     if let Ok(number) = value.parse::<i64>()
-        && key != "rotate"
+        && !matches!(key, "rotate" | "interim")
     {
         return number.into();
     }
@@ -309,8 +315,8 @@ fn typed(key: &str, value: &str) -> toml::Value {
 }
 
 /// `1h`, `15m`, `30s`, `1d` or a number of seconds, as microseconds.
-fn duration_us(text: &str) -> Result<i64, BadConfig> {
-    let wrong = || BadConfig(format!("sink.rotate: `{text}` is no length of time; write 1h, 15m"));
+fn duration_us(key: &str, text: &str) -> Result<i64, BadConfig> {
+    let wrong = || BadConfig(format!("{key}: `{text}` is no length of time; write 1h, 15m"));
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: i64 = digits.parse().map_err(|_| wrong())?;
     let unit = match &text[digits.len()..] {
@@ -327,17 +333,24 @@ fn duration_us(text: &str) -> Result<i64, BadConfig> {
         .ok_or_else(wrong)
 }
 
+/// The same for `capture.interim`; none is never.
+fn interim_us(text: &str) -> Result<Option<i64>, BadConfig> {
+    Ok(Some(duration_us("capture.interim", text)?).filter(|every| *every > 0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn lengths_of_time() {
-        assert_eq!(duration_us("1h").unwrap(), 3_600_000_000);
-        assert_eq!(duration_us("90").unwrap(), 90_000_000);
-        assert_eq!(duration_us("0").unwrap(), 0);
+        assert_eq!(duration_us("k", "1h").unwrap(), 3_600_000_000);
+        assert_eq!(duration_us("k", "90").unwrap(), 90_000_000);
+        assert_eq!(duration_us("k", "0").unwrap(), 0);
+        assert_eq!(interim_us("0").unwrap(), None);
+        assert_eq!(interim_us("15m").unwrap(), Some(900_000_000));
         for wrong in ["", "h", "1x", "-1s", "99999999999999d"] {
-            assert!(duration_us(wrong).is_err(), "{wrong}");
+            assert!(duration_us("k", wrong).is_err(), "{wrong}");
         }
     }
 

@@ -75,6 +75,7 @@ fn wrong_settings_are_named_and_end_with_2() {
         ("[sink]\nrotate = 1", &["rotate"]),
         ("[sink]\nformat = ['csv']", &["csv"]),
         ("[capture]\nlocal_nets = ['10.0.0.0/99']", &["local_nets", "10.0.0.0/99"]),
+        ("[capture]\ninterim = 'often'", &["capture.interim", "often"]),
         ("[capture]\nhashes = ['md5', 'none']", &["capture.hashes", "none"]),
         ("[sink\n", &["weir.toml"]),
     ] {

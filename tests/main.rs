@@ -10,5 +10,6 @@ mod crash;
 mod duckdb_reads;
 mod facts;
 mod golden;
+mod interim;
 mod live;
 mod tidy;

@@ -29,6 +29,9 @@ pub struct Config {
     pub local_nets: Nets,
     /// Flows held at once, over all shards; the oldest goes first. 4 million fit a 3 GiB sensor.
     pub flows_max: usize,
+    /// How often a flow that lasts is written as it stands, microseconds, a second at least: one
+    /// without packets may last for hours, and has a row each time. None: when it ends only.
+    pub interim: Option<i64>,
     /// Hashes that are made of every file.
     pub hashes: Hashes,
     /// Bytes above holes that all streams may hold. A stream that would go beyond is given up.
@@ -54,6 +57,7 @@ impl Config {
             ignore_checksums: false,
             local_nets: Nets::private(),
             flows_max: 4_000_000,
+            interim: None,
             hashes: Hashes::ALL,
             reassembly_max: 512 << 20,
             reassembly_flow_max: 1 << 20,

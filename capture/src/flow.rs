@@ -196,6 +196,8 @@ pub struct Meta {
     pub number: u64,
     /// Flows before it with the same tuple and first time.
     pub repeat: u32,
+    /// Rows of conn that it has had while it lasted.
+    pub interims: u32,
     /// Time of the first packet, microseconds.
     pub first: i64,
     /// Time of the last packet that counted.

@@ -133,7 +133,15 @@ mod tests {
         assert_eq!(names[..4], ["ts", "uid", "id.orig_h", "id.orig_p"]);
         assert_eq!(
             names[20..],
-            ["tunnel_parents", "ip_proto", "community_id", "_write_ts", "sensor", "observers"]
+            [
+                "tunnel_parents",
+                "ip_proto",
+                "community_id",
+                "_write_ts",
+                "sensor",
+                "observers",
+                "final"
+            ]
         );
     }
 

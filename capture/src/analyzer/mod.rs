@@ -384,6 +384,11 @@ impl Cx<'_> {
         self.services.add(name);
     }
 
+    /// The flow is also called this in `service`, by a rule and not by an analyzer (`add c$service` in a script).
+    pub fn name_service(&mut self, name: &'static str) {
+        self.services.name(name);
+    }
+
     /// The flow is not that protocol; as for [`Cx::violation`].
     pub fn violation_inside(&mut self, name: &'static str) {
         if !self.incomplete && self.seen <= VIOLATION_BYTES_MAX {

@@ -2,6 +2,7 @@
 //! told by its content. As in Zeek's `socks-protocol.pac` each segment stands for one message.
 
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict};
+use crate::tunnel::Proxy;
 
 /// SOCKS, on Zeek's `SOCKS::ports`.
 pub static KIND: Kind = Kind {
@@ -198,6 +199,8 @@ impl Socks {
         self.done[dir.index()] = true;
         if dir == Dir::Resp {
             cx.confirm();
+        } else {
+            cx.proxy(Proxy::Socks);
         }
     }
 }
@@ -278,6 +281,22 @@ mod tests {
         ]);
         assert_eq!(bench.signals, [Signal::Confirmed]);
         assert!(bench.weirds.is_empty());
+    }
+
+    /// Rows of tunnel.
+    fn tunnels(bench: &mut Bench) -> usize {
+        bench.out.tunnel.finish("n").0.num_rows()
+    }
+
+    #[test]
+    fn a_request_makes_the_server_a_proxy() {
+        let greeting: [(Dir, &[u8]); 2] = [(Dir::Orig, b"\x05\x01\0"), (Dir::Resp, b"\x05\0")];
+        assert_eq!(tunnels(&mut play(&greeting)), 0);
+        let mut bench = play(&[&greeting[..], &[(Dir::Orig, NAMED)]].concat());
+        assert_eq!(tunnels(&mut bench), 1);
+        let v4: &[u8] = b"\x04\x01\0\x50\x01\x02\x03\x04u\0";
+        assert_eq!(tunnels(&mut play(&[(Dir::Orig, v4)])), 1);
+        assert_eq!(tunnels(&mut play(&[(Dir::Orig, b"\x05\x04\0\x01abcdef")])), 0);
     }
 
     #[test]

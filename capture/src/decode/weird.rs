@@ -120,6 +120,13 @@ impl Weird {
         );
         nameless || self.source().is_some()
     }
+
+    /// It is found before the packet's IP header is known to be sound, so that no addresses go with it
+    /// (`packet_analysis/protocol/ip/IP.cc`), whatever was read since.
+    pub const fn is_before_addresses(self) -> bool {
+        self as u8 <= Weird::MinIpv4HeaderSize as u8
+            && !matches!(self, Weird::InternallyTruncatedHeader)
+    }
 }
 
 impl fmt::Display for Weird {
@@ -189,6 +196,15 @@ impl fmt::Debug for WeirdSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_found_before_the_header_is_sound_has_no_addresses() {
+        let is = Weird::is_before_addresses;
+        assert!(is(Weird::PppoeExtraData) && is(Weird::IpLengthZero) && is(Weird::TruncatedIp));
+        assert!(is(Weird::TruncatedIpLength) && is(Weird::InvalidIpHeaderSize));
+        assert!(!is(Weird::BadIpChecksum) && !is(Weird::BadHomeAddressLength));
+        assert!(!is(Weird::InternallyTruncatedHeader) && !is(Weird::TruncatedHeader));
+    }
 
     #[test]
     fn a_set_lists_each_once_in_declared_order() {

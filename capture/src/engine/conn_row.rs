@@ -8,11 +8,19 @@ use model::conn_state;
 use model::id::ip_proto;
 use model::stream::conn;
 
-pub(super) fn write_conn(flow: &mut Flow, shared: &mut Shared, now: i64) {
+/// The row as the flow stands; `is_final` if it ends with it.
+pub(super) fn write_conn(flow: &Flow, shared: &mut Shared, now: i64, is_final: bool) {
     let meta = &flow.meta;
     let config = shared.config.clone();
-    let app = flow.app.take().unwrap_or_default();
-    let service = service(meta, &app);
+    let none;
+    let app = match &flow.app {
+        Some(app) => &**app,
+        None => {
+            none = App::default();
+            &none
+        }
+    };
+    let service = service(meta, app);
     let made;
     let ids = match app.known_ids() {
         Some(ids) => ids,
@@ -62,6 +70,7 @@ pub(super) fn write_conn(flow: &mut Flow, shared: &mut Shared, now: i64) {
         ip_proto: Some(u64::from(ids.tuple.proto)),
         community_id: &ids.community_id,
         observers: &[&config.node],
+        is_final: Some(is_final),
     };
     shared.out.conn.push(mark, row);
 }

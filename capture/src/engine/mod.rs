@@ -279,7 +279,7 @@ impl Engine {
             && let Some(weird) = checksum::verify_ip(ip)
         {
             self.counters.bad_checksums += 1;
-            return self.packet_weird(now, shard, weird, None, inside);
+            return self.packet_weird(now, shard, weird, ends, inside);
         }
         if ip.fragment.is_none() {
             return self.transport(now, shard, ip, tunnels);
@@ -330,6 +330,7 @@ impl Engine {
     fn packet_weird(&mut self, now: i64, shard: u8, weird: Weird, ends: Ends, inside: bool) {
         let (name, source, of_packet) = (weird.name(), weird.source(), weird.is_of_packet());
         let odd = Oddity { name, source, addl: None, of_packet };
+        let ends = ends.filter(|_| !weird.is_before_addresses());
         // Its addresses are those that it comes with, whether it is of the packet or of the header.
         self.write_oddity(now, shard, &odd, ends, inside && of_packet);
     }
@@ -348,7 +349,9 @@ impl Engine {
         }
         let key = (odd.name, inside, ends);
         let last = written.get(&key).copied();
-        if last.is_some_and(|last| now - last < PACKET_WEIRD_HOLD) {
+        // Without hosts all shards hold it back together, which is decided where their rows meet.
+        let hold = if ends.is_some() { PACKET_WEIRD_HOLD } else { crate::config::SECOND };
+        if last.is_some_and(|last| now - last < hold) {
             self.shared.out.weirds_held += 1;
             return;
         }

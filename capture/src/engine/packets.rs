@@ -74,7 +74,8 @@ impl Engine {
             &mut self.shared,
         );
         if let Some(weird) = seg.broken {
-            host.weird_with(weird.name(), None, weird.source());
+            // Found by the flow's TCP analyzer, whatever finds the like before there is a flow.
+            host.weird(weird.name());
         } else if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
             host.weird_with(weird.name(), None, weird.source());
             bad_checksum(host.meta, dir);

@@ -72,6 +72,7 @@ impl Engine {
             shard,
             number: self.table.next_number(shard),
             repeat,
+            interims: 0,
             first: now,
             last: now,
             timeout: inactivity(key.proto()),
@@ -111,12 +112,13 @@ impl Engine {
         let serial = self.table.serial(at);
         let Some(flow) = self.table.get(at) else { return };
         // An analyzer that leaves its deadline where it was is called once a moment, not for ever.
-        let due = deadline(flow);
+        let end = deadline(flow);
+        let due = end.min(interim(flow, self.shared.config.interim));
         let mut asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
         flow.due = due.min(asked);
         if flow.meta.carrier.carries || awaits_end(flow, &self.shared.config) {
             // Its end is a row of tunnel or of a known service, with the time of the first packet after it.
-            asked = asked.min(due);
+            asked = asked.min(end);
         }
         let asked = asked.max(self.clock.saturating_add(1));
         if asked < flow.asked_at {
@@ -174,8 +176,15 @@ impl Engine {
             let Some(flow) = self.table.get(at) else { return true };
             let due = deadline(flow);
             let asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
-            if due.min(asked) > now {
+            let interim = interim(flow, self.shared.config.interim);
+            if due.min(asked).min(interim) > now {
                 return false;
+            }
+            // At one moment: the analyzers, how the flow stands, its end, which makes that superfluous.
+            if interim < due.min(asked) {
+                write_conn(flow, &mut self.shared, interim, false);
+                flow.meta.interims = flow.meta.interims.saturating_add(1);
+                continue;
             }
             if asked > due {
                 self.end_flow(at, due);
@@ -210,7 +219,7 @@ impl Engine {
         if flow.meta.carrier.carries {
             self.shared.out.tunnel_closed(flow.meta.order(), &flow.meta.tuple(), self.clock);
         }
-        write_conn(flow, &mut self.shared, now);
+        write_conn(flow, &mut self.shared, now, true);
         self.table.remove(at);
     }
 }
@@ -222,6 +231,13 @@ fn inactivity(proto: u8) -> i64 {
         ip_proto::ICMP | ip_proto::ICMP6 => timeout::ICMP_INACTIVITY,
         _ => timeout::OTHER_INACTIVITY,
     }
+}
+
+/// When the flow's next row is due that is not its last.
+fn interim(flow: &Flow, every: Option<i64>) -> i64 {
+    let Some(every) = every else { return i64::MAX };
+    let count = i64::from(flow.meta.interims) + 1;
+    flow.meta.first.saturating_add(every.saturating_mul(count))
 }
 
 fn deadline(flow: &Flow) -> i64 {

@@ -1,10 +1,16 @@
 //! Readings that are cut short, and sessions that are lost with a step under way.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use bus::Bus as _;
 use bus::clock::Manual;
 use bus::memory::{Memory, Retain};
 
+use model::read;
+use model::stream::Mark;
+
 use super::*;
+use crate::out::Rows;
 use crate::source::{Link, Next, Packet, SourceError, SourceStats};
 use crate::worker::FLUSH_PACKETS;
 
@@ -142,4 +148,53 @@ fn a_stop_ends_what_nobody_will_go_on_with() {
     assert!(shared.number.is_multiple_of(FLUSH_PACKETS), "threads that share files stop alike");
     let resumable = stopped(2, false).pop().unwrap();
     assert!(!resumable.end, "what was not logged is left to a restart");
+}
+
+/// What each barrier gives of conn: time of completion, flow, whether the flow is over.
+fn conn_by_barrier(threads: u32) -> BTreeMap<u64, BTreeSet<(i64, String, bool)>> {
+    let mut config = Config::new("n");
+    (config.interim, config.flush_packets) = (Some(crate::config::SECOND / 50), 64);
+    let config = Arc::new(config);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces/ssh.pcap");
+    let mut all: BTreeMap<u64, BTreeSet<_>> = BTreeMap::new();
+    for index in 0..threads {
+        let worker = worker::read_whole(Job {
+            config: config.clone(),
+            index,
+            threads,
+            source: source::open_all(&[path.into()]).unwrap(),
+            from: 0,
+            live: false,
+            finishes: false,
+            clock: Arc::new(Manual::default()),
+            progress: None,
+        });
+        for flush in worker.flushes.iter() {
+            let rows = all.entry(flush.number).or_default();
+            for Rows { batch, marks, .. } in
+                flush.rows.iter().filter(|rows| rows.def.name == "conn")
+            {
+                let (uid, over) = (read::text(batch, "uid"), read::bool(batch, "final"));
+                let (uid, over) = (uid.unwrap(), over.unwrap());
+                let row = |(i, mark): (usize, &Mark)| {
+                    (mark.write_ts, uid.value(i).to_owned(), over.value(i))
+                };
+                rows.extend(marks.iter().enumerate().map(row));
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn how_flows_stand_is_said_at_the_same_barrier_by_any_number_of_threads() {
+    let alone = conn_by_barrier(1);
+    let rows: BTreeSet<_> = alone.values().flatten().collect();
+    let over = rows.iter().filter(|(.., is_over)| *is_over).count();
+    assert_eq!(over, 12, "one last row a flow");
+    assert!(rows.len() > 20 && alone.values().filter(|rows| !rows.is_empty()).count() > 1);
+    // What a restart with other threads throws away, up to a barrier, is what was committed there.
+    for threads in [2, 3] {
+        assert_eq!(conn_by_barrier(threads), alone, "{threads} threads");
+    }
 }

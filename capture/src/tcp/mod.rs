@@ -16,7 +16,7 @@ pub use syn::Syn;
 
 use crate::analyzer::Dir;
 use crate::config::timeout;
-use crate::decode::{TcpFlags, TcpSegment};
+use crate::decode::{TcpFlags, TcpSegment, Weird};
 use crate::host::Host;
 
 /// A TCP flow's own state.
@@ -72,9 +72,10 @@ impl Tcp {
         self.ends.iter().all(|end| end.did_close)
     }
 
-    /// Whether a first SYN on a known key begins a new flow (Zeek's `IsReuse`).
+    /// Whether a first SYN on a known key begins a new flow (Zeek's `IsReuse`, which cares for the least
+    /// length of the header only).
     pub fn is_reuse(&self, seg: &TcpSegment<'_>, now: i64, host: &mut Host<'_>) -> bool {
-        if seg.broken.is_some() || !seg.flags.syn() {
+        if seg.broken == Some(Weird::BadTcpHeaderLength) || !seg.flags.syn() {
             return false;
         }
         let (orig, resp) = (&self.ends[0], &self.ends[1]);

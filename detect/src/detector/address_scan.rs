@@ -97,8 +97,13 @@ impl Detector for AddressScan {
         let ts = read::time(rows, "ts")?;
         let (orig_h, orig_p) = (read::text(rows, "id.orig_h")?, read::port(rows, "id.orig_p")?);
         let (resp_h, resp_p) = (read::text(rows, "id.resp_h")?, read::port(rows, "id.resp_p")?);
+        let last = read::bool(rows, "final")?;
         for row in 0..rows.num_rows() {
             if state.is_null(row) || proto.value(row) != "tcp" {
+                continue;
+            }
+            // A flow counts once, for how it ended.
+            if !last.is_null(row) && !last.value(row) {
                 continue;
             }
             let letters = if history.is_null(row) { "" } else { history.value(row) };
@@ -206,6 +211,23 @@ mod tests {
             })
             .unwrap();
         detector.judge("10.0.0.66", &value)
+    }
+
+    #[test]
+    fn a_flow_that_lasts_counts_when_it_ends() {
+        let rows = |is_final| {
+            let mut batch = conn::Batch::default();
+            let row =
+                conn::Row { proto: "tcp", conn_state: Some("S0"), is_final, ..conn::Row::unset() };
+            batch.push(Mark::at(0, 0), row);
+            batch.finish("w1").0
+        };
+        for (is_final, counts) in [(Some(false), 0), (Some(true), 1), (None, 1)] {
+            let mut seen = 0;
+            let detector = AddressScan::new(Site::default());
+            detector.observe(&rows(is_final), &mut |_| seen += 1).unwrap();
+            assert_eq!(seen, counts, "{is_final:?}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::stream;
 
 stream! {
-    /// TCP, UDP, ICMP and other flows, a row when each ends.
+    /// TCP, UDP, ICMP and other flows, a row when each ends; for long ones more, if asked for.
     "conn", Flow, version 1;
     zeek {
         /// Time of the first packet.
@@ -58,5 +58,8 @@ stream! {
     weir {
         /// Nodes that saw the flow.
         observers "observers": Set<Str>,
+        /// Whether this is the flow's last row; false for those that tell, at the interval set, how a long
+        /// flow stands (`[capture] interim`), with all that it did so far. Unset by older writers: true.
+        is_final "final": Option<Bool>,
     }
 }

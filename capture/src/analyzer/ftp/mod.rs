@@ -226,7 +226,7 @@ impl Analyzer for Ftp {
             cx.hand_on(dir, rest);
         }
         if talk.is_grid(cx) {
-            cx.confirm_inside("gridftp");
+            cx.name_service("gridftp");
         }
     }
 
@@ -244,7 +244,7 @@ impl Analyzer for Ftp {
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
         if self.talk.is_grid(cx) {
-            cx.confirm_inside("gridftp");
+            cx.name_service("gridftp");
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::record::{Field, Record};
 use super::start::Version;
 use crate::analyzer::{Cx, Dir};
+use crate::tunnel::Proxy;
 
 /// Requests that may wait for a reply before all are written (Zeek's `HTTP::max_pending_requests`).
 const PENDING_MAX: usize = 100;
@@ -98,6 +99,9 @@ impl Log {
         record.version = Some(version);
         if is_info(code) {
             record.info = Some(code);
+        }
+        if code == 200 && record.get(Field::Method) == Some(b"CONNECT") {
+            cx.proxy(Proxy::Http);
         }
     }
 

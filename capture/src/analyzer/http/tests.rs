@@ -383,3 +383,13 @@ fn a_last_boundary_without_a_line_end() {
     has(&found.rows[0], &[("request_body_len", "0"), ("status_code", "200")]);
     has(&found.rows[1], &[("request_body_len", "10"), ("status_code", "-")]);
 }
+
+#[test]
+fn a_connect_that_is_granted_makes_the_server_a_proxy() {
+    for (method, code, tunnels) in [("CONNECT", 200, 1), ("CONNECT", 407, 0), ("GET", 200, 0)] {
+        let mut bench = Bench::new(&super::KIND, Transport::Tcp);
+        bench.feed(Dir::Orig, format!("{method} h:443 HTTP/1.1\r\n\r\n").as_bytes());
+        bench.feed(Dir::Resp, format!("HTTP/1.1 {code} x\r\n\r\n").as_bytes());
+        assert_eq!(bench.out.tunnel.finish("n").0.num_rows(), tunnels, "{method} {code}");
+    }
+}
