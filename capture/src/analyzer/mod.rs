@@ -13,6 +13,8 @@ use model::stream::Mark;
 
 use crate::expected::Expected;
 use crate::files::Files;
+use crate::known::{By, Cert, ServicePort};
+use crate::nets::Nets;
 use crate::out::Out;
 use crate::services::Services;
 use crate::tunnel::Proxy;
@@ -300,6 +302,8 @@ pub struct Cx<'a> {
     pub files: &'a mut Files,
     /// This node's name, for `peer` columns.
     pub node: &'a str,
+    /// Networks that are ours.
+    pub local_nets: &'a Nets,
     /// What the call has said so far.
     pub signal: Signal,
     /// What had been handed on when it said so, in acts: `service` has protocols in the order in which they
@@ -394,6 +398,18 @@ impl Cx<'_> {
         if !self.incomplete && self.seen <= VIOLATION_BYTES_MAX {
             self.services.remove(name);
         }
+    }
+
+    /// The responder showed a certificate in a handshake that was completed. Those of local servers are
+    /// known assets (`policy/protocols/ssl/known-certs`).
+    pub fn certificate_shown(&mut self, cert: Cert<'_>) {
+        let FiveTuple { resp_h: host, resp_p: port, .. } = self.ids.tuple;
+        if !self.local_nets.contains(host) {
+            return;
+        }
+        let proto = self.ids.tuple.proto_name();
+        let by = By { shard: (self.ids.order >> 56) as u8, order: self.ids.order };
+        self.out.cert_seen(by, ServicePort { host, port, proto }, cert, self.now);
     }
 
     /// Nothing further of the flow is wanted.

@@ -8,6 +8,7 @@ use super::{Analyzer, Cx, Dir, FlowIds, Inner, Kind, Signal, Transport};
 use crate::config::Config;
 use crate::expected::Expected;
 use crate::files::Files;
+use crate::nets::Nets;
 use crate::out::Out;
 use crate::services::Services;
 
@@ -50,6 +51,8 @@ pub struct Bench {
     pub tls_established: bool,
     /// Payload so far.
     pub seen: u64,
+    /// Networks that are ours.
+    pub local_nets: Nets,
     /// Flows that it waits for.
     pub expected: Expected,
 }
@@ -103,6 +106,7 @@ impl Bench {
             http_log: None,
             tls_established: false,
             seen: 0,
+            local_nets: Nets::private(),
             expected: Expected::default(),
         }
     }
@@ -115,6 +119,7 @@ impl Bench {
             out: &mut self.out,
             files: &mut self.files,
             node: "zeek",
+            local_nets: &self.local_nets,
             signal: Signal::None,
             signal_at: 0,
             weirds: &mut self.weirds,

@@ -7,12 +7,15 @@ use std::borrow::Cow;
 
 use model::stream::ssl::Row;
 use model::text::{CELL_BYTES_MAX, from_wire};
+use sha1::{Digest as _, Sha1};
 
 use super::messages::{CERTIFICATES_MAX, kind, letter};
 use super::{cert, fingerprint, names};
 use crate::analyzer::Cx;
 use crate::files::About;
+use crate::files::hash::hex;
 use crate::files::x509::{self, Certificate};
+use crate::known::Cert;
 
 /// Letters in a history (Zeek's `max_ssl_history_length`).
 const HISTORY_MAX: usize = 100;
@@ -269,7 +272,20 @@ impl Session {
     pub fn established(&mut self, cx: &mut Cx<'_>) {
         self.info(cx).established = true;
         cx.tls_established = true;
+        self.show_certificate(cx);
         self.log(cx);
+    }
+
+    /// The server's own certificate, if it showed one that is well-formed.
+    fn show_certificate(&self, cx: &mut Cx<'_>) {
+        let info = self.row.as_deref().filter(|_| !self.logged);
+        let leaf = info.and_then(|info| info.chains.as_deref()?.leaf.as_deref());
+        let Some((leaf, cert)) = leaf.and_then(|leaf| Some((leaf, Certificate::parse(leaf)?)))
+        else {
+            return;
+        };
+        let Certificate { subject, issuer, serial, .. } = &cert;
+        cx.certificate_shown(Cert { sha1: &hex(&Sha1::digest(leaf)), subject, issuer, serial });
     }
 
     fn history(&mut self, cx: &mut Cx<'_>, client: bool, letter: char) {

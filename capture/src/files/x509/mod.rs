@@ -35,9 +35,12 @@ pub struct Certificate<'a> {
     /// Its DER, without what follows it.
     pub der: &'a [u8],
     version: u64,
-    serial: String,
-    subject: String,
-    issuer: String,
+    /// Serial number, in hexadecimal digits as OpenSSL writes them.
+    pub serial: String,
+    /// Who it is for, as OpenSSL writes names (RFC 2253).
+    pub subject: String,
+    /// Who signed it, likewise.
+    pub issuer: String,
     /// The last common name of the subject, as its bytes lie there.
     common_name: Option<&'a [u8]>,
     valid: [i64; 2],
