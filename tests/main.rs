@@ -9,6 +9,7 @@ mod cluster;
 mod crash;
 mod duckdb_reads;
 mod facts;
+mod fingerprints;
 mod golden;
 mod interim;
 mod live;
