@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::id::{self};
+use model::id::{self, ip_proto};
 use model::stream::weird;
 
 use crate::analyzer::Inner;
@@ -314,8 +314,15 @@ impl Engine {
             }
             Err(weird) => {
                 self.counters.undecodable += 1;
+                let source = weird.source().or(match ip.proto {
+                    ip_proto::TCP => Some("TCP"),
+                    ip_proto::UDP => Some("UDP"),
+                    ip_proto::ICMP | ip_proto::ICMP6 => Some("ICMP"),
+                    _ => None,
+                });
+                let odd = Oddity { name: weird.name(), source, addl: None, of_packet: true };
                 let ends = Some((ip.src, ip.dst));
-                self.packet_weird(now, shard, weird, ends, !tunnels.is_empty());
+                self.write_oddity(now, shard, &odd, ends, !tunnels.is_empty());
             }
         }
     }
