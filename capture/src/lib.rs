@@ -17,6 +17,9 @@ pub mod files;
 mod flow;
 pub mod flush;
 pub mod fragment;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod history;
 pub mod host;
 pub mod known;

@@ -50,7 +50,7 @@ pub mod snmp;
 pub mod socks;
 pub mod ssh;
 pub mod ssl;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub mod testing;
 pub mod text;
 mod units;

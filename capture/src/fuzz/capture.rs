@@ -1,0 +1,97 @@
+//! The whole engine: any bytes as a capture file. Whatever they are, the rows must be the same for any
+//! number of threads, wherever their barriers lie.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+use bus::clock::Manual;
+
+use crate::config::Config;
+use crate::flush::{self, Seen};
+use crate::source::CaptureFile;
+use crate::worker::{self, FLUSH_PACKETS, Flush, Job};
+
+/// Flows held at once: few, so that captures of some hundred bytes get there.
+const FLOWS_MAX: usize = 256;
+
+/// Reads the bytes as a capture with one thread, two, and three that meet more often.
+pub(super) fn engine(data: &[u8]) {
+    let one = read(data, 1, FLUSH_PACKETS);
+    for (threads, flush_packets) in [(2, FLUSH_PACKETS), (3, 5)] {
+        let more = read(data, threads, flush_packets);
+        assert_eq!(one.0, more.0, "what was wrong, {threads} threads");
+        let streams = |all: &Rows| all.1.keys().copied().collect::<Vec<_>>();
+        assert_eq!(streams(&one), streams(&more), "streams, {threads} threads");
+        for (stream, rows) in &one.1 {
+            assert_eq!(Some(rows), more.1.get(stream), "{stream}, {threads} threads");
+        }
+    }
+}
+
+/// What was wrong with the file, and rows by stream.
+type Rows = (Vec<String>, BTreeMap<&'static str, RecordBatch>);
+
+fn read(data: &[u8], threads: u32, flush_packets: u64) -> Rows {
+    let (mut seen, mut rows) = (Seen::default(), BTreeMap::<_, Vec<RecordBatch>>::new());
+    let mut all: Vec<_> = Vec::new();
+    for index in 0..threads {
+        match flushes(data, index, threads, flush_packets) {
+            Ok(flushes) => all.push(flushes),
+            Err(error) => return (vec![error], BTreeMap::new()),
+        }
+    }
+    let barriers = all[0].len();
+    let mut problems = Vec::new();
+    let mut threads: Vec<_> = all.into_iter().map(Vec::into_iter).collect();
+    for _ in 0..barriers {
+        let meeting: Vec<Flush> = threads.iter_mut().filter_map(Iterator::next).collect();
+        problems.extend_from_slice(&meeting[0].problems);
+        assert!(meeting.iter().all(|flush| flush.number == meeting[0].number));
+        let threads = meeting.into_iter().map(|flush| flush.rows).collect();
+        for merged in flush::merge(threads, 1, &mut seen).expect("rows of one shape") {
+            rows.entry(merged.def.name).or_default().push(merged.batch);
+        }
+    }
+    let whole = |(name, batches): (&'static str, Vec<RecordBatch>)| {
+        let schema = batches[0].schema();
+        (name, concat_batches(&schema, &batches).expect("rows of one shape"))
+    };
+    // Nothing may be left of a stream whose rows were all logged before.
+    let some = |(_, batch): &(_, RecordBatch)| batch.num_rows() > 0;
+    (problems, rows.into_iter().map(whole).filter(some).collect())
+}
+
+fn flushes(
+    data: &[u8],
+    index: u32,
+    threads: u32,
+    flush_packets: u64,
+) -> Result<Vec<Flush>, String> {
+    let input = Box::new(Cursor::new(data.to_vec()));
+    let source =
+        CaptureFile::from_reader("fuzz", input, None).map_err(|error| error.to_string())?;
+    let config = Config {
+        // So that a changed byte is met by more than a checksum.
+        ignore_checksums: true,
+        flows_max: FLOWS_MAX,
+        flush_packets,
+        ..Config::new("fuzz")
+    };
+    let worker = worker::read_whole(Job {
+        config: Arc::new(config),
+        index,
+        threads,
+        source: Box::new(source),
+        from: 0,
+        live: false,
+        finishes: true,
+        clock: Arc::new(Manual::default()),
+        progress: None,
+    });
+    let flushes: Vec<Flush> = worker.flushes.try_iter().collect();
+    assert!(flushes.iter().all(|flush| flush.open_flows <= FLOWS_MAX));
+    Ok(flushes)
+}
