@@ -58,6 +58,16 @@ fn the_kept_inputs() {
 }
 
 #[test]
+fn one_input_that_was_named() {
+    let (Ok(name), Ok(path)) =
+        (std::env::var("WEIR_FUZZ_TARGET"), std::env::var("WEIR_FUZZ_INPUT"))
+    else {
+        return;
+    };
+    super::run(&name, &std::fs::read(path).expect("an input"));
+}
+
+#[test]
 fn the_kept_inputs_changed() {
     let seconds = setting("WEIR_FUZZ_SECONDS").unwrap_or(SECONDS);
     let mut random = Random(setting("WEIR_FUZZ_SEED").unwrap_or(0x2545_F491_4F6C_DD1D) | 1);
