@@ -20,13 +20,16 @@ pub type Ends = (IpAddr, IpAddr, u16);
 #[derive(Debug, Default)]
 pub struct Expected {
     flows: HashMap<Ends, i64>,
+    /// No flow is given up before this, so that a full table is not gone through for every one that comes.
+    sweep_at: i64,
 }
 
 impl Expected {
     /// A flow between these ends is to come. Beyond the limit it is forgotten at once.
     pub fn add(&mut self, ends: Ends, now: i64) {
-        if self.flows.len() >= EXPECTED_MAX {
+        if self.flows.len() >= EXPECTED_MAX && now >= self.sweep_at {
             self.flows.retain(|_, until| *until > now);
+            self.sweep_at = self.flows.values().copied().min().unwrap_or(now);
         }
         if self.flows.len() < EXPECTED_MAX || self.flows.contains_key(&ends) {
             self.flows.insert(ends, now.saturating_add(WAIT));
@@ -62,6 +65,19 @@ mod tests {
         assert!(!expected.has(ends(3), 0));
         expected.remove(ends(2));
         assert!(!expected.has(ends(2), 0));
+    }
+
+    #[test]
+    fn a_full_table_is_gone_through_when_one_is_due() {
+        let mut expected = Expected::default();
+        for port in 0..EXPECTED_MAX as u16 {
+            expected.add(ends(port), i64::from(port));
+        }
+        expected.add(ends(60_000), EXPECTED_MAX as i64);
+        assert_eq!(expected.sweep_at, WAIT);
+        expected.add(ends(60_000), WAIT + 9);
+        assert!(expected.has(ends(60_000), WAIT + 10));
+        assert_eq!((expected.flows.len(), expected.sweep_at), (EXPECTED_MAX - 9, WAIT + 10));
     }
 
     #[test]

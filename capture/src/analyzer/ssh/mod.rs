@@ -84,6 +84,9 @@ struct Side {
     version: Option<Version>,
     /// The last line ended in CR: an LF that follows belongs to it.
     after_cr: bool,
+    /// Bytes at the start of what is kept that were searched for the end of a line: each is looked at once, however
+    /// small the segments are.
+    searched: usize,
 }
 
 /// What cannot be read.
@@ -140,9 +143,13 @@ impl Ssh {
             side.after_cr = false;
             return Ok(Some(1));
         }
-        let Some(end) = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+        let searched = std::mem::take(&mut side.searched).min(bytes.len());
+        let unseen = bytes.get(searched..).unwrap_or_default();
+        let Some(end) = memchr::memchr2(b'\r', b'\n', unseen) else {
+            side.searched = bytes.len();
             return Ok(None);
         };
+        let end = searched + end;
         let (line, rest) = bytes.split_at(end);
         side.after_cr = rest.first() == Some(&b'\r') && rest.len() == 1;
         if line.starts_with(b"SSH-") {
@@ -236,6 +243,7 @@ impl Analyzer for Ssh {
                 cx.violation();
                 // What comes next is looked at afresh.
                 self.sides[dir.index()].kept.clear();
+                self.sides[dir.index()].searched = 0;
             }
             if cx.is_confirmed() {
                 cx.pauses = true;
