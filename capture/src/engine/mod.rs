@@ -3,6 +3,8 @@
 
 mod assets;
 mod conn_row;
+#[cfg(test)]
+mod hostile;
 mod packets;
 mod timers;
 

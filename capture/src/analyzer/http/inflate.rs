@@ -147,4 +147,21 @@ mod tests {
         assert!(!inflate(&[0xff; 100], 100).1);
         assert_eq!(inflate(b"", 1), (vec![], true));
     }
+
+    #[test]
+    fn a_bomb_goes_off_no_further_than_the_limit() {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        let zeros = vec![0; 1 << 20];
+        for _ in 0..(INFLATED_BYTES_MAX >> 20) + 64 {
+            gzip.write_all(&zeros).unwrap();
+        }
+        let (mut inflate, mut total) = (Inflate::default(), 0);
+        for piece in gzip.finish().unwrap().chunks(1448) {
+            assert!(inflate.push(piece, &mut |bytes| total += bytes.len() as u64));
+        }
+        assert!(
+            (INFLATED_BYTES_MAX..=INFLATED_BYTES_MAX + ROOM as u64).contains(&total),
+            "{total}"
+        );
+    }
 }
