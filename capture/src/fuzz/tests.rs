@@ -35,12 +35,13 @@ fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
-fn run(target: &Target, name: &str, data: &[u8]) {
+/// Runs an input; how long it took.
+fn run(target: &Target, name: &str, data: &[u8]) -> Duration {
     let began = Instant::now();
     let fine = catch_unwind(AssertUnwindSafe(|| (target.run)(data))).is_ok();
     let took = began.elapsed();
     if fine && took < PATIENCE {
-        return;
+        return took;
     }
     let kept = std::env::temp_dir().join(format!("weir-fuzz-{}", target.name));
     std::fs::write(&kept, data).expect("room for an input");
@@ -52,7 +53,9 @@ fn the_kept_inputs() {
     for target in TARGETS {
         let inputs = files(&corpus().join(target.name));
         assert!(!inputs.is_empty(), "{} has nothing to begin with", target.name);
-        inputs.iter().for_each(|(name, data)| run(target, name, data));
+        for (name, data) in &inputs {
+            run(target, name, data);
+        }
         run(target, "nothing", &[]);
     }
 }
@@ -84,7 +87,7 @@ fn the_kept_inputs_changed() {
             inputs.extend(more.iter().cloned());
         }
         let until = Instant::now() + share(target, seconds, targets.len());
-        let mut runs = 0u64;
+        let (mut runs, mut slowest) = (0u64, Duration::ZERO);
         while Instant::now() < until {
             let (name, input) = &inputs[random.below(inputs.len())];
             let (_, other) = &inputs[random.below(inputs.len())];
@@ -93,11 +96,11 @@ fn the_kept_inputs_changed() {
                 change(&mut data, other, &mut random);
             }
             data.truncate(INPUT_MAX);
-            run(target, name, &data);
+            slowest = slowest.max(run(target, name, &data));
             runs += 1;
         }
         assert!(runs > 0);
-        say_runs(target, runs);
+        say_runs(target, runs, slowest);
     }
 }
 
@@ -111,9 +114,10 @@ fn share(target: &Target, seconds: u64, targets: usize) -> Duration {
     }
 }
 
-fn say_runs(target: &Target, runs: u64) {
+fn say_runs(target: &Target, runs: u64, slowest: Duration) {
     use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "{}: {runs} inputs", target.name);
+    let _ =
+        writeln!(std::io::stderr(), "{}: {runs} inputs, the slowest took {slowest:?}", target.name);
 }
 
 /// Numbers at which lengths and counts go wrong.
