@@ -13,11 +13,12 @@ use crate::harness::{duckdb, files, folder, kafka, split, text, trace};
 pub const NODES: &[&str] = &["sensor", "observers", "peer", "peer_descr", "n"];
 
 /// Every stream that these captures have rows of.
-const STREAMS: [&str; 10] = [
+const STREAMS: [&str; 11] = [
     "conn",
     "dns",
     "files",
     "http",
+    "known_certs",
     "known_hosts",
     "known_services",
     "notice",

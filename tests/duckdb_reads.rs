@@ -12,11 +12,12 @@ use crate::harness::weir::{Done, weir_ok};
 use crate::harness::{files, folder, text, trace};
 
 /// Streams that the capture has rows of.
-const STREAMS: [&str; 10] = [
+const STREAMS: [&str; 11] = [
     "conn",
     "dns",
     "files",
     "http",
+    "known_certs",
     "known_hosts",
     "known_services",
     "notice",
