@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{TARGETS, Target};
+use crate::analyzer::testing::Bench;
+use crate::analyzer::{ALL, Dir, Kind, Transport};
 use crate::source::testing::Random;
 
 /// How long an ordinary run changes inputs, all targets together.
@@ -173,43 +175,48 @@ fn with(data: &mut [u8], at: usize, f: impl FnOnce(u8) -> u8) {
     }
 }
 
-/// What may be kept of a stream that never comes to an end of anything, a byte at a time.
+/// Bytes of a stream that never comes to an end of anything, each a segment of its own.
 const ENDLESS: usize = 1 << 18;
 
-/// Each byte costs the same, however much of the like came before it: a buffer that is searched anew for
-/// every segment takes minutes here.
+/// How long the first and the last quarter of such a stream take.
+fn quarters(kind: &Kind, dir: Dir, opening: &[u8], fill: u8) -> [Duration; 2] {
+    let mut bench = Bench::new(kind, Transport::Tcp);
+    // Violations count for nothing behind a gap: the analyzer stays for all of it.
+    bench.incomplete = true;
+    bench.feed(dir, opening);
+    let mut took = [Duration::ZERO; 4];
+    for quarter in &mut took {
+        let began = Instant::now();
+        for _ in 0..ENDLESS / 4 {
+            if bench.gone {
+                return [Duration::ZERO; 2];
+            }
+            bench.feed(dir, &[fill]);
+            bench.inner.clear();
+        }
+        *quarter = began.elapsed();
+    }
+    bench.finish();
+    [took[0], took[3]]
+}
+
+/// A buffer that is searched anew for every segment takes seven times as long for the last quarter.
 #[test]
 fn a_byte_costs_the_same_however_many_came_before() {
-    use crate::analyzer::testing::Bench;
-    use crate::analyzer::{ALL, Dir, Transport};
     // What opens a unit that is long, or of which no end is in sight.
     let openings: &[&[u8]] =
         &[b"", b"SSH-", b"\x05\x00\x00\x03", b"\x00\x04\x00\x00\xfeSMB", b"* OK ", b"GET /"];
     for kind in ALL {
-        for (opening, fill) in
-            openings.iter().flat_map(|opening| [(opening, b'x'), (opening, 0), (opening, b' ')])
-        {
-            let began = Instant::now();
+        for (opening, fill) in openings.iter().flat_map(|opening| [(opening, b'x'), (opening, 0)]) {
             for dir in [Dir::Orig, Dir::Resp] {
-                let mut bench = Bench::new(kind, Transport::Tcp);
-                // Violations count for nothing behind a gap: the analyzer stays for all of it.
-                bench.incomplete = true;
-                bench.feed(dir, opening);
-                for _ in 0..ENDLESS {
-                    if bench.gone {
-                        break;
-                    }
-                    bench.feed(dir, &[fill]);
-                    bench.inner.clear();
-                }
-                bench.finish();
+                // The machine may have had something else to do.
+                let is_even = || {
+                    let [first, last] = quarters(kind, dir, opening, fill);
+                    last < first * 3 + Duration::from_millis(40)
+                };
+                let fine = (0..3).any(|_| is_even());
+                assert!(fine, "{} of {:?} after {opening:?}", kind.name, fill as char);
             }
-            assert!(
-                began.elapsed() < PATIENCE / 4,
-                "{} of {:?} after {opening:?}",
-                kind.name,
-                fill as char
-            );
         }
     }
 }
