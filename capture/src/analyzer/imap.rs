@@ -153,11 +153,7 @@ mod tests {
     use super::*;
 
     fn talk(lines: &[(Dir, &str)]) -> Bench {
-        let mut bench = Bench::new(&KIND, Transport::Tcp);
-        for (dir, line) in lines {
-            bench.feed(*dir, line.as_bytes());
-        }
-        bench
+        testing::talk(&KIND, lines)
     }
 
     #[test]

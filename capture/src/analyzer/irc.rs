@@ -1,8 +1,8 @@
 //! IRC (RFC 1459, RFC 2812): commands and numeric replies, and when STARTTLS hands the flow to TLS, with
 //! the rules of Zeek's `IRC.cc` for what makes a flow IRC.
 
-use super::text::{self, Conversation, Cut, Then};
-use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict, ssl};
+use super::text::{self, Cut, Talking, Then};
+use super::{Cx, Dir, Kind, Start, Transport, Verdict};
 
 /// IRC, on Zeek's `IRC::ports`.
 pub static KIND: Kind = Kind {
@@ -11,7 +11,7 @@ pub static KIND: Kind = Kind {
     udp_ports: &[],
     probe: Some(probe),
     skips_partial: false,
-    new: |_| Box::<Irc>::default(),
+    new: |_| Box::new(Talking::<Talk>::with_cut(CUT)),
 };
 
 /// Bytes after which a line is cut, the longest line that is looked at, and the longest command. All of
@@ -149,18 +149,6 @@ fn is_server(text: &[u8]) -> bool {
     !name.is_empty() && number && what.starts_with(b":") && what.len() > 1
 }
 
-#[derive(Debug)]
-struct Irc {
-    lines: Conversation,
-    talk: Talk,
-}
-
-impl Default for Irc {
-    fn default() -> Irc {
-        Irc { lines: Conversation::with_cut(CUT), talk: Talk::default() }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Talk {
     invalid: u32,
@@ -179,13 +167,6 @@ fn weird_if_known(cx: &mut Cx<'_>, name: &'static str) {
 }
 
 impl Talk {
-    fn piece(&mut self, cx: &mut Cx<'_>, dir: Dir, cut: Cut<'_>) -> Then {
-        if let Cut::Line(line) = cut {
-            self.line(cx, dir, line);
-        }
-        if self.tls { Then::Stop } else { Then::Lines }
-    }
-
     fn line(&mut self, cx: &mut Cx<'_>, dir: Dir, line: &[u8]) {
         if line.len() > LINE_MAX {
             return weird_if_known(cx, "irc_line_size_exceeded");
@@ -247,34 +228,17 @@ impl Talk {
     }
 }
 
-impl Analyzer for Irc {
-    fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
-        let Irc { lines, talk } = self;
-        if talk.tls {
-            cx.hand_on(dir, data);
-            return;
+impl text::Talk for Talk {
+    fn piece(&mut self, cx: &mut Cx<'_>, dir: Dir, cut: Cut<'_>) -> Then {
+        if let Cut::Line(line) = cut {
+            self.line(cx, dir, line);
         }
-        let rest = lines.cut(cx, dir, data, |cx, cut| talk.piece(cx, dir, cut));
-        if talk.tls {
-            cx.carry(&ssl::KIND);
-            cx.hand_on(dir, rest);
-        }
+        if self.tls { Then::Stop } else { Then::Lines }
     }
 
-    fn gap(&mut self, cx: &mut Cx<'_>, dir: Dir, len: u64) {
-        if self.talk.tls {
-            cx.hand_on_gap(dir, len);
-        }
+    fn is_tls(&self) -> bool {
+        self.tls
     }
-
-    fn end(&mut self, cx: &mut Cx<'_>, dir: Dir) {
-        let Irc { lines, talk } = self;
-        if !talk.tls {
-            lines.end(cx, dir, |cx, cut| talk.piece(cx, dir, cut));
-        }
-    }
-
-    fn finish(&mut self, _cx: &mut Cx<'_>) {}
 }
 
 #[cfg(test)]
@@ -284,11 +248,7 @@ mod tests {
     use super::*;
 
     fn talk(lines: &[(Dir, &str)]) -> Bench {
-        let mut bench = Bench::new(&KIND, Transport::Tcp);
-        for (dir, line) in lines {
-            bench.feed(*dir, line.as_bytes());
-        }
-        bench
+        testing::talk(&KIND, lines)
     }
 
     #[test]

@@ -400,13 +400,15 @@ impl Cx<'_> {
         }
     }
 
-    /// The responder showed a certificate in a handshake that was completed. Those of local servers are
-    /// known assets (`policy/protocols/ssl/known-certs`).
+    /// Whether the responder is one of our hosts.
+    pub fn is_server_local(&self) -> bool {
+        self.local_nets.contains(self.ids.tuple.resp_h)
+    }
+
+    /// A local server showed a certificate in a handshake that was completed: it is a known asset
+    /// (`policy/protocols/ssl/known-certs`).
     pub fn certificate_shown(&mut self, cert: Cert<'_>) {
         let FiveTuple { resp_h: host, resp_p: port, .. } = self.ids.tuple;
-        if !self.local_nets.contains(host) {
-            return;
-        }
         let proto = self.ids.tuple.proto_name();
         let by = By { shard: (self.ids.order >> 56) as u8, order: self.ids.order };
         self.out.cert_seen(by, ServicePort { host, port, proto }, cert, self.now);

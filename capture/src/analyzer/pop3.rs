@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use model::text as wire;
 
 use super::mail::{Mail, Whose};
-use super::text::{self, Conversation, Cut, Then};
-use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict, ssl};
+use super::text::{self, Cut, Talking, Then};
+use super::{Cx, Dir, Kind, Start, Transport, Verdict};
 
 /// POP3, which Zeek finds by content only.
 pub static KIND: Kind = Kind {
@@ -16,7 +16,7 @@ pub static KIND: Kind = Kind {
     udp_ports: &[],
     probe: Some(probe),
     skips_partial: true,
-    new: |_| Box::<Pop3>::default(),
+    new: |_| Box::new(Talking::<Talk>::default()),
 };
 
 /// Commands that may wait for their reply (`POP3::max_pending_commands`); the oldest is dropped beyond it.
@@ -80,12 +80,6 @@ enum State {
 }
 
 #[derive(Debug, Default)]
-struct Pop3 {
-    lines: Conversation,
-    talk: Talk,
-}
-
-#[derive(Debug, Default)]
 struct Talk {
     phase: Phase,
     state: State,
@@ -140,15 +134,6 @@ fn weird(cx: &mut Cx<'_>, name: &'static str, word: Option<&[u8]>) {
 }
 
 impl Talk {
-    fn piece(&mut self, cx: &mut Cx<'_>, dir: Dir, cut: Cut<'_>) -> Then {
-        let Cut::Line(line) = cut else { return Then::Lines };
-        match dir {
-            Dir::Orig => self.request(cx, line),
-            Dir::Resp => self.reply(cx, line),
-        }
-        if self.tls { Then::Stop } else { Then::Lines }
-    }
-
     fn request(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
         if line.is_empty() || self.authenticating {
             return;
@@ -321,35 +306,22 @@ impl Talk {
     }
 }
 
-impl Analyzer for Pop3 {
-    fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
-        let Pop3 { lines, talk } = self;
-        if talk.tls {
-            cx.hand_on(dir, data);
-            return;
+impl text::Talk for Talk {
+    fn piece(&mut self, cx: &mut Cx<'_>, dir: Dir, cut: Cut<'_>) -> Then {
+        let Cut::Line(line) = cut else { return Then::Lines };
+        match dir {
+            Dir::Orig => self.request(cx, line),
+            Dir::Resp => self.reply(cx, line),
         }
-        let rest = lines.cut(cx, dir, data, |cx, cut| talk.piece(cx, dir, cut));
-        if talk.tls {
-            cx.carry(&ssl::KIND);
-            cx.hand_on(dir, rest);
-        }
+        if self.tls { Then::Stop } else { Then::Lines }
     }
 
-    fn gap(&mut self, cx: &mut Cx<'_>, dir: Dir, len: u64) {
-        if self.talk.tls {
-            cx.hand_on_gap(dir, len);
-        }
-    }
-
-    fn end(&mut self, cx: &mut Cx<'_>, dir: Dir) {
-        let Pop3 { lines, talk } = self;
-        if !talk.tls {
-            lines.end(cx, dir, |cx, cut| talk.piece(cx, dir, cut));
-        }
+    fn is_tls(&self) -> bool {
+        self.tls
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
-        self.talk.end_mail(cx);
+        self.end_mail(cx);
     }
 }
 
@@ -360,11 +332,7 @@ mod tests {
     use super::*;
 
     fn talk(lines: &[(Dir, &str)]) -> Bench {
-        let mut bench = Bench::new(&KIND, Transport::Tcp);
-        for (dir, line) in lines {
-            bench.feed(*dir, line.as_bytes());
-        }
-        bench
+        testing::talk(&KIND, lines)
     }
 
     #[test]

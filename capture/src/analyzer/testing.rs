@@ -167,6 +167,15 @@ impl Bench {
     }
 }
 
+/// An analyzer that was fed these lines of a conversation over TCP.
+pub fn talk(kind: &Kind, lines: &[(Dir, &str)]) -> Bench {
+    let mut bench = Bench::new(kind, Transport::Tcp);
+    for (dir, line) in lines {
+        bench.feed(*dir, line.as_bytes());
+    }
+    bench
+}
+
 /// A conversation that works, cut at every byte, with every byte changed, with gaps, and random bytes and
 /// endless lines instead of it. The analyzer has only to live through it, in bounded room.
 pub fn hostile(kind: &Kind, transport: Transport, talk: &[(Dir, &[u8])]) {

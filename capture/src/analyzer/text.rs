@@ -2,7 +2,7 @@
 //! signature finds at the beginning of a line.
 
 use super::lines::{self, Lines, Piece};
-use super::{Cx, Dir};
+use super::{Analyzer, Cx, Dir, ssl};
 
 /// What is to be done with the bytes behind a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,64 @@ impl Conversation {
         if self.sides[dir.index()].is_partial() {
             self.cut(cx, dir, b"\n", each);
         }
+    }
+}
+
+/// What a protocol makes of its lines, until the flow goes over to TLS.
+pub trait Talk: Send {
+    /// The next line, or bytes that are none.
+    fn piece(&mut self, cx: &mut Cx<'_>, dir: Dir, cut: Cut<'_>) -> Then;
+    /// What follows is TLS.
+    fn is_tls(&self) -> bool;
+    /// The flow is over.
+    fn finish(&mut self, cx: &mut Cx<'_>) {
+        let _ = cx;
+    }
+}
+
+/// The analyzer of a protocol of lines that may carry TLS.
+#[derive(Debug, Default)]
+pub struct Talking<T> {
+    lines: Conversation,
+    talk: T,
+}
+
+impl<T: Default> Talking<T> {
+    /// With lines that are cut after so many bytes.
+    pub fn with_cut(bytes: u64) -> Talking<T> {
+        Talking { lines: Conversation::with_cut(bytes), talk: T::default() }
+    }
+}
+
+impl<T: Talk> Analyzer for Talking<T> {
+    fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
+        let Talking { lines, talk } = self;
+        if talk.is_tls() {
+            cx.hand_on(dir, data);
+            return;
+        }
+        let rest = lines.cut(cx, dir, data, |cx, cut| talk.piece(cx, dir, cut));
+        if talk.is_tls() {
+            cx.carry(&ssl::KIND);
+            cx.hand_on(dir, rest);
+        }
+    }
+
+    fn gap(&mut self, cx: &mut Cx<'_>, dir: Dir, len: u64) {
+        if self.talk.is_tls() {
+            cx.hand_on_gap(dir, len);
+        }
+    }
+
+    fn end(&mut self, cx: &mut Cx<'_>, dir: Dir) {
+        let Talking { lines, talk } = self;
+        if !talk.is_tls() {
+            lines.end(cx, dir, |cx, cut| talk.piece(cx, dir, cut));
+        }
+    }
+
+    fn finish(&mut self, cx: &mut Cx<'_>) {
+        self.talk.finish(cx);
     }
 }
 

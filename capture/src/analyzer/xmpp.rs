@@ -151,11 +151,7 @@ mod tests {
     const OPEN: &str = "<?xml version='1.0'?><stream:stream to='a' xmlns='jabber:client'>";
 
     fn talk(lines: &[(Dir, &str)]) -> Bench {
-        let mut bench = Bench::new(&KIND, Transport::Tcp);
-        for (dir, line) in lines {
-            bench.feed(*dir, line.as_bytes());
-        }
-        bench
+        testing::talk(&KIND, lines)
     }
 
     #[test]

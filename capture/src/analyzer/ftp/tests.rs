@@ -9,11 +9,7 @@ use super::super::{Act, Signal};
 use super::*;
 
 fn talk(lines: &[(Dir, &str)]) -> Bench {
-    let mut bench = Bench::new(&KIND, Transport::Tcp);
-    for (dir, line) in lines {
-        bench.feed(*dir, line.as_bytes());
-    }
-    bench
+    testing::talk(&KIND, lines)
 }
 
 fn expects(bench: &Bench, orig: [u8; 4], resp: [u8; 4], port: u16) -> bool {

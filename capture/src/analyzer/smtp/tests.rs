@@ -8,11 +8,7 @@ use super::bdat::chunk;
 use super::*;
 
 fn talk(lines: &[(Dir, &str)]) -> Bench {
-    let mut bench = Bench::new(&KIND, Transport::Tcp);
-    for (dir, line) in lines {
-        bench.feed(*dir, line.as_bytes());
-    }
-    bench
+    testing::talk(&KIND, lines)
 }
 
 #[test]

@@ -276,8 +276,12 @@ impl Session {
         self.log(cx);
     }
 
-    /// The server's own certificate, if it showed one that is well-formed.
+    /// A local server's own certificate, if it showed one that is well-formed. Those of others are not
+    /// hashed for nothing.
     fn show_certificate(&self, cx: &mut Cx<'_>) {
+        if !cx.is_server_local() {
+            return;
+        }
         let info = self.row.as_deref().filter(|_| !self.logged);
         let leaf = info.and_then(|info| info.chains.as_deref()?.leaf.as_deref());
         let Some((leaf, cert)) = leaf.and_then(|leaf| Some((leaf, Certificate::parse(leaf)?)))
