@@ -243,6 +243,13 @@ pub struct FlowIds {
     pub first: i64,
 }
 
+impl FlowIds {
+    /// The virtual shard, the upper part of [`FlowIds::order`].
+    pub fn shard(&self) -> u8 {
+        (self.order >> 56) as u8
+    }
+}
+
 /// What an analyzer says of the flow after a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Signal {
@@ -379,7 +386,7 @@ impl Cx<'_> {
     /// The flow asks its responder to be its proxy, for `tunnel` (Zeek's `Tunnel::register` in the scripts of
     /// SOCKS and HTTP). Call it at every request; the first of a client makes a row.
     pub fn proxy(&mut self, proxy: Proxy) {
-        let shard = (self.ids.order >> 56) as u8;
+        let shard = self.ids.shard();
         self.out.proxy_used(shard, &self.ids.tuple, proxy, self.now);
     }
 
@@ -410,7 +417,7 @@ impl Cx<'_> {
     pub fn certificate_shown(&mut self, cert: Cert<'_>) {
         let FiveTuple { resp_h: host, resp_p: port, .. } = self.ids.tuple;
         let proto = self.ids.tuple.proto_name();
-        let by = By { shard: (self.ids.order >> 56) as u8, order: self.ids.order };
+        let by = By { shard: self.ids.shard(), order: self.ids.order };
         self.out.cert_seen(by, ServicePort { host, port, proto }, cert, self.now);
     }
 

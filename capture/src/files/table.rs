@@ -65,10 +65,6 @@ pub struct Files {
     pub evicted: u64,
 }
 
-fn shard_of(ids: &FlowIds) -> u8 {
-    (ids.order >> 56) as u8
-}
-
 impl Files {
     /// None open.
     pub fn new(config: Arc<Config>) -> Files {
@@ -114,7 +110,7 @@ impl Files {
         if self.shared.is_empty() {
             return None;
         }
-        self.shared.get(&(shard_of(ids), fuid.to_owned())).copied()
+        self.shared.get(&(ids.shard(), fuid.to_owned())).copied()
     }
 
     /// Begins a file.
@@ -127,7 +123,7 @@ impl Files {
         about: About<'_>,
         shared: bool,
     ) -> FileRef {
-        let shard = shard_of(ids);
+        let shard = ids.shard();
         self.make_room(out, now, shard, ids.order);
         let at = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
@@ -191,7 +187,7 @@ impl Files {
     ) -> Told {
         let hashes = self.config.hashes;
         let Some(file) = self.get(at) else { return OVER };
-        let shard = file.flows.first().map_or(0, |ids| usize::from(shard_of(ids)));
+        let shard = file.flows.first().map_or(0, |ids| usize::from(ids.shard()));
         let before = file.waiting();
         let waiting = self.shards.get(shard).map_or(0, |shard| shard.waiting);
         let room = SHARD_WAITING_MAX.saturating_sub(waiting);
@@ -214,7 +210,7 @@ impl Files {
         let before = file.waiting();
         let mime = file.gap(hashes, len);
         let (owner, after) = (file.owner, file.waiting());
-        let shard = file.flows.first().map_or(0, |ids| usize::from(shard_of(ids)));
+        let shard = file.flows.first().map_or(0, |ids| usize::from(ids.shard()));
         if let Some(shard) = self.shards.get_mut(shard) {
             shard.waiting = (shard.waiting + after).saturating_sub(before);
         }
@@ -242,7 +238,7 @@ impl Files {
         let before = file.waiting();
         let told = Told { mime: file.end(hashes), owner: file.owner, is_over: true };
         row::write(out, now, file, hashes, timed_out);
-        let shard = file.flows.first().map_or(0, |ids| shard_of(ids));
+        let shard = file.flows.first().map_or(0, |ids| ids.shard());
         file.flows.clear();
         if file.shared {
             let fuid = std::mem::take(&mut file.fuid);
