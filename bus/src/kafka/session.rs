@@ -136,7 +136,9 @@ impl KafkaSession {
                     "{name}: no broker took a step in {COMMIT:?}"
                 )));
             }
-            self.producer.poll(ARRIVE_LOOK);
+            // Not `poll(ARRIVE_LOOK)`: rdkafka counts whole milliseconds and spins through what is left.
+            self.producer.poll(Duration::ZERO);
+            std::thread::sleep(ARRIVE_LOOK);
         }
         Ok(())
     }

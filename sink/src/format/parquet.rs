@@ -6,11 +6,13 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use arrow_array::{ArrayRef, RecordBatch, StructArray};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
-use model::stream::Def;
+use model::stream::{Column, Def};
+use model::types::Kind;
 use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::schema::types::ColumnPath;
 
 use super::{About, Format, Layout, Writer, seal};
 
@@ -20,6 +22,9 @@ const GROUP_ROWS_MAX: usize = 128 * 1024;
 const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The level that pays: higher ones cost far more time than they save space.
 const ZSTD_LEVEL: i32 = 1;
+
+/// Columns that name a row or what it belongs to.
+const IDS: [&str; 3] = ["uid", "fuid", "community_id"];
 
 /// Parquet.
 #[derive(Debug)]
@@ -56,7 +61,12 @@ fn properties(about: About<'_>) -> Result<WriterProperties> {
         note("weir.writer", about.writer.to_owned()),
     ];
     let level = ZstdLevel::try_new(ZSTD_LEVEL)?;
-    Ok(WriterProperties::builder()
+    let all = WriterProperties::builder();
+    Ok(about
+        .def
+        .columns
+        .iter()
+        .fold(all, encoded)
         .set_created_by(concat!("weir ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(GROUP_ROWS_MAX))
@@ -65,6 +75,21 @@ fn properties(about: About<'_>) -> Result<WriterProperties> {
         .set_bloom_filter_enabled(false)
         .set_key_value_metadata(Some(notes))
         .build())
+}
+
+/// Columns whose values hardly come twice are not looked up in a dictionary first; times rise, so that
+/// their differences are small.
+fn encoded(all: WriterPropertiesBuilder, column: &Column) -> WriterPropertiesBuilder {
+    let is_id = IDS.contains(&column.name);
+    if !is_id && !matches!(column.kind, Kind::Time | Kind::Interval) {
+        return all;
+    }
+    let path = || ColumnPath::from(column.name.split('.').map(str::to_owned).collect::<Vec<_>>());
+    let all = all.set_column_dictionary_enabled(path(), false);
+    if column.kind != Kind::Time {
+        return all;
+    }
+    all.set_column_encoding(path(), Encoding::DELTA_BINARY_PACKED)
 }
 
 struct Table {
