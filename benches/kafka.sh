@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Rows of conn through a real Kafka on this machine, from capture's encoding to published Parquet, beside what
+# Kafka's own producer benchmark reaches with records of the same bytes. See benches/README.md.
+# Usage: benches/kafka.sh [ROWS]; WEIR is the binary, RUNS how often each is run, PORT where the broker listens.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+rows=${1:-8000000}
+runs=${RUNS:-3}
+weir=${WEIR:-target/release/weir}
+port=${PORT:-19392}
+brokers=127.0.0.1:$port
+lanes=4
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/weir-kafka.XXXXXX")
+trap 'tests/kafka/kafka.sh stop "$work/broker" >/dev/null; rm -rf "$work"' EXIT
+flows=${FLOWS:-$(cargo bench --quiet --no-run -p weir-bus --bench kafka_rows --message-format=json |
+    sed -n 's/.*"executable":"\([^"]*\/kafka_rows-[^"]*\)".*/\1/p')}
+
+# A broker without anything in it: what one run leaves must not slow the next.
+fresh() {
+    tests/kafka/kafka.sh stop "$work/broker" >/dev/null
+    rm -rf "$work/broker" "$work/out"
+    tests/kafka/kafka.sh start "$work/broker" "$port" >/dev/null
+    "$weir" topics create --brokers "$brokers" --prefix bench --partitions "$lanes" --replication 1 >/dev/null
+}
+
+now() { date +%s.%N; }
+
+# Clock ticks that the broker has used, as seconds.
+broker_cpu() {
+    local pid
+    pid=$(cat "$work/broker/pid")
+    awk -v tick="$(getconf CLK_TCK)" '{ print ($14 + $15) / tick }' "/proc/$pid/stat"
+}
+
+say() { printf '%-58s %9.2f s %12.0f rows/s   %s\n' "$1" "$2" "$(echo "$rows / $2" | bc -l)" "${3:-}"; }
+
+# best COMMAND...: the least of some runs' figures; the command prints seconds.
+best() {
+    local least='' took
+    for _ in $(seq "$runs"); do
+        fresh
+        took=$("$@")
+        if [ -z "$least" ] || [ "$(echo "$took < $least" | bc)" = 1 ]; then least=$took; fi
+    done
+    echo "$least"
+}
+
+# sent TOPIC WAY: only the producer.
+sent() { "$flows" "$brokers" "$1" "$rows" "$2" | cut -d' ' -f1; }
+
+# whole TOPIC ROLES: the producer, and as it works the roles that bring its rows into published files.
+whole() {
+    local began
+    began=$(now)
+    "$flows" "$brokers" "$1" "$rows" steps >"$work/sent" &
+    "$weir" node --roles "$2" --brokers "$brokers" --prefix bench --node n1 --sources 1 --format parquet \
+        --out "$work/out" >"$work/roles" 2>&1 &
+    local roles=$!
+    wait %1
+    kill -TERM $roles
+    wait $roles || true
+    # What was still to be read.
+    "$weir" node --roles "$2" --brokers "$brokers" --prefix bench --node n1 --sources 1 --format parquet \
+        --out "$work/out" --drain >"$work/drained" 2>&1 || { cat "$work/drained" >&2; return 1; }
+    echo "$(now) - $began" | bc
+}
+
+published() {
+    .venv/bin/python - "$work/out" <<'END'
+import duckdb, sys
+print(duckdb.sql(f"select count(*), count(distinct uid) from '{sys.argv[1]}/conn/**/*.parquet'").fetchall())
+END
+}
+
+# Kafka's tools are in a jar that its broker does not need.
+tools=.kafka/tools
+if [ ! -d "$tools" ]; then
+    for jar in org.apache.kafka:kafka-tools:4.1.2 net.sourceforge.argparse4j:argparse4j:0.7.0; do
+        mvn -B -q -ntp dependency:copy -Dartifact="$jar" -DoutputDirectory="$PWD/$tools.new"
+    done
+    mv -T "$tools.new" "$tools"
+fi
+
+fresh
+bytes=$("$flows" "$brokers" log.conn "$rows" bare | awk '{ print $7, $5 }')
+read -r size records <<<"$bytes"
+echo "$rows rows of conn, $lanes lanes, $records records of $size bytes"
+perf=$(java -cp "$(tests/kafka/kafka.sh classpath)/*:$tools/*" org.apache.kafka.tools.ProducerPerformance \
+    --topic bench.log.conn --num-records $((records * 4)) --record-size "$size" --throughput -1 \
+    --producer-props bootstrap.servers="$brokers" acks=all linger.ms=5 max.request.size=8388608 batch.size=1048576 |
+    tail -n 1)
+echo "Kafka's own producer benchmark on such records: $perf"
+bare=$(best sent log.conn bare)
+say 'producer alone, acks=1, no transactions' "$bare"
+steps=$(best sent log.conn steps)
+say 'producer alone, as weir sends (transactions)' "$steps" \
+    "$(echo "scale=1; ($steps / $bare - 1) * 100" | bc -l) % more than without"
+direct=$(best whole log.conn sink)
+say 'to published Parquet, through log.conn' "$direct" "rows, uids: $(published)"
+whole=$(best whole raw.conn aggregate,sink)
+say 'to published Parquet, through aggregate' "$whole" "rows, uids: $(published)"
