@@ -59,6 +59,8 @@ pub struct Counters {
     pub conn_in: u64,
     /// Rows of conn passed on.
     pub conn_out: u64,
+    /// Rows of logs read for detectors.
+    pub log_in: u64,
     /// Rows of notice read.
     pub notice_in: u64,
     /// Rows of notice passed on.

@@ -14,7 +14,7 @@ use detect::Detector;
 
 use crate::config::{Config, Counters};
 use crate::observe::{self, Written};
-use crate::sources::{Files, INPUTS, Input, Source, Sources};
+use crate::sources::{Files, Input, Source, Sources, inputs};
 use crate::state::{Key, Note, json};
 use crate::windows::{Outlet, Windows};
 
@@ -48,9 +48,7 @@ struct Reading {
 /// One lane.
 pub struct LaneState {
     lane: Lane,
-    conn: Reading,
-    notice: Reading,
-    known: Reading,
+    readings: BTreeMap<Input, Reading>,
     sources: Sources,
     live: Windows,
     file: Windows,
@@ -67,28 +65,20 @@ impl LaneState {
     /// # Errors
     /// A note or a piece of state does not read: somebody else wrote there.
     pub fn restore(lane: Lane, from: Restored, config: &Config) -> Result<LaneState> {
-        let mut readings: [Reading; 3] = Default::default();
+        let mut readings: BTreeMap<Input, Reading> = BTreeMap::new();
         let mut all = Note::default();
         for position in from.positions {
             let note = Note::of(&position).with_context(|| format!("note beside {position}"))?;
             (all.live, all.file) = note.released_with(&all);
-            let [conn, notice, known] = &mut readings;
-            let reading = match Input::of(&position.topic) {
-                Input::Conn => conn,
-                Input::Notice => notice,
-                Input::Known => known,
-            };
+            let reading = readings.entry(Input::of(&position.topic)).or_default();
             reading.next = Some(position.offset);
             (reading.read, reading.file_from) = (note.read, note.file_from);
             reading.is_again = position.offset < note.read;
             reading.committed = Some(position);
         }
-        let [conn, notice, known] = readings;
         let mut state = LaneState {
             lane,
-            conn,
-            notice,
-            known,
+            readings,
             sources: Sources::default(),
             live: Windows::new(Timeline::Live, lane, config, all.live),
             file: Windows::new(Timeline::File, lane, config, all.file),
@@ -163,12 +153,13 @@ impl LaneState {
             Timeline::Live => &mut self.live,
             Timeline::File => &mut self.file,
         };
-        let written =
-            Written { offset: record.offset, is_again, has_source: record.stamp.is_some() };
+        let from = (input, record.offset);
+        let written = Written { from, is_again, has_source: record.stamp.is_some() };
         let taken = match input {
             Input::Conn => observe::conn(windows, def, batch, written, work),
             Input::Notice => observe::notice(windows, def, batch, written, work),
             Input::Known => observe::known(windows, def, batch, written, work),
+            Input::Log(log) => observe::log(windows, log, def, batch, written, work),
         };
         match taken {
             Err(error) => self.bury(record, is_again, "TRANSFORMATION", &error.to_string(), work),
@@ -234,14 +225,14 @@ impl LaneState {
     }
 
     fn is_rebuilding(&self) -> bool {
-        self.conn.is_again || self.notice.is_again || self.known.is_again
+        self.readings.values().any(|reading| reading.is_again)
     }
 
     /// Moves the watermarks to where the sources are, and releases what ends by them. `is_drained`:
     /// nobody will wait for more input.
     pub fn settle(&mut self, is_drained: bool, work: &mut Work<'_>) -> Result<()> {
         if is_drained {
-            INPUTS.into_iter().for_each(|input| self.reading(input).is_again = false);
+            self.readings.values_mut().for_each(|reading| reading.is_again = false);
         }
         if self.is_rebuilding() {
             return Ok(());
@@ -269,8 +260,7 @@ impl LaneState {
         if is_over {
             self.file.finish(&mut to)?;
             self.sources.forget_files();
-            for input in INPUTS {
-                let reading = self.reading(input);
+            for reading in self.readings.values_mut() {
                 reading.file_from = reading.read.max(reading.next.unwrap_or(0));
             }
             return Ok(());
@@ -300,8 +290,8 @@ impl LaneState {
             key: key.bytes(),
             value,
         }));
-        for input in INPUTS {
-            step.positions.extend(self.position(input)?);
+        for input in inputs() {
+            step.positions.extend(self.position(*input)?);
         }
         Ok(before != (step.out.len(), step.state.len(), step.positions.len()))
     }
@@ -309,7 +299,7 @@ impl LaneState {
     /// The position in an input, if it changed.
     fn position(&mut self, input: Input) -> Result<Option<Position>> {
         let oldest = |windows: &Windows| match input {
-            Input::Conn => windows.panes.oldest(),
+            Input::Conn | Input::Log(_) => windows.panes.oldest(input),
             Input::Notice => windows.holds.oldest(),
             Input::Known => windows.assets.oldest(),
         };
@@ -334,11 +324,7 @@ impl LaneState {
     }
 
     fn reading(&mut self, input: Input) -> &mut Reading {
-        match input {
-            Input::Conn => &mut self.conn,
-            Input::Notice => &mut self.notice,
-            Input::Known => &mut self.known,
-        }
+        self.readings.entry(input).or_default()
     }
 
     fn windows(&mut self, timeline: Timeline) -> &mut Windows {

@@ -1,7 +1,7 @@
 //! The aggregator (Zeek's proxy): what workers saw, merged lane by lane.
 //!
-//! Reads `raw.conn`, `raw.notice` and `raw.known`. Rows of conn go on to `log.conn`; every detector observes them
-//! into panes, which go to the managers on `partial` when the lane's watermark passes their end. The
+//! Reads `raw.conn`, `raw.notice` and `raw.known`, and the logs that detectors observe, such as `log.http`. Rows of conn
+//! go on to `log.conn`; every detector observes its stream into panes, which go to the managers on `partial` when the lane's watermark passes their end. The
 //! same notice from several workers goes on to `notice` as one row. Observations of assets go
 //! on to `known` in order of time.
 //!
@@ -41,7 +41,7 @@ pub fn member(node: &str) -> Member {
     Member {
         group: "aggregate".to_owned(),
         node: node.to_owned(),
-        topics: vec![topic::RAW_CONN, topic::RAW_NOTICE, topic::RAW_KNOWN],
+        topics: sources::inputs().iter().map(|input| input.topic()).collect(),
         state: Some(topic::STATE_AGGREGATE),
         home: Vec::new(),
     }

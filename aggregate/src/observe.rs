@@ -1,4 +1,4 @@
-//! Rows into windows: detectors observe flows, notices and observations of assets are held.
+//! Rows into windows: detectors observe flows and logs, notices and observations of assets are held.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,13 +10,14 @@ use model::stream::{self, Def};
 
 use crate::holds::{Item, Taken};
 use crate::lane::Work;
+use crate::sources::Input;
 use crate::windows::Windows;
 
 /// Where rows come from.
 #[derive(Debug, Clone, Copy)]
 pub struct Written {
-    /// Offset of their record.
-    pub offset: i64,
+    /// Input and offset of their record.
+    pub from: (Input, i64),
     /// They were used before and only rebuild windows.
     pub is_again: bool,
     /// A source stands behind them and tells of its progress.
@@ -34,10 +35,11 @@ fn checked(want: &'static Def, def: &Def, batch: &RecordBatch) -> Result<RecordB
 /// Nodes that saw a row: the one that wrote it and those it names.
 fn observers<'a>(
     sensor: &'a StringArray,
-    observers: &'a ListArray,
+    observers: Option<&'a ListArray>,
     row: usize,
 ) -> impl Iterator<Item = String> + 'a {
-    std::iter::once(sensor.value(row).to_owned()).chain(read::texts(observers, row))
+    let named = observers.map(|list| read::texts(list, row)).unwrap_or_default();
+    std::iter::once(sensor.value(row).to_owned()).chain(named)
 }
 
 /// Shows a batch of conn to every detector; gives it back to be passed on.
@@ -52,13 +54,48 @@ pub fn conn(
     work: &mut Work<'_>,
 ) -> Result<Option<RecordBatch>, ColumnError> {
     let batch = checked(&stream::conn::DEF, def, batch)?;
-    let times = read::time(&batch, "_write_ts")?;
-    let sensor = read::text(&batch, "sensor")?;
-    let named = read::list(&batch, "observers")?;
+    show(windows, &stream::conn::DEF, &batch, written, work)?;
+    if !written.is_again {
+        work.counters.conn_in += batch.num_rows() as u64;
+        work.counters.conn_out += batch.num_rows() as u64;
+    }
+    Ok(Some(batch))
+}
+
+/// Shows a batch of a log to the detectors that observe it.
+///
+/// # Errors
+/// It is no batch of that log.
+pub fn log(
+    windows: &mut Windows,
+    log: &'static Def,
+    def: &Def,
+    batch: &RecordBatch,
+    written: Written,
+    work: &mut Work<'_>,
+) -> Result<Option<RecordBatch>, ColumnError> {
+    let batch = checked(log, def, batch)?;
+    show(windows, log, &batch, written, work)?;
+    work.counters.log_in += if written.is_again { 0 } else { batch.num_rows() as u64 };
+    Ok(None)
+}
+
+/// Shows a batch of a stream to the detectors that observe it.
+fn show(
+    windows: &mut Windows,
+    def: &'static Def,
+    batch: &RecordBatch,
+    written: Written,
+    work: &mut Work<'_>,
+) -> Result<(), ColumnError> {
+    let times = read::time(batch, "_write_ts")?;
+    let sensor = read::text(batch, "sensor")?;
+    // Other streams than conn have no joined rows.
+    let named = read::list(batch, "observers").ok();
     let released = windows.released;
     let mut late = BTreeSet::new();
-    for detector in work.detectors.iter().filter(|d| d.stream().name == stream::conn::DEF.name) {
-        detector.observe(&batch, &mut |seen| {
+    for detector in work.detectors.iter().filter(|d| d.stream().name == def.name) {
+        detector.observe(batch, &mut |seen| {
             let time = times.value(seen.row);
             let end = windows.panes.end_of(time);
             if end <= released.panes() && written.is_again {
@@ -72,15 +109,11 @@ pub fn conn(
             }
             let begin = || detector.start();
             let by = observers(sensor, named, seen.row);
-            windows.panes.observe(time, written.offset, detector.rule(), begin, &seen, by);
+            windows.panes.observe(time, written.from, detector.rule(), begin, &seen, by);
         })?;
     }
-    if !written.is_again {
-        work.counters.late += late.len() as u64;
-        work.counters.conn_in += batch.num_rows() as u64;
-        work.counters.conn_out += batch.num_rows() as u64;
-    }
-    Ok(Some(batch))
+    work.counters.late += if written.is_again { 0 } else { late.len() as u64 };
+    Ok(())
 }
 
 /// Holds the notices of a batch.
@@ -113,10 +146,10 @@ pub fn notice(
             written: time,
             ts: if ts.is_null(row) { time } else { ts.value(row) },
             sensor: sensor.value(row).to_owned(),
-            observers: observers(sensor, named, row).collect(),
+            observers: observers(sensor, Some(named), row).collect(),
             rows: batch.clone(),
             row,
-            offset: written.offset,
+            offset: written.from.1,
         };
         let taken = if is_loose {
             windows.holds.take_loose(item);
@@ -157,7 +190,7 @@ pub fn known(
         if !written.has_source {
             windows.reach(time);
         }
-        let from = (written.offset, row);
+        let from = (written.from.1, row);
         windows.assets.take((time, ts.value(row)), sensor.value(row), from, batch.clone());
         if !written.is_again {
             work.counters.known_in += 1;

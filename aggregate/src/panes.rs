@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use detect::{Observation, Value};
 
+use crate::sources::Input;
+
 /// Nodes named in one entry; a cluster has fewer.
 const OBSERVERS_MAX: usize = 1024;
 
@@ -34,8 +36,8 @@ struct Pane {
     entries: BTreeMap<(&'static str, String), Entry>,
     /// What it holds, as limits count.
     weight: usize,
-    /// Oldest record that it was built from.
-    offset: i64,
+    /// Oldest record of each input that it was built from.
+    oldest: BTreeMap<Input, i64>,
 }
 
 /// Open panes of one timeline of a lane.
@@ -61,20 +63,21 @@ impl Panes {
         start.saturating_add(self.pane_us)
     }
 
-    /// Adds an observation of a rule from the row written at `written` in the record at `offset`,
+    /// Adds an observation of a rule from the row written at `written` in the record `from` (input and offset),
     /// which `observers` saw. `begin` gives the rule's empty statistic.
     pub fn observe(
         &mut self,
         written: i64,
-        offset: i64,
+        (input, offset): (Input, i64),
         rule: &'static str,
         begin: impl FnOnce() -> Value,
         seen: &Observation<'_>,
         observers: impl Iterator<Item = String>,
     ) {
         let start = detect::pane_start(written, self.pane_us);
-        let pane = self.by.entry(start).or_insert_with(|| Pane { offset, ..Pane::default() });
-        pane.offset = pane.offset.min(offset);
+        let pane = self.by.entry(start).or_default();
+        let oldest = pane.oldest.entry(input).or_insert(offset);
+        *oldest = offset.min(*oldest);
         let before = pane.weight;
         let entry = pane.entries.entry((rule, seen.entity.to_owned())).or_insert_with(|| {
             pane.weight += 1;
@@ -86,7 +89,7 @@ impl Panes {
                 observers: BTreeSet::new(),
             }
         });
-        pane.weight += usize::from(entry.value.observe(seen.at, seen.key, seen.member));
+        pane.weight += entry.value.observe(seen.seen());
         entry.first_ts = entry.first_ts.min(seen.at);
         entry.last_ts = entry.last_ts.max(seen.at);
         entry.observations = entry.observations.saturating_add(1);
@@ -129,9 +132,9 @@ impl Panes {
         self.weight
     }
 
-    /// The oldest record that a pane was built from.
-    pub fn oldest(&self) -> Option<i64> {
-        self.by.values().map(|pane| pane.offset).min()
+    /// The oldest record of an input that a pane was built from.
+    pub fn oldest(&self, input: Input) -> Option<i64> {
+        self.by.values().filter_map(|pane| pane.oldest.get(&input)).min().copied()
     }
 
     /// Length of a pane.
@@ -146,10 +149,13 @@ mod tests {
 
     use super::*;
 
+    const HTTP: Input = Input::Log(&model::stream::http::DEF);
+
     fn observe(panes: &mut Panes, written: i64, offset: i64, entity: &str, member: &str) {
+        let from = (if offset % 2 == 0 { HTTP } else { Input::Conn }, offset);
         let seen = Observation { row: 0, at: written - 1, entity, key: "", member };
         let begin = || Value::Unique(Unique::new(9));
-        panes.observe(written, offset, "r", begin, &seen, ["w1".to_owned()].into_iter());
+        panes.observe(written, from, "r", begin, &seen, ["w1".to_owned()].into_iter());
     }
 
     #[test]
@@ -159,14 +165,16 @@ mod tests {
         observe(&mut panes, 9, 8, "e", "a");
         observe(&mut panes, 9, 9, "e", "b");
         observe(&mut panes, 9, 9, "d", "b");
-        assert_eq!((panes.weight(), panes.oldest()), (7, Some(7)));
+        assert_eq!(panes.weight(), 7);
+        assert_eq!((panes.oldest(Input::Conn), panes.oldest(HTTP)), (Some(7), Some(8)));
         assert!(panes.release(9).is_empty());
         let out = panes.release(10);
         let places: Vec<_> = out.iter().map(|(place, _)| (place.0, place.2.as_str())).collect();
         assert_eq!(places, [(0, "d"), (0, "e")]);
         assert_eq!((out[1].1.observations, out[1].1.first_ts), (2, 8));
+        assert_eq!((panes.oldest(Input::Conn), panes.oldest(HTTP)), (Some(7), None));
         assert_eq!(panes.force().map(|(end, out)| (end, out.len())), Some((30, 1)));
-        assert_eq!((panes.weight(), panes.oldest()), (0, None));
+        assert_eq!((panes.weight(), panes.oldest(Input::Conn)), (0, None));
         assert!(panes.force().is_none());
     }
 

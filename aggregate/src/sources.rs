@@ -1,11 +1,14 @@
 //! How far a lane's sources have come. The watermark is the least of them.
 //!
 //! A source counts with the least of its times on the inputs: capture punctuates all of them on every
-//! lane, so a source not yet heard on one of them may still send early rows there.
+//! lane, so a source not yet heard on one of them may still send early rows there. That holds for the logs that
+//! detectors observe too: what a source says on one topic says nothing of how far another was read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use bus::{Stamp, Timeline, Topic, topic};
+use model::stream::Def;
 use serde::{Deserialize, Serialize};
 
 use crate::state::Key;
@@ -14,7 +17,7 @@ use crate::state::Key;
 const SOURCES_MAX: usize = 10_000;
 
 /// An input of the lane.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Input {
     /// `raw.conn`.
     Conn,
@@ -22,10 +25,19 @@ pub enum Input {
     Notice,
     /// `raw.known`.
     Known,
+    /// The log of a stream that detectors observe, such as `log.http`.
+    Log(&'static Def),
 }
 
-/// All of them.
-pub const INPUTS: [Input; 3] = [Input::Conn, Input::Notice, Input::Known];
+/// All of them: what is merged, and what detectors observe besides.
+pub fn inputs() -> &'static [Input] {
+    static INPUTS: LazyLock<Vec<Input>> = LazyLock::new(|| {
+        let merged = [Input::Conn, Input::Notice, Input::Known];
+        let observed = detect::detector::logs().map(Input::Log);
+        merged.into_iter().chain(observed).collect()
+    });
+    &INPUTS
+}
 
 impl Input {
     /// Its topic.
@@ -34,12 +46,45 @@ impl Input {
             Input::Conn => topic::RAW_CONN,
             Input::Notice => topic::RAW_NOTICE,
             Input::Known => topic::RAW_KNOWN,
+            Input::Log(def) => Topic::log(def),
         }
     }
 
     /// The input that a topic is.
     pub fn of(topic: &Topic) -> Input {
-        INPUTS.into_iter().find(|input| input.topic() == *topic).unwrap_or(Input::Notice)
+        static BY_TOPIC: LazyLock<BTreeMap<Topic, Input>> =
+            LazyLock::new(|| inputs().iter().map(|input| (input.topic(), *input)).collect());
+        BY_TOPIC.get(topic).copied().unwrap_or(Input::Notice)
+    }
+
+    /// Its name, also in what is kept.
+    fn name(self) -> &'static str {
+        match self {
+            Input::Conn => "raw.conn",
+            Input::Notice => "raw.notice",
+            Input::Known => "raw.known",
+            Input::Log(def) => def.name,
+        }
+    }
+}
+
+impl PartialEq for Input {
+    fn eq(&self, other: &Input) -> bool {
+        self.name() == other.name()
+    }
+}
+
+impl Eq for Input {}
+
+impl PartialOrd for Input {
+    fn partial_cmp(&self, other: &Input) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Input {
+    fn cmp(&self, other: &Input) -> std::cmp::Ordering {
+        self.name().cmp(other.name())
     }
 }
 
@@ -57,24 +102,27 @@ impl Progress {
     }
 }
 
-/// Progress of one source, as it is kept.
+/// Progress of one source, as it is kept: by the names of inputs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Source {
-    conn: Progress,
-    notice: Progress,
-    known: Progress,
+    by: BTreeMap<String, Progress>,
     /// Wall-clock time when it was heard last; unknown after a restart until the lane wakes.
     #[serde(skip)]
     heard_ms: Option<i64>,
 }
 
 impl Source {
+    fn on(&self, input: &Input) -> Progress {
+        self.by.get(input.name()).copied().unwrap_or_default()
+    }
+
     fn reached(&self) -> i64 {
-        self.conn.reached().min(self.notice.reached()).min(self.known.reached())
+        inputs().iter().map(|input| self.on(input).reached()).min().unwrap_or(i64::MIN)
     }
 
     fn has_ended(&self) -> bool {
-        self.conn.ended && self.notice.ended && self.known.ended
+        inputs().iter().all(|input| self.on(input).ended)
     }
 }
 
@@ -113,11 +161,10 @@ impl Sources {
         }
         let source = self.by.entry(key.clone()).or_default();
         source.heard_ms = Some(now_ms);
-        let progress = match input {
-            Input::Conn => &mut source.conn,
-            Input::Notice => &mut source.notice,
-            Input::Known => &mut source.known,
-        };
+        if !source.by.contains_key(input.name()) {
+            source.by.insert(input.name().to_owned(), Progress::default());
+        }
+        let Some(progress) = source.by.get_mut(input.name()) else { return false };
         progress.time = progress.time.max(Some(stamp.time));
         progress.ended |= stamp.end;
         self.changed.insert(key);
@@ -194,9 +241,20 @@ mod tests {
     }
 
     fn all(sources: &mut Sources, stamp: Stamp, now_ms: i64) {
-        for input in INPUTS {
-            assert!(sources.hear(input, &stamp, now_ms));
+        for input in inputs() {
+            assert!(sources.hear(*input, &stamp, now_ms));
         }
+    }
+
+    const HTTP: Input = Input::Log(&model::stream::http::DEF);
+
+    #[test]
+    fn inputs_are_told_by_their_topics() {
+        for input in inputs() {
+            assert_eq!(Input::of(&input.topic()), *input);
+        }
+        assert!(inputs().contains(&HTTP), "{:?}", inputs());
+        assert_eq!(HTTP.topic(), Topic::named("log.http"));
     }
 
     #[test]
@@ -208,6 +266,8 @@ mod tests {
         sources.hear(Input::Notice, &stamp("a", Timeline::Live, 9, false), 0);
         assert_eq!(sources.live(), Some(i64::MIN));
         sources.hear(Input::Known, &stamp("a", Timeline::Live, 8, false), 0);
+        assert_eq!(sources.live(), Some(i64::MIN), "logs are waited for too");
+        sources.hear(HTTP, &stamp("a", Timeline::Live, 12, false), 0);
         all(&mut sources, stamp("b", Timeline::Live, 20, false), 0);
         all(&mut sources, stamp("f", Timeline::File, 1, false), 0);
         assert_eq!(sources.live(), Some(8));
@@ -224,6 +284,7 @@ mod tests {
         assert_eq!(sources.live(), Some(20));
         sources.hear(Input::Conn, &stamp("b", Timeline::Live, i64::MAX, true), 110);
         sources.hear(Input::Known, &stamp("b", Timeline::Live, i64::MAX, true), 110);
+        sources.hear(HTTP, &stamp("b", Timeline::Live, i64::MAX, true), 110);
         assert_eq!(sources.live(), Some(20));
         sources.hear(Input::Notice, &stamp("b", Timeline::Live, i64::MAX, true), 110);
         assert!(sources.part(110, 50));

@@ -154,7 +154,12 @@ pub fn table() -> Vec<Spec> {
             stream::Key::Node => ("node", "capture"),
             stream::Key::Asset => ("asset", "manager"),
         };
-        rows.push(row(Topic::log(def), key, "rows", writers, "sink", keep));
+        // Which those are follows from the detectors; see `detect::detector::logs`.
+        let readers = match writers {
+            "capture" => "sink; aggregate where detectors observe it",
+            _ => "sink",
+        };
+        rows.push(row(Topic::log(def), key, "rows", writers, readers, keep));
     }
     rows
 }

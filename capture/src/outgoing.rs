@@ -8,6 +8,12 @@ use bus::{Lane, Outgoing, Stamp};
 use crate::flush::{self, Seen};
 use crate::out::Rows;
 
+/// The topics that aggregators read: on each of them a source tells its progress.
+fn stamped() -> impl Iterator<Item = Topic> {
+    let merged = [topic::RAW_CONN, topic::RAW_NOTICE, topic::RAW_KNOWN];
+    merged.into_iter().chain(detect::detector::logs().map(Topic::log))
+}
+
 /// Puts the rows of some threads in order and addresses them. Where there is a watermark every lane is told
 /// of the source's progress, with rows or without.
 pub fn outgoing(
@@ -18,10 +24,7 @@ pub fn outgoing(
 ) -> anyhow::Result<Vec<Outgoing>> {
     let mut sent = Vec::new();
     let mut unstamped: BTreeMap<Topic, Vec<Lane>> =
-        [topic::RAW_CONN, topic::RAW_NOTICE, topic::RAW_KNOWN]
-            .into_iter()
-            .map(|topic| (topic, (0..lanes).collect()))
-            .collect();
+        stamped().map(|topic| (topic, (0..lanes).collect())).collect();
     for rows in flush::merge(threads, lanes, seen)? {
         let topic = match rows.def.name {
             "conn" => topic::RAW_CONN,

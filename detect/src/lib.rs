@@ -16,7 +16,7 @@ pub mod stat;
 
 pub use detector::{Detector, Finding, Observation};
 pub use site::Site;
-pub use stat::Value;
+pub use stat::{Seen, Value};
 
 /// Length of a pane, microseconds: the grain in which windows slide. Thirty seconds: a tenth of the
 /// shortest window, and as long as people will wait for the notice of a scan that goes on.
@@ -27,4 +27,9 @@ pub fn pane_start(time: i64, pane_us: i64) -> i64 {
     let pane_us = pane_us.max(1);
     // The first pane of all time begins where time does, not below it.
     time.div_euclid(pane_us).checked_mul(pane_us).unwrap_or(i64::MIN)
+}
+
+/// The text, cut to so many bytes.
+pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
 }

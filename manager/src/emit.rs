@@ -68,6 +68,7 @@ pub fn found(found: &Found, node: &str, lanes: u32) -> Outgoing {
     let row = notice::Row {
         ts: Some(finding.ts),
         proto: finding.proto,
+        uid: finding.uid.as_deref(),
         note: finding.note,
         msg: Some(&finding.msg),
         sub: finding.sub.as_deref(),

@@ -247,7 +247,8 @@ mod tests {
         let detector = &detector::all(&Site::default())[0];
         let mut value = detector.start();
         for host in hosts {
-            value.observe(pane * PANE + host, "22/tcp", &host.to_string());
+            let (at, member) = (pane * PANE + host, host.to_string());
+            value.observe(detect::Seen { at, key: "22/tcp", member: &member });
         }
         let observers = BTreeSet::from([format!("w{pane}")]);
         let (start, end) = (pane * PANE, (pane + 1) * PANE);

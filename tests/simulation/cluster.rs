@@ -10,7 +10,7 @@ use bus::{Bus as _, Lane, Member, Outgoing, Payload, Role, Step, Timeline, Topic
 use capture::Capture;
 use capture::role::Input;
 use manager::Manager;
-use model::stream::{Mark, conn, dns, weird};
+use model::stream::{Mark, conn, dns, http, weird};
 use sink::Sink;
 
 use crate::mortal::{Mortal, Shared};
@@ -268,7 +268,8 @@ impl Cluster {
     fn write_poison(&mut self) {
         let topics = [topic::RAW_CONN, topic::RAW_NOTICE, topic::NOTICE, topic::PARTIAL];
         let topics =
-            [topics.to_vec(), vec![Topic::log(&dns::DEF), Topic::log(&conn::DEF)]].concat();
+            [topics.to_vec(), [&dns::DEF, &conn::DEF, &http::DEF].map(Topic::log).to_vec()]
+                .concat();
         let topic = topics[self.below(topics.len())].clone();
         let mut rows = weird::Batch::default();
         let row = weird::Row { name: "of another stream", ..weird::Row::unset() };
@@ -279,11 +280,13 @@ impl Cluster {
         };
         let lane = self.below(LANES as usize) as Lane;
         self.sim.note(|| format!("poison in {topic}[{lane}]"));
+        // A log that detectors observe has two readers, and each of them buries it.
+        let is_observed = detect::detector::logs().any(|def| Topic::log(def) == topic);
         let out = Outgoing { payload, ..Outgoing::document(topic, lane, "x".into(), None) };
         self.sim.set_faults(Faults::NONE);
         self.write(vec![out]);
         self.sim.set_faults(self.plan.faults);
-        self.poison += 1;
+        self.poison += if is_observed { 2 } else { 1 };
     }
 
     fn write(&mut self, out: Vec<Outgoing>) {

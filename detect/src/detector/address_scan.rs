@@ -136,6 +136,7 @@ impl Detector for AddressScan {
         Some(Finding {
             ts: reached,
             note: "Scan::Address_Scan",
+            uid: None,
             msg: format!(
                 "{entity} scanned at least {} unique hosts on port {port} in {}m{}s",
                 self.threshold,
@@ -207,7 +208,7 @@ mod tests {
         detector
             .observe(rows, &mut |seen| {
                 assert_eq!(seen.entity, "10.0.0.66");
-                value.observe(seen.at, seen.key, seen.member);
+                value.observe(seen.seen());
             })
             .unwrap();
         detector.judge("10.0.0.66", &value)

@@ -2,21 +2,41 @@
 //! window, and when what was seen is worth a notice. Adding one is a file and its line in [`all`].
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use arrow_array::RecordBatch;
 use model::read::ColumnError;
-use model::stream::Def;
+use model::stream::{Def, conn};
 
 use crate::site::Site;
-use crate::stat::Value;
+use crate::stat::{Seen, Value};
 
 pub mod address_scan;
+pub mod sql_injection;
 
 pub use address_scan::AddressScan;
+pub use sql_injection::SqlInjection;
 
 /// All detectors, in the order of their rules' names.
 pub fn all(site: &Site) -> Vec<Box<dyn Detector>> {
-    vec![Box::new(AddressScan::new(site.clone()))]
+    vec![
+        Box::new(AddressScan::new(site.clone())),
+        Box::new(SqlInjection::attacker()),
+        Box::new(SqlInjection::victim()),
+    ]
+}
+
+/// The logs that aggregators read for the sake of detectors, each once, in the order of their names, and
+/// that capture tells its progress on. Flows they see anyway.
+pub fn logs() -> impl Iterator<Item = &'static Def> {
+    static LOGS: LazyLock<Vec<&'static Def>> = LazyLock::new(|| {
+        let mut logs: Vec<_> = all(&Site::default()).iter().map(|d| d.stream()).collect();
+        logs.retain(|def| def.name != conn::DEF.name);
+        logs.sort_by_key(|def| def.name);
+        logs.dedup_by_key(|def| def.name);
+        logs
+    });
+    LOGS.iter().copied()
 }
 
 /// How long the same notice is held back unless its detector says otherwise, microseconds (Zeek's
@@ -61,6 +81,13 @@ pub struct Observation<'a> {
     pub member: &'a str,
 }
 
+impl<'a> Observation<'a> {
+    /// What statistics are shown of it.
+    pub fn seen(&self) -> Seen<'a> {
+        Seen { at: self.at, key: self.key, member: self.member }
+    }
+}
+
 /// A detector's verdict: the part of a notice that it knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -68,6 +95,8 @@ pub struct Finding {
     pub ts: i64,
     /// Type of the notice.
     pub note: &'static str,
+    /// A flow that it was seen in, where one says more than none.
+    pub uid: Option<String>,
     /// What happened.
     pub msg: String,
     /// More on it.

@@ -1,18 +1,27 @@
 //! Statistics: values that are built up observation by observation and merge with their like.
 //!
-//! Every statistic is a lattice: merging is associative, commutative and idempotent, so that the
-//! order in which lanes and workers report does not matter, nor does hearing something twice. The
-//! counterpart in Zeek is a SumStats reducer. Adding one is a file, and its lines in [`Value`].
+//! Merging is associative and commutative, so that the order in which lanes and workers report does not
+//! matter. Some are idempotent too (distinct members, samples, extremes); counts and sums are not: each
+//! observation is to be heard once. The bus sees to that, as whoever observes or merges does so in the step that
+//! moves his position. The counterpart in Zeek is a SumStats reducer. Adding one is a file, and its lines
+//! in [`Value`].
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub mod count;
+pub mod sample;
 pub mod unique;
 pub mod unique_by;
 
+pub use count::Count;
+pub use sample::Sample;
 pub use unique::Unique;
 pub use unique_by::UniqueBy;
+
+/// Statistics of one entity that a detector may keep side by side.
+const SEVERAL_MAX: usize = 8;
 
 /// A statistic of whichever kind, as it travels in a row of `partial`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +31,23 @@ pub enum Value {
     Unique(Unique),
     /// Distinct members under each of several keys.
     UniqueBy(UniqueBy),
+    /// How many, and when so many were reached.
+    Count(Count),
+    /// Some distinct members, drawn evenly.
+    Sample(Sample),
+    /// Several of the same observations.
+    Several(Vec<Value>),
+}
+
+/// What a statistic is shown of an observation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// When it happened, microseconds.
+    pub at: i64,
+    /// Under what, for statistics with keys.
+    pub key: &'a str,
+    /// What was seen.
+    pub member: &'a str,
 }
 
 /// Two values that are not of one kind.
@@ -37,20 +63,35 @@ impl fmt::Display for Mismatch {
 impl std::error::Error for Mismatch {}
 
 impl Value {
-    /// Adds what was seen at a time (microseconds); tells whether the value grew. `key` is for
-    /// statistics that have keys.
-    pub fn observe(&mut self, at: i64, key: &str, member: &str) -> bool {
+    /// Adds what was seen; tells by how much the value's weight grew.
+    pub fn observe(&mut self, seen: Seen<'_>) -> usize {
         match self {
-            Value::Unique(unique) => unique.observe(at, member),
-            Value::UniqueBy(by) => by.observe(at, key, member),
+            Value::Unique(unique) => unique.observe(seen.at, seen.member),
+            Value::UniqueBy(by) => by.observe(seen.at, seen.key, seen.member),
+            Value::Count(count) => count.observe(seen.at),
+            Value::Sample(sample) => sample.observe(seen.at, seen.member),
+            Value::Several(values) => values.iter_mut().map(|value| value.observe(seen)).sum(),
         }
     }
 
     /// Adds all that another value saw.
+    ///
+    /// # Errors
+    /// It is of another kind; nothing was added.
     pub fn merge(&mut self, other: &Value) -> Result<(), Mismatch> {
+        if !self.is_like(other) {
+            return Err(Mismatch);
+        }
         match (self, other) {
             (Value::Unique(mine), Value::Unique(other)) => mine.merge(other),
             (Value::UniqueBy(mine), Value::UniqueBy(other)) => mine.merge(other),
+            (Value::Count(mine), Value::Count(other)) => mine.merge(other),
+            (Value::Sample(mine), Value::Sample(other)) => mine.merge(other),
+            (Value::Several(mine), Value::Several(others)) => {
+                for (mine, other) in mine.iter_mut().zip(others) {
+                    mine.merge(other)?;
+                }
+            }
             _ => return Err(Mismatch),
         }
         Ok(())
@@ -58,7 +99,12 @@ impl Value {
 
     /// Whether the other is of the same kind, so that the two would merge.
     pub fn is_like(&self, other: &Value) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
+        match (self, other) {
+            (Value::Several(mine), Value::Several(others)) => {
+                mine.len() == others.len() && mine.iter().zip(others).all(|(a, b)| a.is_like(b))
+            }
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
     }
 
     /// How many members it holds: what limits count.
@@ -66,6 +112,9 @@ impl Value {
         match self {
             Value::Unique(unique) => unique.weight(),
             Value::UniqueBy(by) => by.weight(),
+            Value::Count(count) => count.weight(),
+            Value::Sample(sample) => sample.weight(),
+            Value::Several(values) => values.iter().map(Value::weight).sum(),
         }
     }
 
@@ -76,7 +125,17 @@ impl Value {
     }
 
     /// From JSON, whatever wrote it: limits hold again afterwards.
+    ///
+    /// # Errors
+    /// It is no JSON of a statistic.
     pub fn decode(text: &str) -> Result<Value, serde_json::Error> {
-        serde_json::from_str(text)
+        use serde::de::Error as _;
+        let value = serde_json::from_str(text)?;
+        if let Value::Several(values) = &value
+            && (values.len() > SEVERAL_MAX || values.iter().any(|v| matches!(v, Value::Several(_))))
+        {
+            return Err(serde_json::Error::custom("too many statistics in one"));
+        }
+        Ok(value)
     }
 }

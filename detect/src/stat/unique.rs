@@ -44,24 +44,24 @@ impl Unique {
         Unique { max: max.clamp(1, MEMBERS_CEILING), first: BTreeMap::new(), more: false }
     }
 
-    /// A member was seen at a time; tells whether the value grew.
-    pub fn observe(&mut self, at: i64, member: &str) -> bool {
+    /// A member was seen at a time; tells by how much the weight grew.
+    pub fn observe(&mut self, at: i64, member: &str) -> usize {
         if let Some(first) = self.first.get_mut(member) {
             *first = at.min(*first);
-            return false;
+            return 0;
         }
         if self.first.len() < self.max {
             self.first.insert(member.to_owned(), at);
-            return true;
+            return 1;
         }
         self.more = true;
-        let Some((latest, latest_at)) = self.latest() else { return false };
+        let Some((latest, latest_at)) = self.latest() else { return 0 };
         if (at, member) < (latest_at, latest) {
             let latest = latest.to_owned();
             self.first.remove(&latest);
             self.first.insert(member.to_owned(), at);
         }
-        false
+        0
     }
 
     /// Adds what another saw. The larger limit holds.

@@ -48,16 +48,15 @@ impl UniqueBy {
         UniqueBy { keys_max, max, by: BTreeMap::new(), more: false }
     }
 
-    /// A member was seen under a key at a time; tells whether the value grew.
-    pub fn observe(&mut self, at: i64, key: &str, member: &str) -> bool {
+    /// A member was seen under a key at a time; tells by how much the weight grew, at least.
+    pub fn observe(&mut self, at: i64, key: &str, member: &str) -> usize {
         if let Some(unique) = self.by.get_mut(key) {
             return unique.observe(at, member);
         }
         let mut unique = Unique::new(self.max);
         unique.observe(at, member);
         self.by.insert(key.to_owned(), unique);
-        self.truncate();
-        true
+        2_usize.saturating_sub(self.truncate())
     }
 
     /// Adds what another saw.
@@ -93,17 +92,16 @@ impl UniqueBy {
         self.by.values().map(|unique| 1 + unique.weight()).sum()
     }
 
-    /// Lets the lightest key go if there is one too many.
-    fn truncate(&mut self) {
+    /// Lets the lightest key go if there is one too many; tells its weight.
+    fn truncate(&mut self) -> usize {
         if self.by.len() <= self.keys_max {
-            return;
+            return 0;
         }
         let rank = |unique: &Unique| (unique.len(), unique.first());
         let lightest = self.by.iter().min_by_key(|(key, u)| (rank(u), *key)).map(|(key, _)| key);
-        if let Some(key) = lightest.cloned() {
-            self.by.remove(&key);
-            self.more = true;
-        }
+        let gone = lightest.cloned().and_then(|key| self.by.remove(&key));
+        self.more |= gone.is_some();
+        gone.map_or(0, |unique| 1 + unique.weight())
     }
 }
 

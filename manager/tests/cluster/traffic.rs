@@ -3,7 +3,7 @@
 use arrow_array::RecordBatch;
 use bus::{Outgoing, Stamp, Timeline, Topic, topic};
 use model::id;
-use model::stream::{Mark, conn, known, notice};
+use model::stream::{Mark, conn, http, known, notice};
 
 pub const SECOND: i64 = 1_000_000;
 /// Where the tests' time begins, in no way round.
@@ -23,6 +23,14 @@ pub struct Attempt {
 pub struct Alarm {
     pub at: i64,
     pub identifier: Option<String>,
+}
+
+/// A request of a client, to one server, with SQL in its target or without.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub at: i64,
+    pub client: [u8; 4],
+    pub injects: bool,
 }
 
 /// A worker sees an asset: a host, or a port where these protocols are spoken.
@@ -48,6 +56,7 @@ pub struct Worker {
     pub attempts: Vec<Attempt>,
     pub alarms: Vec<Alarm>,
     pub sightings: Vec<Sighting>,
+    pub requests: Vec<Request>,
     /// How often it commits, microseconds.
     pub every: i64,
 }
@@ -57,8 +66,9 @@ pub const TIMEOUT: i64 = 5 * SECOND;
 
 impl Worker {
     pub fn new(name: &str, timeline: Timeline) -> Worker {
-        let (attempts, alarms, sightings) = Default::default();
-        Worker { name: name.into(), timeline, attempts, alarms, sightings, every: 4 * SECOND }
+        let (attempts, alarms, sightings, requests) = Default::default();
+        let (name, every) = (name.into(), 4 * SECOND);
+        Worker { name, timeline, attempts, alarms, sightings, requests, every }
     }
 
     fn stamp(&self, time: i64, end: bool) -> Stamp {
@@ -72,6 +82,7 @@ impl Worker {
         let last = self.attempts.iter().map(written);
         let last = last.chain(self.alarms.iter().map(|alarm| alarm.at));
         let last = last.chain(self.sightings.iter().map(|sighting| sighting.at));
+        let last = last.chain(self.requests.iter().map(|request| request.at));
         let last = last.max().unwrap_or(BASE);
         let mut commits = vec![self.progress(lanes, BASE - SECOND, false)];
         let mut from = BASE - SECOND;
@@ -91,6 +102,9 @@ impl Worker {
                 let sightings =
                     self.sightings(sightings.filter(|s| lane_by(&s.asset(), lanes) == lane));
                 commit.push(self.record(topic::RAW_KNOWN, lane, &known::DEF, sightings, to));
+                let requests = self.requests.iter().enumerate().filter(|(_, r)| is_now(r.at));
+                let requests = self.requests(requests.filter(|(n, _)| *n as u32 % lanes == lane));
+                commit.push(self.record(Topic::log(&http::DEF), lane, &http::DEF, requests, to));
             }
             commits.push(commit);
             from = to;
@@ -122,9 +136,9 @@ impl Worker {
 
     fn progress(&self, lanes: u32, time: i64, end: bool) -> Vec<Outgoing> {
         let stamp = self.stamp(time, end);
-        [topic::RAW_CONN, topic::RAW_NOTICE, topic::RAW_KNOWN]
+        aggregate::sources::inputs()
             .iter()
-            .flat_map(|topic| (0..lanes).map(move |lane| (topic.clone(), lane)))
+            .flat_map(|input| (0..lanes).map(move |lane| (input.topic(), lane)))
             .map(|(topic, lane)| Outgoing::punctuation(topic, lane, stamp.clone()))
             .collect()
     }
@@ -170,6 +184,24 @@ impl Worker {
         batch.finish(&self.name).0
     }
 
+    /// Each in a flow of its own.
+    fn requests<'a>(&self, requests: impl Iterator<Item = (usize, &'a Request)>) -> RecordBatch {
+        let mut batch = http::Batch::default();
+        for (n, request) in requests {
+            let uid = format!("C{}-{n}", self.name);
+            let row = http::Row {
+                ts: request.at,
+                uid: &uid,
+                orig_h: request.client.into(),
+                resp_h: [10, 0, 1, 80].into(),
+                tags: if request.injects { &["HTTP::URI_SQLI"] } else { &[] },
+                ..http::Row::unset()
+            };
+            batch.push(Mark::at(request.at, 0), row);
+        }
+        batch.finish(&self.name).0
+    }
+
     fn alarms<'a>(&self, alarms: impl Iterator<Item = &'a Alarm>) -> RecordBatch {
         let mut batch = notice::Batch::default();
         for alarm in alarms {
@@ -210,6 +242,17 @@ pub fn sighting(seconds: i64, host: u8, services: &[&'static str]) -> Sighting {
     Sighting { at: BASE + seconds * SECOND, host, services: services.to_vec() }
 }
 
+/// So many requests with SQL, one every 200 ms, and as many without.
+pub fn injection(last: u8, requests: i64) -> Vec<Request> {
+    (0..2 * requests)
+        .map(|n| Request {
+            at: BASE + n * SECOND / 10,
+            client: [10, 0, 0, last],
+            injects: n % 2 == 0,
+        })
+        .collect()
+}
+
 pub fn alarm(seconds: i64, identifier: &str) -> Alarm {
     let identifier = (!identifier.is_empty()).then(|| identifier.to_owned());
     Alarm { at: BASE + seconds * SECOND, identifier }
@@ -243,6 +286,12 @@ fn busy_worker(timeline: Timeline, n: u8, seen: &[Attempt]) -> Worker {
     for (identifier, step) in [("x", 2), ("y", 3), ("z", 4), ("u", 7)] {
         worker.alarms.extend((0..20).step_by(step).map(|at| alarm(at + n, identifier)));
     }
+    // Of one attacker each sees a third; a second stays below the threshold.
+    let mut asked = injection(77, 60);
+    asked.extend(injection(78, 8));
+    asked.sort_by_key(|request| (request.at, request.client));
+    let third = |(at, _): &(usize, Request)| (*at as i64 / 4) % 3 == n;
+    worker.requests = asked.into_iter().enumerate().filter(third).map(|(_, asked)| asked).collect();
     worker.alarms.push(alarm(20, ""));
     worker.alarms.sort_by_key(|alarm| alarm.at);
     worker

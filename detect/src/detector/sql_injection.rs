@@ -1,0 +1,204 @@
+//! Requests with SQL in their targets: many from one client, or many to one server (Zeek
+//! `policy/protocols/http/detect-sql-injection.zeek`).
+//!
+//! Capture looks at the unescaped target of each request and tags its row of http, as Zeek does
+//! (`capture/src/analyzer/http/sqli.rs`); here tagged requests are counted, once by client and once by server. A target is
+//! hostile input, and it is looked at there in linear time; here it is text that is never searched.
+//!
+//! False positives: applications that put SQL, or search phrases that read like it, into their query strings;
+//! scanners that were asked for. As in Zeek the notice names the other side and the uid of one of the requests.
+//! Differences: the window slides; the request named follows from the requests, not from chance.
+
+use std::net::IpAddr;
+
+use arrow_array::{Array, RecordBatch, StringArray};
+use model::read::{self, ColumnError};
+use model::stream::{Def, http};
+
+use super::{Detector, Finding, Observation, SUPPRESS_FOR_US};
+use crate::stat::{Count, Sample, Value};
+
+/// Zeek's `HTTP::sqli_requests_threshold`.
+pub const THRESHOLD: usize = 50;
+/// Zeek's `HTTP::sqli_requests_interval`.
+pub const WINDOW_US: i64 = 300_000_000;
+/// Zeek's `HTTP::URI_SQLI`.
+const TAG: &str = "HTTP::URI_SQLI";
+
+/// On whom it keeps count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Attacker,
+    Victim,
+}
+
+/// The detector, of attackers or of victims.
+#[derive(Debug, Clone)]
+pub struct SqlInjection {
+    side: Side,
+    /// How many requests make an attack.
+    pub threshold: usize,
+    /// Within how long.
+    pub window_us: i64,
+}
+
+impl SqlInjection {
+    /// Clients, with Zeek's defaults.
+    pub fn attacker() -> SqlInjection {
+        SqlInjection { side: Side::Attacker, threshold: THRESHOLD, window_us: WINDOW_US }
+    }
+
+    /// Servers, with Zeek's defaults.
+    pub fn victim() -> SqlInjection {
+        SqlInjection { side: Side::Victim, ..SqlInjection::attacker() }
+    }
+}
+
+impl Detector for SqlInjection {
+    fn rule(&self) -> &'static str {
+        match self.side {
+            Side::Attacker => "sql-injection-attacker",
+            Side::Victim => "sql-injection-victim",
+        }
+    }
+
+    fn stream(&self) -> &'static Def {
+        &http::DEF
+    }
+
+    fn window_us(&self) -> i64 {
+        self.window_us
+    }
+
+    fn start(&self) -> Value {
+        Value::Several(vec![
+            Value::Count(Count::new(self.threshold)),
+            Value::Sample(Sample::new(1)),
+        ])
+    }
+
+    fn observe(
+        &self,
+        rows: &RecordBatch,
+        each: &mut dyn FnMut(Observation<'_>),
+    ) -> Result<(), ColumnError> {
+        let (ts, uid) = (read::time(rows, "ts")?, read::text(rows, "uid")?);
+        let (client, server) = (read::text(rows, "id.orig_h")?, read::text(rows, "id.resp_h")?);
+        let tags = read::list(rows, "tags")?;
+        let (entity, other) = match self.side {
+            Side::Attacker => (client, server),
+            Side::Victim => (server, client),
+        };
+        let wrong = || ColumnError { column: "tags".to_owned(), wanted: "set of text" };
+        let names = tags.values().as_any().downcast_ref::<StringArray>().ok_or_else(wrong)?;
+        for row in 0..rows.num_rows() {
+            let of_row = tags.value_offsets().get(row..row + 2).unwrap_or_default();
+            let &[from, to] = of_row else { continue };
+            let mut of_row = (from..to).filter_map(|at| usize::try_from(at).ok());
+            if tags.is_null(row) || !of_row.any(|at| names.value(at) == TAG) {
+                continue;
+            }
+            each(Observation {
+                row,
+                at: ts.value(row),
+                entity: entity.value(row),
+                key: "",
+                member: &format!("{} {}", other.value(row), uid.value(row)),
+            });
+        }
+        Ok(())
+    }
+
+    fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {
+        let Value::Several(values) = seen else { return None };
+        let [Value::Count(requests), Value::Sample(sample)] = &values[..] else { return None };
+        let ts = requests.reached(self.threshold)?;
+        let (other, uid) = sample.members().first()?.split_once(' ')?;
+        let (entity_ip, other_ip): (Option<IpAddr>, _) = (entity.parse().ok(), other.parse().ok());
+        let (note, who, src, dst) = match self.side {
+            Side::Attacker => ("HTTP::SQL_Injection_Attacker", "attacker", entity_ip, other_ip),
+            Side::Victim => ("HTTP::SQL_Injection_Victim", "victim", other_ip, entity_ip),
+        };
+        Some(Finding {
+            ts,
+            note,
+            uid: Some(uid.to_owned()),
+            msg: format!("An SQL injection {who} was discovered!"),
+            sub: None,
+            src,
+            dst,
+            p: None,
+            proto: None,
+            identifier: entity.to_owned(),
+            suppress_for_us: SUPPRESS_FOR_US,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::stream::Mark;
+
+    use super::*;
+
+    /// One client asks several servers, every other request with SQL in it.
+    fn requests(count: u32) -> RecordBatch {
+        let mut batch = http::Batch::default();
+        for n in 0..2 * count {
+            let row = http::Row {
+                ts: i64::from(n) * 1_000_000,
+                uid: &format!("C{n}"),
+                orig_h: "10.0.0.66".parse().unwrap(),
+                resp_h: [10, 0, 1, (n / 2 % 2) as u8].into(),
+                tags: if n % 2 == 0 { &["A::B", TAG] } else { &["A::B"] },
+                ..http::Row::unset()
+            };
+            batch.push(Mark::at(0, 0), row);
+        }
+        batch.finish("w1").0
+    }
+
+    fn judged(detector: &SqlInjection, entity: &str, rows: &RecordBatch) -> Option<Finding> {
+        let mut value = detector.start();
+        let mut each = |seen: Observation<'_>| {
+            if seen.entity == entity {
+                value.observe(seen.seen());
+            }
+        };
+        detector.observe(rows, &mut each).unwrap();
+        detector.judge(entity, &value)
+    }
+
+    #[test]
+    fn the_notices_are_zeeks() {
+        let found = judged(&SqlInjection::attacker(), "10.0.0.66", &requests(60)).unwrap();
+        assert_eq!(found.note, "HTTP::SQL_Injection_Attacker");
+        assert_eq!(found.msg, "An SQL injection attacker was discovered!");
+        assert_eq!((found.ts, found.identifier.as_str()), (98_000_000, "10.0.0.66"));
+        assert_eq!(found.src, "10.0.0.66".parse().ok());
+        assert!(found.dst.unwrap().to_string().starts_with("10.0.1."));
+        assert!(found.uid.unwrap().starts_with('C'));
+
+        let found = judged(&SqlInjection::victim(), "10.0.1.1", &requests(100)).unwrap();
+        assert_eq!(found.note, "HTTP::SQL_Injection_Victim");
+        assert_eq!(found.msg, "An SQL injection victim was discovered!");
+        assert_eq!((found.src, found.dst), ("10.0.0.66".parse().ok(), "10.0.1.1".parse().ok()));
+    }
+
+    #[test]
+    fn nothing_below_the_threshold() {
+        assert_eq!(judged(&SqlInjection::attacker(), "10.0.0.66", &requests(49)), None);
+        assert!(judged(&SqlInjection::attacker(), "10.0.0.66", &requests(50)).is_some());
+        assert_eq!(judged(&SqlInjection::victim(), "10.0.1.1", &requests(98)), None);
+    }
+
+    #[test]
+    fn rows_without_tags_and_batches_without_the_column() {
+        let mut batch = http::Batch::default();
+        batch.push(Mark::at(0, 0), http::Row::unset());
+        let rows = batch.finish("w1").0;
+        SqlInjection::attacker().observe(&rows, &mut |_| panic!("untagged")).unwrap();
+        let rows = model::stream::notice::Batch::default().finish("w1").0;
+        assert!(SqlInjection::attacker().observe(&rows, &mut |_| ()).is_err());
+    }
+}
