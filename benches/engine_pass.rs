@@ -16,6 +16,10 @@ use capture::files::hash::Hashes;
 use capture::source::{self, Next};
 use capture::worker::FLUSH_PACKETS;
 
+/// As the `weir` command has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
     let Some(path) = args.next() else {

@@ -16,6 +16,10 @@ use capture::engine::Engine;
 use capture::files::hash::Hashes;
 use capture::source::{Link, Packet};
 
+/// As the `weir` command has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const SCENARIOS: &[(&str, u64)] = &[
     ("syn-flood", 4_000_000),
     ("small-flows", 600_000),
