@@ -8,6 +8,7 @@ use model::text;
 use super::About;
 use super::file::{File, Told};
 use super::row;
+use super::x509;
 use crate::analyzer::FlowIds;
 use crate::config::{Config, SECOND, SHARDS};
 use crate::out::Out;
@@ -61,6 +62,8 @@ pub struct Files {
     shared: HashMap<(u8, String), FileRef>,
     /// When each file is looked at next; they all have the same patience.
     looks: VecDeque<(i64, FileRef)>,
+    /// Certificates read lately.
+    pub certificates: x509::Cache,
     /// Files that were ended to make room.
     pub evicted: u64,
 }
@@ -75,6 +78,7 @@ impl Files {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             shared: HashMap::new(),
             looks: VecDeque::new(),
+            certificates: x509::Cache::default(),
             evicted: 0,
         }
     }
@@ -289,10 +293,16 @@ impl Files {
         }
     }
 
+    /// Whether [`Files::expire`] would look at one.
+    #[inline]
+    pub fn is_due(&self, now: i64) -> bool {
+        self.looks.front().is_some_and(|(at, _)| *at <= now)
+    }
+
     /// Ends the files that nothing was said of for too long. As in Zeek, each is looked at once in that time, when
     /// the first packet after it comes.
     pub fn expire(&mut self, out: &mut Out, now: i64) {
-        while self.looks.front().is_some_and(|(at, _)| *at <= now) {
+        while self.is_due(now) {
             let Some((at, look)) = self.looks.pop_front() else { return };
             let Some(file) = self.get(look) else { continue };
             if now.saturating_sub(file.active) >= IDLE {

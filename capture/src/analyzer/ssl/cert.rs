@@ -6,7 +6,7 @@ use crate::files::x509::Certificate;
 
 /// Whether the certificate is for this host. A subject alternative name, where there is one, rules
 /// out the common name.
-pub fn is_for(certificate: &Certificate<'_>, host: &[u8]) -> bool {
+pub fn is_for(certificate: &Certificate, host: &[u8]) -> bool {
     match certificate.alternative_hosts() {
         Some(names) => names.iter().any(|name| name_matches(host, name)),
         None => certificate.common_name().is_some_and(|name| name_matches(host, &one_line(name))),

@@ -284,11 +284,9 @@ impl Session {
         }
         let info = self.row.as_deref().filter(|_| !self.logged);
         let leaf = info.and_then(|info| info.chains.as_deref()?.leaf.as_deref());
-        let Some((leaf, cert)) = leaf.and_then(|leaf| Some((leaf, Certificate::parse(leaf)?)))
-        else {
-            return;
-        };
-        let Certificate { subject, issuer, serial, .. } = &cert;
+        let Some(leaf) = leaf else { return };
+        let Some(cert) = cx.files.certificates.parse(leaf) else { return };
+        let Certificate { subject, issuer, serial, .. } = &*cert;
         cx.certificate_shown(Cert { sha1: &hex(&Sha1::digest(leaf)), subject, issuer, serial });
     }
 
@@ -314,7 +312,7 @@ impl Session {
             }
             let role = x509::Role { host: place == 0, client };
             let parts = [&[u8::from(client)][..], &place.to_be_bytes()];
-            let fingerprint = x509::seen(cx, der, role, &parts);
+            let certificate = x509::seen(cx, der, role, &parts);
             let Some(info) = self.row.as_deref_mut() else { continue };
             if self.logged {
                 continue;
@@ -325,7 +323,7 @@ impl Session {
             }
             let list = if client { &mut chains.client } else { &mut chains.server };
             if list.len() < CERTIFICATES_MAX {
-                list.extend(fingerprint);
+                list.extend(certificate.map(|certificate| certificate.fingerprint.clone()));
             }
         }
     }
@@ -359,6 +357,7 @@ fn write(cx: &mut Cx<'_>, info: &Info) {
         chains.map(|chains| chains.server.iter().map(String::as_str).collect());
     let client: Option<Vec<&str>> =
         chains.map(|chains| chains.client.iter().map(String::as_str).collect());
+    let sni_matches_cert = sni_matches(cx, info);
     let (mark, ids) = (cx.mark(), cx.ids);
     cx.out.ssl.push(
         mark,
@@ -380,7 +379,7 @@ fn write(cx: &mut Cx<'_>, info: &Info) {
             ssl_history: &info.history,
             cert_chain_fps: server.as_deref(),
             client_cert_chain_fps: client.as_deref(),
-            sni_matches_cert: sni_matches(info),
+            sni_matches_cert,
             community_id: &ids.community_id,
             ja3: info.client_prints.as_ref().map(|prints| prints.ja3.as_str()),
             ja3s: info.ja3s.as_deref(),
@@ -391,8 +390,8 @@ fn write(cx: &mut Cx<'_>, info: &Info) {
 
 /// Whether the server's first certificate is for the name asked for; unset where there is none of
 /// the two, or it is no certificate.
-fn sni_matches(info: &Info) -> Option<bool> {
+fn sni_matches(cx: &mut Cx<'_>, info: &Info) -> Option<bool> {
     let leaf = info.chains.as_deref()?.leaf.as_deref()?;
     let host = info.server_name.as_deref()?;
-    Some(cert::is_for(&Certificate::parse(leaf)?, host))
+    Some(cert::is_for(&*cx.files.certificates.parse(leaf)?, host))
 }

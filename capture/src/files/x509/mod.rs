@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use model::stream::x509;
 use model::text;
@@ -11,9 +12,11 @@ use x509_parser::asn1_rs::Tag;
 
 use super::hash::hex;
 use crate::analyzer::Cx;
+pub use cache::Cache;
 use der::Reader;
 use key::Key;
 
+mod cache;
 mod der;
 mod key;
 pub mod known;
@@ -31,9 +34,9 @@ const LISTS_MAX: usize = 1500;
 
 /// A certificate.
 #[derive(Debug)]
-pub struct Certificate<'a> {
-    /// Its DER, without what follows it.
-    pub der: &'a [u8],
+pub struct Certificate {
+    /// SHA-256 of its DER, without what follows it, in lower-case hex.
+    pub fingerprint: String,
     version: u64,
     /// Serial number, in hexadecimal digits as OpenSSL writes them.
     pub serial: String,
@@ -42,11 +45,11 @@ pub struct Certificate<'a> {
     /// Who signed it, likewise.
     pub issuer: String,
     /// The last common name of the subject, as its bytes lie there.
-    common_name: Option<&'a [u8]>,
+    common_name: Option<Vec<u8>>,
     valid: [i64; 2],
     key: Key,
     signature: &'static str,
-    san: Option<San<'a>>,
+    san: Option<San>,
     /// There are alternative names, whether they could be read or not.
     has_san: bool,
     basic: Option<Basic>,
@@ -55,10 +58,10 @@ pub struct Certificate<'a> {
 
 /// Alternative names.
 #[derive(Debug, Default)]
-struct San<'a> {
-    dns: Vec<&'a [u8]>,
-    uri: Vec<&'a [u8]>,
-    email: Vec<&'a [u8]>,
+struct San {
+    dns: Vec<Vec<u8>>,
+    uri: Vec<Vec<u8>>,
+    email: Vec<Vec<u8>>,
     ip: Vec<IpAddr>,
     has_ip: bool,
 }
@@ -70,9 +73,9 @@ struct Basic {
     path_len: Option<u64>,
 }
 
-impl<'a> Certificate<'a> {
+impl Certificate {
     /// The certificate that these bytes begin with.
-    pub fn parse(bytes: &'a [u8]) -> Option<Certificate<'a>> {
+    pub fn parse(bytes: &[u8]) -> Option<Certificate> {
         let mut reader = Reader(bytes);
         let outer = reader.any().filter(|outer| outer.is(Tag::Sequence))?;
         let mut fields = Reader(outer.data);
@@ -105,7 +108,7 @@ impl<'a> Certificate<'a> {
         let times = times.each_ref().map(time::read);
         let weirds = times.iter().filter_map(|(_, weird)| *weird).map(|name| (name, None));
         let mut certificate = Certificate {
-            der: outer.whole,
+            fingerprint: hex(&Sha256::digest(outer.whole)),
             version: version.wrapping_add(1),
             serial: serial_text(negative, &serial),
             subject,
@@ -113,7 +116,7 @@ impl<'a> Certificate<'a> {
             valid: times.map(|(time, _)| time),
             key,
             signature: oids::algorithm(&signature).unwrap_or(""),
-            common_name,
+            common_name: common_name.map(<[u8]>::to_vec),
             san: None,
             has_san: false,
             basic: None,
@@ -125,7 +128,7 @@ impl<'a> Certificate<'a> {
         Some(certificate)
     }
 
-    fn extensions(&mut self, list: &'a [u8]) -> Option<()> {
+    fn extensions(&mut self, list: &[u8]) -> Option<()> {
         let mut list = Reader(list);
         while !list.is_empty() {
             let mut extension = Reader(list.expect(Tag::Sequence)?);
@@ -150,7 +153,7 @@ impl<'a> Certificate<'a> {
         Some(())
     }
 
-    fn san(&mut self, value: &'a [u8]) -> Option<San<'a>> {
+    fn san(&mut self, value: &[u8]) -> Option<San> {
         let mut names = Reader(Reader(value).expect(Tag::Sequence)?);
         let mut san = San::default();
         while !names.is_empty() {
@@ -159,7 +162,7 @@ impl<'a> Certificate<'a> {
                 .into_iter()
                 .find(|(number, _)| name.is_context(*number));
             if let Some((_, list)) = list {
-                list.push(name.data);
+                list.push(name.data.to_vec());
             } else if name.is_context(7) {
                 san.has_ip = true;
                 let v4 = <[u8; 4]>::try_from(name.data).map(IpAddr::from);
@@ -176,38 +179,36 @@ impl<'a> Certificate<'a> {
     }
 
     /// Host names among the alternative names, where it has any of these.
-    pub fn alternative_hosts(&self) -> Option<&[&'a [u8]]> {
+    pub fn alternative_hosts(&self) -> Option<&[Vec<u8>]> {
         self.has_san.then(|| self.san.as_ref().map_or(&[][..], |san| &san.dns))
     }
 
     /// The last common name of the subject, as its bytes lie there.
-    pub fn common_name(&self) -> Option<&'a [u8]> {
-        self.common_name
+    pub fn common_name(&self) -> Option<&[u8]> {
+        self.common_name.as_deref()
     }
 
-    /// SHA-256 of it, in lower-case hex.
-    pub fn fingerprint(&self) -> String {
-        hex(&Sha256::digest(self.der))
-    }
-
-    fn write(&self, cx: &mut Cx<'_>, fingerprint: &str, role: Role) {
+    fn write(&self, cx: &mut Cx<'_>, role: Role) {
+        fn texts<'c>(
+            list: Option<&'c Vec<Vec<u8>>>,
+            left: &mut usize,
+        ) -> Option<Vec<Cow<'c, str>>> {
+            let list = list.filter(|list| !list.is_empty())?;
+            let kept = list.len().min(LIST_MAX).min(*left);
+            *left -= kept;
+            Some(list.iter().take(kept).map(|name| text::from_wire(name)).collect())
+        }
         let san = self.san.as_ref();
         let mut left = LISTS_MAX;
-        let mut texts = |list: Option<&Vec<&'a [u8]>>| -> Option<Vec<Cow<'a, str>>> {
-            let list = list.filter(|list| !list.is_empty())?;
-            let kept = list.len().min(LIST_MAX).min(left);
-            left -= kept;
-            Some(list.iter().take(kept).map(|name| text::from_wire(name)).collect())
-        };
-        let dns = texts(san.map(|san| &san.dns));
-        let uri = texts(san.map(|san| &san.uri));
-        let email = texts(san.map(|san| &san.email));
+        let dns = texts(san.map(|san| &san.dns), &mut left);
+        let uri = texts(san.map(|san| &san.uri), &mut left);
+        let email = texts(san.map(|san| &san.email), &mut left);
         let ips = san.filter(|san| san.has_ip).map(|san| &san.ip[..san.ip.len().min(LIST_MAX)]);
         let (dns, uri, email) = (strs(&dns), strs(&uri), strs(&email));
         let mark = cx.mark();
         let row = x509::Row {
             ts: cx.now,
-            fingerprint,
+            fingerprint: &self.fingerprint,
             version: self.version,
             serial: &self.serial,
             subject: &self.subject,
@@ -246,10 +247,10 @@ pub struct Role {
     pub client: bool,
 }
 
-/// A certificate that a protocol carried: writes its row, and gives its fingerprint where it is one.
+/// A certificate that a protocol carried: writes its row, and gives it where it is one.
 /// `parts` tell it from the flow's other files. Certificates are files to Zeek, but not in files.log.
-pub fn seen(cx: &mut Cx<'_>, der: &[u8], role: Role, parts: &[&[u8]]) -> Option<String> {
-    let Some(certificate) = Certificate::parse(der) else {
+pub fn seen(cx: &mut Cx<'_>, der: &[u8], role: Role, parts: &[&[u8]]) -> Option<Arc<Certificate>> {
+    let Some(certificate) = cx.files.certificates.parse(der) else {
         let fuid = cx.fuid(parts);
         cx.weird_of_file(&fuid, "x509_cert_parse_error", None, None);
         return None;
@@ -258,9 +259,8 @@ pub fn seen(cx: &mut Cx<'_>, der: &[u8], role: Role, parts: &[&[u8]]) -> Option<
         let fuid = cx.fuid(parts);
         cx.weird_of_file(&fuid, name, addl.as_deref(), None);
     }
-    let fingerprint = certificate.fingerprint();
-    certificate.write(cx, &fingerprint, role);
-    Some(fingerprint)
+    certificate.write(cx, role);
+    Some(certificate)
 }
 
 fn basic_constraints(value: &[u8]) -> Option<Basic> {

@@ -73,7 +73,10 @@ fn a_certificate_with_everything() {
     assert_eq!((found.key, found.signature), (key, "sha256WithRSAEncryption"));
     let san = found.san.as_ref().expect("alternative names");
     assert_eq!(san.dns, [&b"a.example"[..], b"*.b.example"]);
-    assert_eq!((&san.uri, &san.email), (&vec![&b"http://u"[..]], &vec![&b"e@example.net"[..]]));
+    assert_eq!(
+        (&san.uri[..], &san.email[..]),
+        (&[b"http://u".to_vec()][..], &[b"e@example.net".to_vec()][..])
+    );
     let ips: Vec<IpAddr> = ["192.0.2.1", "2001:db8::1"].map(|ip| ip.parse().unwrap()).into();
     assert_eq!(san.ip, ips);
     let basic = found.basic.expect("constraints");
@@ -85,7 +88,7 @@ fn a_certificate_with_everything() {
 fn fingerprints_leave_out_what_follows() {
     let mut der = unhex(RSA);
     der.extend(b"more");
-    let print = Certificate::parse(&der).map(|found| found.fingerprint());
+    let print = Certificate::parse(&der).map(|found| found.fingerprint);
     let want = "4d865837b05f4ee252afb6c7f35268239c36999cce0eefaf2e0f8ec9b017d322";
     assert_eq!(print.as_deref(), Some(want));
 }
@@ -115,7 +118,7 @@ fn broken_ones() {
             for byte in [0, 1, 0x30, 0x7f, 0x80, 0xff] {
                 let mut broken = whole.clone();
                 broken[at] = byte;
-                let _ = Certificate::parse(&broken).map(|found| found.fingerprint());
+                let _ = Certificate::parse(&broken);
             }
         }
     }
@@ -133,13 +136,35 @@ fn a_broken_one_is_a_weird_of_its_file_once_a_flow() {
     let mut bench = Bench::between(kind, Transport::Tcp, ("10.0.0.1", 1), ("10.0.0.2", 443));
     for place in 0..3u8 {
         let role = Role { host: true, client: false };
-        bench.call(|_, cx| assert_eq!(super::seen(cx, b"\x30\x00", role, &[&[place]]), None));
+        bench.call(|_, cx| assert!(super::seen(cx, b"\x30\x00", role, &[&[place]]).is_none()));
     }
     let rows = bench.out.weird.finish("n").0;
     let text = |name| read::text(&rows, name).expect("a text column");
     assert_eq!((rows.num_rows(), text("name").value(0)), (1, "x509_cert_parse_error"));
     assert!(text("addl").value(0).starts_with('F') && text("uid").is_null(0));
     assert!(bench.out.x509.is_empty());
+}
+
+#[test]
+fn some_are_kept_and_none_is_another() {
+    let mut cache = Cache::default();
+    let (rsa, ec) = (unhex(RSA), unhex(EC));
+    for _ in 0..2 {
+        for (der, subject) in [(&ec, "CN=ec"), (&unhex(ED25519), "")] {
+            assert_eq!(cache.parse(der).expect("a certificate").subject, subject);
+        }
+        assert!(cache.parse(&rsa[..rsa.len() - 1]).is_none());
+    }
+    assert_eq!(cache.kept(), 2);
+    // What follows is not of it, but other bytes all the same.
+    for n in 0..2 * super::cache::KEPT_MAX {
+        let more = [&ec[..], &n.to_be_bytes()].concat();
+        assert_eq!(cache.parse(&more).expect("a certificate").subject, "CN=ec");
+        assert!(cache.kept() <= super::cache::KEPT_MAX);
+    }
+    let kept = cache.kept();
+    let long = [&ec[..], &[0; super::cache::LEN_MAX]].concat();
+    assert!(cache.parse(&long).is_some() && cache.kept() == kept);
 }
 
 fn rows(seen: &[(&str, bool, i64)]) -> RecordBatch {
