@@ -34,6 +34,16 @@ impl Nvt {
     /// Reads up to the end of a line, which is then in [`Nvt::line`]; false if there is none.
     pub fn next(&mut self, rest: &mut &[u8]) -> bool {
         while let [byte, after @ ..] = rest {
+            if self.option == Option_::None && self.last != b'\r' && is_text(*byte) {
+                // All that means nothing by itself at once.
+                let end = rest.iter().position(|byte| !is_text(*byte)).unwrap_or(rest.len());
+                let (text, after) = rest.split_at(end);
+                *rest = after;
+                self.last = text.last().copied().unwrap_or(self.last);
+                let room = KEPT_MAX.saturating_sub(self.kept.len());
+                self.kept.extend_from_slice(text.get(..room).unwrap_or(text));
+                continue;
+            }
             *rest = after;
             if self.byte(*byte) {
                 return true;
@@ -126,6 +136,11 @@ impl Nvt {
             self.kept.push(byte);
         }
     }
+}
+
+/// Whether a byte is of a line whatever comes before and behind.
+fn is_text(byte: u8) -> bool {
+    !matches!(byte, 0 | b'\r' | b'\n' | IAC)
 }
 
 #[cfg(test)]

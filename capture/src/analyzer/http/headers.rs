@@ -104,7 +104,7 @@ impl Http {
         } else if is("expect") {
             self.expect(cx, dir, depth, token().0);
         }
-        self.connection_header(dir, name, token().0);
+        self.connection_header(dir, name, value);
         self.websocket.header(cx, dir, name, value);
         self.log_header(cx, dir, name, value);
     }
@@ -242,8 +242,9 @@ impl Http {
     }
 
     /// What a field says of the connection.
-    fn connection_header(&mut self, dir: Dir, name: &[u8], token: &[u8]) {
-        let is = |known: &str| token.eq_ignore_ascii_case(known.as_bytes());
+    fn connection_header(&mut self, dir: Dir, name: &[u8], value: &[u8]) {
+        let token = || field::token(value).unwrap_or_default().0;
+        let is = |known: &str| token().eq_ignore_ascii_case(known.as_bytes());
         if name.eq_ignore_ascii_case(b"connection") {
             match dir {
                 Dir::Orig => self.keep_alive |= is("keep-alive"),
@@ -251,8 +252,8 @@ impl Http {
                 Dir::Resp => self.upgrade |= is("upgrade"),
             }
         } else if dir == Dir::Resp && name.eq_ignore_ascii_case(b"upgrade") {
-            self.upgrade_named = !token.is_empty();
-            self.upgrade_websocket = token.eq_ignore_ascii_case(b"websocket");
+            self.upgrade_named = !token().is_empty();
+            self.upgrade_websocket = is("websocket");
         }
     }
 
