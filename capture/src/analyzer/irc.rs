@@ -89,6 +89,10 @@ fn probe(start: &Start<'_>) -> Verdict {
         return Verdict::No;
     }
     let [orig, resp] = start.bytes;
+    // Either way both ends have to say something: so long there is nothing to look for.
+    if orig.is_empty() || resp.is_empty() {
+        return Verdict::More;
+    }
     let clients = text::any_line(resp, is_numeric)
         && (registers(orig, b"USER", b"NICK", true) || registers(orig, b"NICK", b"USER", false));
     let servers = || [orig, resp].iter().all(|side| text::any_line(side, is_server));

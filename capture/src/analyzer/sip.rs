@@ -1,6 +1,9 @@
 //! SIP over UDP (RFC 3261): requests and replies, with the rules of Zeek's
 //! `sip-protocol.pac` for what makes a flow SIP: a reply that could be read.
 
+use std::sync::LazyLock;
+
+use memchr::memmem;
 use model::text as wire;
 
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict, text};
@@ -43,8 +46,9 @@ fn begins_reply(bytes: &[u8]) -> bool {
 }
 
 fn ends_request(bytes: &[u8]) -> bool {
-    let mut found = memchr::memmem::find_iter(bytes, b" SIP/");
-    found.any(|at| {
+    // Made once: that takes longer than to look through a datagram.
+    static SIGN: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(" SIP/"));
+    SIGN.find_iter(bytes).any(|at| {
         let rest = bytes.get(at + 1..).and_then(version);
         rest.is_some_and(|rest| rest.starts_with(b"\r\n"))
     })

@@ -25,6 +25,12 @@ fn probe(start: &Start<'_>) -> Verdict {
         return Verdict::No;
     }
     let [orig, resp] = start.bytes;
+    let answers = resp.get(5) == Some(&0xd0) && !resp.iter().take(5).any(|byte| *byte == b'\n')
+        || find(line(resp), b"McDn").is_some();
+    // Asked of every flow again and again, as it never says no: the cheaper half goes first.
+    if !answers {
+        return Verdict::More;
+    }
     let client = line(orig);
     let channels = |rest: &[u8]| {
         let all: [&[u8]; 4] = [b"rdpdr", b"rdpsnd", b"drdynvc", b"cliprdr"];
@@ -32,18 +38,19 @@ fn probe(start: &Start<'_>) -> Verdict {
     };
     let asks = find(client, b"Cookie: mstshash=").is_some()
         || find(client, b"Duca").is_some_and(|at| channels(client.get(at..).unwrap_or_default()));
-    let answers = resp.get(5) == Some(&0xd0) && !resp.iter().take(5).any(|byte| *byte == b'\n')
-        || find(line(resp), b"McDn").is_some();
-    if asks && answers { Verdict::Yes } else { Verdict::More }
+    if asks { Verdict::Yes } else { Verdict::More }
 }
 
 /// The first line: no pattern reaches beyond it.
 fn line(bytes: &[u8]) -> &[u8] {
-    bytes.split(|byte| *byte == b'\n').next().unwrap_or_default()
+    let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+    bytes.get(..end).unwrap_or_default()
 }
 
 fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
-    bytes.windows(text.len()).position(|window| window == text)
+    let (first, rest) = text.split_first()?;
+    memchr::memchr_iter(*first, bytes)
+        .find(|at| bytes.get(at + 1..).is_some_and(|after| after.starts_with(rest)))
 }
 
 /// Head of a TPKT.
