@@ -28,6 +28,7 @@ pub struct Key {
 
 impl Key {
     /// The key of a packet, and whether its sender is the higher end.
+    #[inline]
     pub fn new(
         realm: u8,
         src: (IpAddr, u16),
@@ -35,7 +36,7 @@ impl Key {
         proto: u8,
         one_way: bool,
     ) -> (Key, bool) {
-        let swapped = !one_way && (number(dst.0), dst.1) < (number(src.0), src.1);
+        let swapped = !one_way && is_lower(dst, src);
         let (s, d) = ((octets(src.0), src.1), (octets(dst.0), dst.1));
         let (low, high) = if swapped { (d, s) } else { (s, d) };
         let key = Key {
@@ -104,14 +105,18 @@ fn first_four(octets: [u8; 16]) -> [u8; 4] {
     [a, b, c, d]
 }
 
-/// An address as a number, in the order of its octets.
-fn number(ip: IpAddr) -> u128 {
-    match ip {
-        IpAddr::V4(ip) => u128::from(u32::from(ip)),
-        IpAddr::V6(ip) => u128::from(ip),
+/// Whether one end of a packet is lower than the other: by the address as a number, then by the port.
+#[inline]
+fn is_lower(a: (IpAddr, u16), b: (IpAddr, u16)) -> bool {
+    match (a.0, b.0) {
+        (IpAddr::V4(x), IpAddr::V4(y)) => (u32::from(x), a.1) < (u32::from(y), b.1),
+        (IpAddr::V6(x), IpAddr::V6(y)) => (u128::from(x), a.1) < (u128::from(y), b.1),
+        // No packet has both.
+        (x, _) => x.is_ipv4(),
     }
 }
 
+#[inline]
 fn octets(ip: IpAddr) -> [u8; 16] {
     match ip {
         IpAddr::V4(ip) => {

@@ -189,6 +189,7 @@ impl Out {
     }
 
     /// The latest packet time has come to `now`: services have waited for their name for long enough.
+    #[inline]
     pub fn expire_unnamed(&mut self, now: i64) {
         if now >= self.assets.due {
             self.release_unnamed(now, now);

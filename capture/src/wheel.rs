@@ -45,8 +45,9 @@ impl Wheel {
     }
 
     /// Whether [`Wheel::take`] would find a slot that has passed.
+    #[inline]
     pub fn is_due(&self, now: i64) -> bool {
-        self.next != i64::MIN && self.next < now.div_euclid(SLOT)
+        self.next != i64::MIN && self.next.saturating_add(1).saturating_mul(SLOT) <= now
     }
 
     /// The entries of the next slot that has passed by `now`; the caller gives the vector back.

@@ -76,7 +76,13 @@ impl Decoder {
         }
         let mut walk =
             Walk { rest: data, at: 0, vlan: None, inner_vlan: None, weirds: WeirdSet::NONE };
-        let found = walk.find_network(link);
+        // Nearly all frames are Ethernet with IP behind it, which needs no walk.
+        let found = if link == Link::Ethernet && is_plain(data) {
+            walk.skip(ETHERNET);
+            Ok(Layer::Ip)
+        } else {
+            walk.find_network(link)
+        };
         let end = found.map_err(|reason| Undecodable { reason, also: walk.weirds, addrs: None })?;
         if let Layer::Other(ethertype) = end {
             return Ok(Decoded::NotIp { ethertype, weirds: walk.weirds });
@@ -92,6 +98,16 @@ impl Decoder {
             Err(e) => Err(Undecodable { also: e.also.union(walk.weirds), ..e }),
         }
     }
+}
+
+/// Bytes of a header of Ethernet.
+const ETHERNET: usize = 14;
+
+/// Whether a frame of Ethernet has an IP header next, and as many bytes as [`Walk::ethernet`] wants.
+#[inline]
+fn is_plain(frame: &[u8]) -> bool {
+    frame.len() > 16
+        && u16_at(frame, 12).is_some_and(|kind| matches!(kind, ethertype::IPV4 | ethertype::IPV6))
 }
 
 /// The hosts of a frame that [`Decoder::decode`] is sure to find an IPv4 packet between, where that can be

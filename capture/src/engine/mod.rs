@@ -179,6 +179,7 @@ impl Engine {
     /// One captured packet. Packets of other threads' shards only move the clock.
     pub fn packet(&mut self, packet: &Packet<'_>) {
         self.clock = self.clock.max(packet.ts_us);
+        // Each of these is a comparison for nearly all packets, also for those of other threads.
         self.shared.out.expire_tunnels(self.clock);
         self.shared.out.expire_unnamed(self.clock);
         self.call_asked();

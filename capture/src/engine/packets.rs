@@ -33,6 +33,7 @@ impl Engine {
         let mut at = self.live_flow(&key);
         let mut repeat = 0;
         if let Some(old) = at
+            && seg.flags.syn()
             && let Some((again, first)) = self.tcp_reuse(old, seg, now)
         {
             if first == now {
@@ -320,8 +321,13 @@ impl Engine {
     }
 
     /// The tunnels around a packet of a flow that is known; a flow that keeps changing them is odd.
+    #[inline]
     pub(super) fn check_tunnels(&mut self, at: u32, now: i64, tunnels: &Stack) {
         let Some(flow) = self.table.get(at) else { return };
+        // Nearly always: no tunnel, now as before.
+        if tunnels.is_empty() && flow.meta.around.is_none() {
+            return;
+        }
         match Around::see(&mut flow.meta.around, tunnels) {
             Seen::Same => return,
             Seen::Changed => {

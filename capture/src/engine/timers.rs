@@ -132,7 +132,16 @@ impl Engine {
     }
 
     /// Ends idle files and calls the analyzers whose deadline has passed.
+    #[inline]
     pub(super) fn call_asked(&mut self) {
+        let clock = self.clock;
+        let is_due = |Reverse((at, ..)): &Reverse<(i64, u32, u32)>| *at <= clock;
+        if self.asked.peek().is_some_and(is_due) || self.shared.files.is_due(clock) {
+            self.call_due();
+        }
+    }
+
+    fn call_due(&mut self) {
         self.shared.files.expire(&mut self.shared.out, self.clock);
         while let Some(Reverse((asked, at, serial))) = self.asked.peek().copied() {
             if asked > self.clock {

@@ -22,8 +22,8 @@ pub struct CaptureFile {
     size: Option<u64>,
     /// Packets delivered.
     packets: u64,
-    /// The record that `current` shows is at the start of the window.
-    record: Option<Record>,
+    /// What is at the start of the window, which [`current`](Self::current) shows.
+    record: Record,
     ended: bool,
 }
 
@@ -32,7 +32,8 @@ enum Format {
     Pcapng(PcapngFile),
 }
 
-/// The packet at the start of the window.
+/// The packet at the start of the window. It is written in place: to hand it up by value costs as much as to
+/// read it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record {
     pub(super) ts_us: i64,
@@ -42,8 +43,13 @@ pub(super) struct Record {
     pub(super) data_at: usize,
     /// How many there are.
     pub(super) data_len: usize,
-    /// Length of the whole record.
+    /// Length of the whole record; 0 where there is none.
     pub(super) len: usize,
+}
+
+impl Record {
+    const NONE: Record =
+        Record { ts_us: 0, link: Link::Raw, wire_len: 0, data_at: 0, data_len: 0, len: 0 };
 }
 
 /// Why the next record could not be had; the file adds its name and the place.
@@ -88,7 +94,15 @@ impl CaptureFile {
         let format =
             open_format(&mut window).map_err(|fault| describe(fault, name, window.offset(), 1))?;
         let name = name.to_owned();
-        Ok(CaptureFile { name, window, format, size, packets: 0, record: None, ended: false })
+        Ok(CaptureFile {
+            name,
+            window,
+            format,
+            size,
+            packets: 0,
+            record: Record::NONE,
+            ended: false,
+        })
     }
 
     /// Moves to the next packet; false at the end of the file. After an error the file has ended.
@@ -97,35 +111,28 @@ impl CaptureFile {
         if self.ended {
             return Ok(false);
         }
-        if let Some(record) = self.record.take() {
-            self.window.consume(record.len);
-        }
+        self.window.consume(self.record.len);
         let found = match &mut self.format {
-            Format::Pcap(file) => file.next(&mut self.window),
-            Format::Pcapng(file) => file.next(&mut self.window),
+            Format::Pcap(file) => file.next(&mut self.window, &mut self.record),
+            Format::Pcapng(file) => file.next(&mut self.window, &mut self.record),
         };
-        match found {
-            Ok(Some(record)) => {
-                self.packets += 1;
-                self.record = Some(record);
-                Ok(true)
-            }
-            Ok(None) => {
-                self.end();
-                Ok(false)
-            }
-            Err(fault) => {
-                let error = describe(fault, &self.name, self.window.offset(), self.packets + 1);
-                self.end();
-                Err(error)
-            }
+        if let Ok(true) = found {
+            self.packets += 1;
+            return Ok(true);
         }
+        let found = found
+            .map_err(|fault| describe(fault, &self.name, self.window.offset(), self.packets + 1));
+        self.end();
+        found
     }
 
     /// The packet that [`advance`](Self::advance) moved to.
     #[inline]
     pub(super) fn current(&self) -> Option<Packet<'_>> {
-        let record = self.record?;
+        let record = &self.record;
+        if record.len == 0 {
+            return None;
+        }
         let data = self.window.data().get(record.data_at..)?.get(..record.data_len)?;
         Some(Packet { ts_us: record.ts_us, link: record.link, wire_len: record.wire_len, data })
     }
@@ -135,8 +142,10 @@ impl CaptureFile {
         self.packets
     }
 
+    #[cold]
     fn end(&mut self) {
         self.ended = true;
+        self.record = Record::NONE;
         self.window.close();
     }
 }
@@ -171,6 +180,7 @@ fn open_format(window: &mut Window) -> Result<Format, Fault> {
     PcapFile::open(window).map(Format::Pcap)
 }
 
+#[cold]
 fn describe(fault: Fault, name: &str, offset: u64, packet: u64) -> SourceError {
     let name = name.to_owned();
     match fault {

@@ -77,11 +77,11 @@ impl PcapngFile {
         Ok(file)
     }
 
-    /// Brings the next packet block whole into the window.
-    pub(super) fn next(&mut self, window: &mut Window) -> Result<Option<Record>, Fault> {
+    /// Brings the next packet block whole into the window; false at the end.
+    pub(super) fn next(&mut self, window: &mut Window, record: &mut Record) -> Result<bool, Fault> {
         loop {
             if !window.fill(FRAME)? {
-                return if window.data().is_empty() { Ok(None) } else { Err(Fault::Truncated) };
+                return if window.data().is_empty() { Ok(false) } else { Err(Fault::Truncated) };
             }
             let kind = self.u32_at(window.data(), 0);
             if kind == SECTION {
@@ -105,14 +105,16 @@ impl PcapngFile {
             if self.u32_at(block, len - 4) as usize != len {
                 return Err(Fault::Corrupt("block lengths disagree"));
             }
-            match kind {
-                SECTION => self.section(block)?,
-                INTERFACE => self.interface(block)?,
-                SIMPLE_PACKET => return self.simple(block).map(Some),
-                OLD_PACKET => {
-                    return self.stamped(block, u32::from(self.u16_at(block, 8))).map(Some);
-                }
-                _ => return self.stamped(block, self.u32_at(block, 8)).map(Some),
+            let found = match kind {
+                SECTION => self.section(block).map(|()| None)?,
+                INTERFACE => self.interface(block).map(|()| None)?,
+                SIMPLE_PACKET => Some(self.simple(block)?),
+                OLD_PACKET => Some(self.stamped(block, u32::from(self.u16_at(block, 8)))?),
+                _ => Some(self.stamped(block, self.u32_at(block, 8))?),
+            };
+            if let Some(found) = found {
+                *record = found;
+                return Ok(true);
             }
             skip(window, len)?;
         }

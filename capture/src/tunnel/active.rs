@@ -165,10 +165,14 @@ impl Out {
 
     /// The latest packet time has come to `now`: writes what is out of use. Zeek counts whole seconds
     /// from the first packet, and looks once in a while.
+    #[inline]
     pub fn expire_tunnels(&mut self, now: i64) {
-        if now < self.tunnels.look_at {
-            return;
+        if now >= self.tunnels.look_at {
+            self.look_at_tunnels(now);
         }
+    }
+
+    fn look_at_tunnels(&mut self, now: i64) {
         let start = *self.tunnels.start.get_or_insert(now);
         self.tunnels.look_at = now.saturating_add(LOOK_EVERY);
         for shard in 0..SHARDS as u8 {
