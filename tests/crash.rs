@@ -8,15 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bus::kafka::Kafka;
 use bus::{Bus as _, Member, Topic, Wake};
 use model::stream::{conn, notice};
 
-use crate::cluster::{alone, assert_agree};
+use crate::harness::agree::{alone, assert_agree};
 use crate::harness::cluster::{Cluster, Node, node, workers};
 use crate::harness::packets::Pcap;
+use crate::harness::random::Random;
 use crate::harness::weir::Running;
 use crate::harness::{files, folder, kafka, split, text, trace, until};
 
@@ -31,27 +32,6 @@ const KILL_BEFORE_HUNDREDTHS: u64 = 75;
 const ATTEMPTS: u32 = 3;
 /// A consumer is killed at most so long after it was seen at work.
 const KILL_WITHIN_MS: u64 = 150;
-
-/// Numbers that nobody can foresee, but everybody repeat.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Random {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
-        let given = std::env::var("SEED").map(|seed| seed.parse().expect("SEED is a number"));
-        let seed = given.unwrap_or(u64::from(now.subsec_nanos()) | 1);
-        eprintln!("SEED={seed}");
-        Random(seed)
-    }
-
-    /// Xorshift.
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 /// A reader of committed records that notes on which topics there are some.
 struct Watch {

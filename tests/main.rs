@@ -2,6 +2,7 @@
 //!
 //! One binary, so that one broker serves all of it. `WEIR_BLESS=1` writes the golden files anew.
 
+#[allow(dead_code, reason = "each test binary needs another part of it")]
 mod harness;
 
 mod cli;

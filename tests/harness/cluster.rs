@@ -1,6 +1,7 @@
-//! A cluster on the shared broker: topics of its own, roles as processes.
+//! A cluster on the shared broker or on another: topics of its own, roles as processes.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tempfile::TempDir;
@@ -14,8 +15,11 @@ const PARTITIONS: &str = "4";
 /// A prefix of its own, and a folder.
 #[derive(Debug)]
 pub struct Cluster {
+    brokers: String,
     prefix: String,
     dir: TempDir,
+    /// A file of settings.
+    config: Option<PathBuf>,
 }
 
 /// What one process of a cluster is: the node's name, and its arguments.
@@ -35,9 +39,24 @@ pub fn node(name: &str, args: &[&str]) -> Node {
 impl Cluster {
     /// Without topics.
     pub fn bare() -> Cluster {
+        Cluster::bare_on(kafka::shared().brokers())
+    }
+
+    fn bare_on(brokers: String) -> Cluster {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::SeqCst);
-        Cluster { prefix: format!("t{}-{number}", std::process::id()), dir: folder() }
+        let prefix = format!("t{}-{number}", std::process::id());
+        Cluster { brokers, prefix, dir: folder(), config: None }
+    }
+
+    /// With its topics, on these brokers, with these settings.
+    pub fn on(brokers: String, settings: &str) -> Cluster {
+        let mut cluster = Cluster::bare_on(brokers);
+        let file = cluster.path("weir.toml");
+        std::fs::write(&file, settings).expect("a file of settings");
+        cluster.config = Some(file);
+        cluster.run(&["topics", "create", "--partitions", PARTITIONS]).ok();
+        cluster
     }
 
     /// With its topics.
@@ -57,11 +76,24 @@ impl Cluster {
         self.dir.path().join(name)
     }
 
+    /// Where its brokers are.
+    pub fn brokers(&self) -> &str {
+        &self.brokers
+    }
+
+    /// `weir` with these arguments, ready to be started.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut ours = vec!["--brokers", &self.brokers, "--prefix", &self.prefix];
+        let config = self.config.as_deref().map(text).unwrap_or_default();
+        if self.config.is_some() {
+            ours.extend(["--config", &config]);
+        }
+        command(&[&ours, args].concat())
+    }
+
     /// Starts `weir` with these arguments.
     pub fn spawn(&self, args: &[&str]) -> Running {
-        let brokers = kafka::shared().brokers();
-        let ours = ["--brokers", &brokers, "--prefix", &self.prefix];
-        Running::start(command(&[&ours, args].concat()))
+        Running::start(self.command(args))
     }
 
     /// Runs `weir` with these arguments to its end.
@@ -75,10 +107,15 @@ impl Cluster {
     }
 
     fn start_with(&self, node: &Node, more: &[&str]) -> Running {
+        Running::start(self.command_of(node, more))
+    }
+
+    /// The command of a node with further arguments.
+    pub fn command_of(&self, node: &Node, more: &[&str]) -> Command {
         let mut args = vec!["--node", &node.name];
         args.extend(node.args.iter().map(String::as_str));
         args.extend(more);
-        self.spawn(&args)
+        self.command(&args)
     }
 
     /// Starts nodes.

@@ -38,12 +38,19 @@ const WRAPPER: &str = r#"
     rm -rf "$1"
 "#;
 
+/// What each of several brokers may take of memory.
+const HEAP_OF_SEVERAL: &str = "320m";
+
 /// One broker with its own data. Dropping it ends the broker and removes the data.
 #[derive(Debug)]
 pub struct Kafka {
     child: Option<Child>,
     port: u16,
     controller: u16,
+    /// Where a proxy finds it, and where those find the proxy who ask there for the broker.
+    proxied: (u16, u16),
+    /// What it is told in its environment.
+    told: Vec<(&'static str, String)>,
     dir: TempDir,
 }
 
@@ -54,16 +61,53 @@ impl Kafka {
         // A port that was free a moment ago may be taken before the broker has it: then once more.
         let mut last = String::new();
         for _ in 0..3 {
-            let [port, controller] = free_ports();
-            let dir = tempfile::Builder::new().prefix("weir-kafka-").tempdir();
-            let dir = dir.expect("a temporary folder for the broker");
-            let mut kafka = Kafka { child: None, port, controller, dir };
+            let mut kafka = Kafka::new();
             match kafka.launch() {
                 Ok(()) => return kafka,
                 Err(error) => last = error,
             }
         }
         panic!("no broker: {last}");
+    }
+
+    /// Starts three brokers that are one cluster: topics have three copies, two must have a record.
+    pub fn start_three() -> [Kafka; 3] {
+        prepare();
+        let mut three = [(); 3].map(|()| Kafka::new());
+        let voter =
+            |(n, kafka): (usize, &Kafka)| format!("{}@127.0.0.1:{}", n + 1, kafka.controller);
+        let voters = three.iter().enumerate().map(voter).collect::<Vec<_>>().join(",");
+        for (n, kafka) in three.iter_mut().enumerate() {
+            kafka.told.push(("WEIR_KAFKA_NODE", (n + 1).to_string()));
+            kafka.told.push(("WEIR_KAFKA_VOTERS", voters.clone()));
+            kafka.told.push(("WEIR_KAFKA_HEAP", HEAP_OF_SEVERAL.to_owned()));
+        }
+        // None is up before a second is: they are started together.
+        for kafka in &mut three {
+            kafka.begin().expect("a broker's shell");
+        }
+        for kafka in &mut three {
+            kafka.wait_until_up().unwrap_or_else(|error| panic!("one of three brokers: {error}"));
+        }
+        three
+    }
+
+    fn new() -> Kafka {
+        let [port, controller, inner, outer] = free_ports();
+        let dir = tempfile::Builder::new().prefix("weir-kafka-").tempdir();
+        let dir = dir.expect("a temporary folder for the broker");
+        let told = vec![("WEIR_KAFKA_PROXIED", format!("{inner}:{outer}"))];
+        Kafka { child: None, port, controller, proxied: (inner, outer), told, dir }
+    }
+
+    /// Where a proxy finds the broker, and where it has to listen itself: two ports.
+    pub fn proxied(&self) -> (u16, u16) {
+        self.proxied
+    }
+
+    /// Its folder, which is gone when it is.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// What clients use as `bootstrap.servers`.
@@ -102,7 +146,13 @@ impl Kafka {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
-    fn launch(&mut self) -> Result<(), String> {
+    /// Starts it on the same port with the same data.
+    pub fn launch(&mut self) -> Result<(), String> {
+        self.begin()?;
+        self.wait_until_up()
+    }
+
+    fn begin(&mut self) -> Result<(), String> {
         for old in ["log", "ended"] {
             let _ = fs::remove_file(self.dir.path().join(old)); // they tell of the last start
         }
@@ -111,13 +161,17 @@ impl Kafka {
             .arg(script())
             .arg(self.dir.path())
             .args([self.port.to_string(), self.controller.to_string()])
+            .envs(self.told.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .process_group(0)
             .spawn()
             .map_err(|e| format!("sh: {e}"))?;
         self.child = Some(child);
+        Ok(())
+    }
 
+    fn wait_until_up(&mut self) -> Result<(), String> {
         let from = Instant::now();
         while !(self.log().contains(STARTED) && answers(self.port)) {
             if from.elapsed() > START || self.ended() {
@@ -168,9 +222,9 @@ fn script() -> PathBuf {
     found.expect("tests/kafka/kafka.sh in the checkout")
 }
 
-/// Two ports that nobody uses, both held until both are known.
-fn free_ports() -> [u16; 2] {
-    let held = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
+/// Ports that nobody uses, all held until all are known.
+fn free_ports() -> [u16; 4] {
+    let held = [(); 4].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port"));
     held.map(|listener| listener.local_addr().expect("its address").port())
 }
 

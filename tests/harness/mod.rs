@@ -1,10 +1,12 @@
 //! What the tests share.
 
+pub mod agree;
 pub mod cluster;
 pub mod duckdb;
 pub mod kafka;
 pub mod logs;
 pub mod packets;
+pub mod random;
 pub mod weir;
 
 use std::path::{Path, PathBuf};

@@ -20,6 +20,20 @@ pub fn command(args: &[&str]) -> Command {
     command
 }
 
+/// The same command started by another one, such as `nsenter`, which becomes it.
+pub fn inside(outer: &[String], command: &Command) -> Command {
+    let Some((program, args)) = outer.split_first() else { panic!("no outer command") };
+    let mut whole = Command::new(program);
+    whole.args(args).arg(command.get_program()).args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => whole.env(key, value),
+            None => whole.env_remove(key),
+        };
+    }
+    whole
+}
+
 /// Runs `weir` to its end.
 pub fn weir(args: &[&str]) -> Done {
     Running::start(command(args)).wait()
@@ -125,10 +139,25 @@ impl Running {
 
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(self) -> Done {
-        let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status();
-        assert!(sent.is_ok_and(|status| status.success()), "SIGTERM for {}", self.what);
+        self.signal("TERM");
         self.wait()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{name}"), &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "SIG{name} for {}", self.what);
+    }
+
+    /// What it has said on standard error so far.
+    pub fn said(&self) -> String {
+        self.read("err")
+    }
+
+    /// What it is.
+    pub fn what(&self) -> &str {
+        &self.what
     }
 
     /// Sends SIGKILL: nothing of it is left but what it had made lasting.

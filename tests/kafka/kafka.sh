@@ -13,6 +13,13 @@ kafka.sh start [DIR] [PORT]   start a broker in the background; return when it a
 kafka.sh stop [DIR]           stop it; its data stays for the next start (remove DIR for a fresh one)
 kafka.sh serve DIR PORT [CONTROLLER-PORT]
                               run a broker in the foreground; it ends when standard input closes
+
+Set for serve and start:
+WEIR_KAFKA_HEAP=512m          memory of the broker
+WEIR_KAFKA_PROXIED=IN:OUT     one more listener, on port IN, that says its port is OUT: for a proxy in between
+WEIR_KAFKA_NODE=N WEIR_KAFKA_VOTERS=1@127.0.0.1:PORT,2@…
+                              one of several brokers, each with all controllers' ports; topics have three copies
+                              of which two must have a record before it counts
 END
 }
 
@@ -61,9 +68,18 @@ broker() {
     jars=$(classpath)
     mkdir -p "$dir"
     dir=$(cd "$dir" && pwd)
-    sed -e "s|@DIR@|$dir|" -e "s|@PORT@|$port|" -e "s|@CONTROLLER@|$controller|" \
+    local node=${WEIR_KAFKA_NODE:-1} voters=${WEIR_KAFKA_VOTERS:-1@127.0.0.1:$controller} copies=1 insync=1
+    [ -z "${WEIR_KAFKA_VOTERS:-}" ] || copies=3 insync=2
+    local proxied='' advertised=''
+    if [ -n "${WEIR_KAFKA_PROXIED:-}" ]; then
+        proxied="PROXIED://127.0.0.1:${WEIR_KAFKA_PROXIED%:*},"
+        advertised=",PROXIED://127.0.0.1:${WEIR_KAFKA_PROXIED#*:}"
+    fi
+    sed -e "s|@DIR@|$dir|" -e "s|@PORT@|$port|" -e "s|@CONTROLLER@|$controller|" -e "s|@NODE@|$node|" \
+        -e "s|@VOTERS@|$voters|" -e "s|@COPIES@|$copies|" -e "s|@INSYNC@|$insync|" \
+        -e "s|@PROXIED@|$proxied|" -e "s|@ADVERTISED@|$advertised|" \
         "$here/server.properties" >"$dir/server.properties"
-    local java=(java -Xmx1g -XX:+UseSerialGC -cp "$jars/*"
+    local java=(java "-Xmx${WEIR_KAFKA_HEAP:-512m}" -XX:+UseSerialGC -cp "$jars/*"
         "-Dlog4j2.configurationFile=file:$here/log4j2.properties")
     if [ ! -e "$dir/data/meta.properties" ]; then
         "${java[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format \

@@ -1,0 +1,192 @@
+//! A cluster at work, whose processes can be killed, halted, added and sent away at any moment, and which in the
+//! end has to have published what one process does.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::harness::agree::assert_agree;
+use crate::harness::cluster::{Cluster, Node, node, workers};
+use crate::harness::random::Random;
+use crate::harness::text;
+use crate::harness::weir::{Running, inside};
+use crate::load::Load;
+
+/// Lanes of a process that is gone or halted go to others after so long.
+pub const PATIENCE_OF_GROUPS: Duration = Duration::from_secs(3);
+/// Settings of every cluster here.
+pub const SETTINGS: &str =
+    "[kafka]\n\"session.timeout.ms\" = \"3000\"\n\"heartbeat.interval.ms\" = \"500\"\n";
+
+/// What a process does, in the order of the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Capture,
+    Aggregate,
+    Manage,
+    Sink,
+}
+
+/// Stages after capture.
+pub const CONSUMERS: [Stage; 3] = [Stage::Aggregate, Stage::Manage, Stage::Sink];
+
+/// A place for a process; one that has ended well, or was sent away, is empty.
+#[derive(Debug)]
+pub struct Member {
+    pub stage: Stage,
+    pub node: Node,
+    pub running: Option<Running>,
+    /// A command that becomes it, and so where it runs.
+    pub outer: Vec<String>,
+}
+
+/// The cluster.
+#[derive(Debug)]
+pub struct Field {
+    pub cluster: Cluster,
+    pub members: Vec<Member>,
+    pub random: Random,
+    pub out: PathBuf,
+    /// How many processes were killed.
+    pub kills: usize,
+    load: &'static Load,
+}
+
+impl Field {
+    /// Two aggregators, a manager, two sinks and three workers, all at work.
+    pub fn start(cluster: Cluster, load: &'static Load, random: &Random) -> Field {
+        let out = cluster.path("out");
+        let mut field =
+            Field { cluster, members: Vec::new(), random: random.clone(), out, kills: 0, load };
+        for stage in [Stage::Aggregate, Stage::Aggregate, Stage::Manage, Stage::Sink, Stage::Sink] {
+            field.join(stage);
+        }
+        for worker in workers(&load.inputs) {
+            field.add(Stage::Capture, worker, Vec::new());
+        }
+        field
+    }
+
+    /// Another process of a stage, which takes its share.
+    pub fn join(&mut self, stage: Stage) -> usize {
+        let nth = self.members.iter().filter(|member| member.stage == stage).count();
+        let node = self.node(stage, nth);
+        self.add(stage, node, Vec::new())
+    }
+
+    /// The `nth` node of a stage.
+    pub fn node(&self, stage: Stage, nth: usize) -> Node {
+        let out = text(&self.out);
+        match stage {
+            Stage::Capture => panic!("workers have their inputs"),
+            Stage::Aggregate => node(&format!("a{nth}"), &["aggregate", "--sources", "3"]),
+            Stage::Manage => node(&format!("m{nth}"), &["manager"]),
+            Stage::Sink => {
+                let args = ["sink", "--format", "tsv,parquet", "--rotate", "1h", "--out", &out];
+                node(&format!("s{nth}"), &args)
+            }
+        }
+    }
+
+    /// Starts a process, inside of another command where one is given.
+    pub fn add(&mut self, stage: Stage, node: Node, outer: Vec<String>) -> usize {
+        self.members.push(Member { stage, node, running: None, outer });
+        let at = self.members.len() - 1;
+        self.begin(at);
+        at
+    }
+
+    /// Starts the process of a place.
+    pub fn begin(&mut self, at: usize) {
+        let Member { node, outer, .. } = &self.members[at];
+        let command = self.cluster.command_of(node, &[]);
+        let command = if outer.is_empty() { command } else { inside(outer, &command) };
+        self.members[at].running = Some(Running::start(command));
+    }
+
+    /// kill -9, and a start with the same name.
+    pub fn kill(&mut self, at: usize) {
+        let Some(running) = self.members[at].running.take() else { return };
+        running.kill();
+        self.kills += 1;
+        self.begin(at);
+    }
+
+    /// SIGTERM, which has to be a good end; nobody comes in its place.
+    pub fn send_away(&mut self, at: usize) {
+        let Some(running) = self.members[at].running.take() else { return };
+        running.terminate().ok();
+    }
+
+    /// Places whose process runs.
+    pub fn running(&self, which: impl Fn(Stage) -> bool) -> Vec<usize> {
+        let all = self.members.iter().enumerate();
+        let runs = all.filter(|(_, member)| member.running.is_some() && which(member.stage));
+        runs.map(|(at, _)| at).collect()
+    }
+
+    /// A place whose process runs, by chance.
+    pub fn any(&mut self, which: impl Fn(Stage) -> bool) -> Option<usize> {
+        let running = self.running(which);
+        if running.is_empty() {
+            return None;
+        }
+        Some(*self.random.one_of(&running))
+    }
+
+    /// Whether some worker still reads. No process may have ended badly, and of those that never end by
+    /// themselves none may have ended at all.
+    pub fn is_under_load(&mut self) -> bool {
+        for member in &mut self.members {
+            let Some(running) = &mut member.running else { continue };
+            if running.is_alive() {
+                continue;
+            }
+            let done = member.running.take().expect("it ran").wait().ok();
+            assert!(member.stage == Stage::Capture, "{} ended: {}", member.node.name, done.err);
+        }
+        !self.running(|stage| stage == Stage::Capture).is_empty()
+    }
+
+    /// Waits, or less where there is no more load.
+    pub fn wait(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until && self.is_under_load() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Lets everything end in the order of the data, and compares.
+    pub fn finish(mut self) {
+        let began = Instant::now();
+        while self.is_under_load() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        eprintln!("all is read after {:?} more", began.elapsed());
+        for stage in CONSUMERS {
+            let all: Vec<usize> =
+                (0..self.members.len()).filter(|at| self.members[*at].stage == stage).collect();
+            for at in &all {
+                if let Some(running) = &self.members[*at].running {
+                    running.signal("TERM");
+                }
+            }
+            for at in &all {
+                if let Some(running) = self.members[*at].running.take() {
+                    running.wait().ok();
+                }
+            }
+            let drained: Vec<Running> = all.iter().map(|at| self.drain(*at)).collect();
+            for running in drained {
+                running.wait().ok();
+            }
+            eprintln!("{stage:?}: drained after {:?}", began.elapsed());
+        }
+        assert_agree(&self.load.want, &self.out);
+    }
+
+    fn drain(&self, at: usize) -> Running {
+        let Member { node, outer, .. } = &self.members[at];
+        let command = self.cluster.command_of(node, &["--drain"]);
+        Running::start(if outer.is_empty() { command } else { inside(outer, &command) })
+    }
+}
