@@ -187,18 +187,26 @@ impl Driver {
         role: &mut dyn Role,
         clock: &dyn Clock,
     ) -> Result<Turn, DriveError> {
-        let Some(session) = self.session.take() else { return self.open(bus, role) };
+        let Some(session) = self.session.take() else { return self.open(bus, role, clock) };
         match self.go_on(session, role, clock) {
             Err(DriveError::Bus(BusError::Session(lost))) => Ok(self.lost(&lost)),
             turn => turn,
         }
     }
 
-    fn open(&mut self, bus: &dyn Bus, role: &mut dyn Role) -> Result<Turn, DriveError> {
+    fn open(
+        &mut self,
+        bus: &dyn Bus,
+        role: &mut dyn Role,
+        clock: &dyn Clock,
+    ) -> Result<Turn, DriveError> {
         if self.began && self.stop.requested() && (self.stop.insisted() || !role.owes()) {
             // What was not committed is void anyway.
             tracing::warn!(member = self.me.name(), "stopped while no session was open");
             return Ok(Turn::Ended);
+        }
+        if !role.ready(clock.now_ms()) {
+            return Ok(Turn::Wait(self.back_off()));
         }
         let mut session = match bus.open(&self.me) {
             Ok(session) => session,

@@ -381,6 +381,11 @@ pub trait Role: Send {
     fn owes(&self) -> bool {
         false
     }
+    /// Whether it can work now. While it cannot (a disk is full) no session is opened, so that its lanes go to
+    /// others; it is asked again soon.
+    fn ready(&mut self, _now_ms: i64) -> bool {
+        true
+    }
     /// Whether it has steps ready that it still makes when it stops, one for each time that it is asked.
     fn backlog(&self) -> bool {
         false

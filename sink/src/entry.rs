@@ -1,6 +1,7 @@
 //! What `weir.files` says of a file, as JSON under its key: first that it is committed, then that it
 //! is published, which is when it lies where people look.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, Result, ensure};
@@ -47,6 +48,10 @@ pub struct Entry {
     pub temp: String,
     /// Its name below the folder.
     pub name: String,
+    /// Offsets behind the records that the step of this file committed, by partition of the stream's topic. They
+    /// tell where to go on when the group's own positions have expired.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub positions: BTreeMap<Lane, i64>,
     /// How far it has come.
     pub state: State,
 }
@@ -104,6 +109,7 @@ mod tests {
             dir: "out".into(),
             temp: ".tmp/conn.log".into(),
             name: "conn.log".into(),
+            positions: BTreeMap::from([(3, 17)]),
             state: State::Committed,
         };
         let parse = |entry: &Entry| Entry::parse(&serde_json::to_vec(entry).unwrap());

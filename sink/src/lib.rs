@@ -13,6 +13,7 @@
 mod config;
 pub mod entry;
 pub mod format;
+mod full;
 mod name;
 mod output;
 mod place;

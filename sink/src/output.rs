@@ -40,6 +40,8 @@ pub struct Files {
     pub counter: u64,
     /// Unrotated files that were published in this folder, by stream.
     pub taken: BTreeMap<String, u64>,
+    /// Where partitions begin whose positions have expired: what is before is in files already.
+    pub done: BTreeMap<(Topic, Lane), i64>,
 }
 
 impl Files {
@@ -64,6 +66,7 @@ impl Files {
             dir: self.place.dir(),
             temp,
             name,
+            positions: BTreeMap::new(),
             state: State::Committed,
         };
         Ok(Open { writer, entry, sources: BTreeMap::new() })
@@ -126,7 +129,7 @@ impl Open {
 
 fn failure(place: &Place, temp: &str) -> String {
     format!(
-        "cannot write {}: nothing of it was committed; make room or mend the disk, and start again",
+        "cannot write {}: nothing of it was committed, and it is written again once the disk takes it",
         place.path(temp).display()
     )
 }
@@ -190,6 +193,10 @@ impl Output {
     ) -> Result<Option<(i64, i64)>> {
         self.positions.insert(record.lane, record.offset + 1);
         self.since_ms.get_or_insert(now_ms);
+        let done = files.done.get(&(record.topic.clone(), record.lane));
+        if done.is_some_and(|done| record.offset < *done) {
+            return Ok(None);
+        }
         let rows = match &record.payload {
             Payload::Empty => return Ok(None),
             Payload::Rows(def, rows) => self.fit(def, rows),
@@ -288,6 +295,9 @@ impl Output {
         let mut entries = std::mem::take(&mut done.finished);
         for open in std::mem::take(&mut done.open).into_values() {
             entries.push(open.finish(place, now_ms)?);
+        }
+        for entry in &mut entries {
+            entry.positions.clone_from(&done.positions);
         }
         let topic = &done.topic;
         let position = |(lane, offset)| Position {

@@ -126,12 +126,25 @@ impl Place {
         let looked = || format!("cannot read {}", corner.display());
         for entry in fs::read_dir(&corner).with_context(looked)? {
             let path = entry.with_context(looked)?.path();
-            if path.is_file() {
+            if !path.is_dir() {
                 remove(&path)?;
             }
         }
         self.tidy();
         Ok(())
+    }
+
+    /// Bytes of the temporary files.
+    pub fn held(&self) -> u64 {
+        let Ok(entries) = fs::read_dir(self.dir.join(&self.corner)) else { return 0 };
+        let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());
+        sizes.map(|metadata| metadata.len()).sum()
+    }
+
+    /// Bytes that this user may still write, as far as the file system tells.
+    pub fn room(&self) -> Option<u64> {
+        let found = rustix::fs::statvfs(&self.dir).ok()?;
+        Some(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     /// Deletes a temporary file that was not committed.

@@ -15,14 +15,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use bus::{
     BusError, Lane, Member, Outgoing, Record, Restored, Role, Session, Step, Topic, Wake, topic,
 };
 use model::stream;
 
-use crate::config::{Config, check_strangers, known_format};
+use crate::config::{Config, known_format};
 use crate::entry::{Entry, State};
+use crate::full::Full;
 use crate::name::Interval;
 use crate::output::{Closed, Files, Output};
 use crate::place::Place;
@@ -69,6 +70,10 @@ pub struct Sink {
     flight: Option<Flight>,
     /// Files that `weir.files` is to be told more of, with the next step.
     notes: Vec<Entry>,
+    /// How far the files of this format go, whoever wrote them.
+    catalog: BTreeMap<(Topic, Lane), i64>,
+    /// The disk is full.
+    full: Option<Full>,
     summary: Summary,
 }
 
@@ -81,12 +86,14 @@ impl Sink {
         let taken = BTreeMap::new();
         let outputs = stream::ALL.iter().map(|def| (Topic::log(def), Output::new(def))).collect();
         Ok(Sink {
-            files: Files { config, format, place, lanes, counter: 0, taken },
+            files: Files { config, format, place, lanes, counter: 0, taken, done: BTreeMap::new() },
             outputs,
             newest: None,
             due: None,
             flight: None,
             notes: Vec::new(),
+            catalog: BTreeMap::new(),
+            full: None,
             summary: Summary::default(),
         })
     }
@@ -208,74 +215,49 @@ impl Sink {
         Ok(())
     }
 
-    /// Reads the catalog: renames what was committed and not yet, and counts on from there. It also
-    /// tells what became of the step whose outcome was open.
-    fn recover(&mut self, session: &mut dyn Session) -> Result<()> {
-        let Files { config, format, place, .. } = &self.files;
-        let (mut mine, mut unrotated, mut bad) = (BTreeMap::new(), BTreeSet::new(), 0u64);
-        let mut found = |key, entry: Entry| {
-            if entry.dir == place.dir() && !entry.is_rotated() {
-                unrotated.insert(entry.name.clone());
-            }
-            if entry.writer == config.node && entry.format == format.name() {
-                mine.insert(key, entry);
-            }
-        };
-        session
-            .documents(&topic::FILES, &mut |key, json| match Entry::parse(&json) {
-                Ok(entry) => found(key, entry),
-                Err(_) => bad += 1,
-            })
-            .with_context(|| format!("cannot read the catalog of files, {}", topic::FILES))?;
-        if bad > 0 {
-            tracing::warn!(bad, topic = %topic::FILES, "documents that are no file entries");
-        }
-        if config.rotate.is_none() {
-            check_strangers(place.root(), *format, &unrotated, config.force)?;
-        }
-        let flight = self.flight.take().unwrap_or_default();
-        let is_in = |sent: &Entry| mine.values().any(|found| found.counter == sent.counter);
-        if flight.entries.first().is_some_and(is_in) {
-            self.count(&flight);
-        }
-        self.files.taken.clear();
-        for entry in mine.into_values() {
-            self.files.counter = self.files.counter.max(entry.counter);
-            match entry.state {
-                State::Committed => self.settle(entry)?,
-                State::Published => self.files.take(&entry),
-                State::Missing => {}
-            }
-        }
-        Ok(())
+    fn open(&mut self, session: &mut dyn Session) -> Result<()> {
+        self.notes.clear();
+        self.newest = None;
+        self.due = None;
+        self.files.done.clear();
+        self.files.place.make()?;
+        self.forget()?;
+        self.recover(session)?;
+        self.files.place.sweep()
     }
 
-    /// Ends what an earlier session began: a committed file gets its name.
-    fn settle(&mut self, entry: Entry) -> Result<()> {
-        let place = &self.files.place;
-        // By the temporary name first, which no other file has: the folder may have moved since.
-        let state = if place.path(&entry.temp).exists() {
-            place.publish(std::iter::once(&entry))?;
-            State::Published
-        } else if entry.dir != place.dir() {
-            tracing::error!(
-                file = entry.name,
-                dir = entry.dir,
-                "committed in another folder and not renamed yet: start once with that folder"
-            );
-            return Ok(());
-        } else if place.path(&entry.name).exists() {
-            State::Published
-        } else {
-            tracing::error!(
-                file = entry.name,
-                rows = entry.rows,
-                "committed, and gone: somebody removed it before it had its name"
-            );
-            self.summary.files_missing += 1;
-            State::Missing
-        };
-        self.note(Entry { state, ..entry });
+    fn wake(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {
+        match wake {
+            Wake::Records(records) => {
+                for record in records {
+                    self.record(record, now_ms)?;
+                }
+                self.relieve()?;
+                self.tick(now_ms)
+            }
+            Wake::Assigned(_) | Wake::End(..) | Wake::Idle => self.tick(now_ms),
+            Wake::Revoked(_) if self.files.config.rotate.is_some() => self.close_all(now_ms),
+            Wake::Revoked(lanes) | Wake::Lost(lanes) => {
+                self.lose(&lanes)?;
+                Ok(None)
+            }
+            Wake::Drained | Wake::Stop => self.close_all(now_ms),
+        }
+    }
+
+    /// A step is lasting: its files get their names.
+    fn publish(&mut self) -> Result<()> {
+        let Some(flight) = self.flight.take() else { return Ok(()) };
+        self.notes.drain(..flight.notes);
+        self.count(&flight);
+        self.files.place.publish(flight.entries.iter())?;
+        for entry in flight.entries {
+            self.note(Entry { state: State::Published, ..entry });
+        }
+        self.files.place.tidy();
+        if let Some(full) = self.full.take() {
+            full.say_over(self.files.place.root());
+        }
         Ok(())
     }
 
@@ -305,17 +287,13 @@ impl Sink {
 
 impl Role for Sink {
     fn opened(&mut self, session: &mut dyn Session) -> Result<()> {
-        self.notes.clear();
-        self.newest = None;
-        self.due = None;
-        self.files.place.make()?;
-        self.forget()?;
-        self.recover(session)?;
-        self.files.place.sweep()
+        let opened = self.open(session);
+        opened.map_err(|error| self.failed(error))
     }
 
     fn restored(&mut self, lane: Lane, from: Restored) -> Result<()> {
         self.summary.records_gone += from.records_gone();
+        self.take_up(lane, &from.positions);
         // Its rows come again from the position that was committed. What was read before and not
         // committed would be written twice.
         if self.outputs.values().any(|output| output.lanes().any(|read| read == lane)) {
@@ -326,36 +304,21 @@ impl Role for Sink {
     }
 
     fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {
-        match wake {
-            Wake::Records(records) => {
-                for record in records {
-                    self.record(record, now_ms)?;
-                }
-                self.relieve()?;
-                self.tick(now_ms)
-            }
-            Wake::Assigned(_) | Wake::End(..) | Wake::Idle => self.tick(now_ms),
-            Wake::Revoked(_) if self.files.config.rotate.is_some() => self.close_all(now_ms),
-            Wake::Revoked(lanes) | Wake::Lost(lanes) => {
-                self.lose(&lanes)?;
-                Ok(None)
-            }
-            Wake::Drained | Wake::Stop => self.close_all(now_ms),
-        }
+        let step = self.wake(wake, now_ms);
+        step.map_err(|error| self.give_way(error))
     }
 
     fn committed(&mut self) -> Result<()> {
-        let Some(flight) = self.flight.take() else { return Ok(()) };
-        self.notes.drain(..flight.notes);
-        self.count(&flight);
-        self.files.place.publish(flight.entries.iter())?;
-        for entry in flight.entries {
-            self.note(Entry { state: State::Published, ..entry });
-        }
-        self.files.place.tidy();
-        Ok(())
+        let published = self.publish();
+        published.map_err(|error| self.failed(error))
+    }
+
+    fn ready(&mut self, now_ms: i64) -> bool {
+        let Some(full) = &mut self.full else { return true };
+        full.is_over(self.files.place.room(), now_ms)
     }
 }
 
+mod recover;
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,8 @@ pub struct Summary {
     pub files_published: u64,
     /// Files that an earlier run committed and that were found under neither name.
     pub files_missing: u64,
+    /// How often it paused, as the disk was full.
+    pub pauses: u64,
     /// Bytes of published files.
     pub bytes: u64,
     /// Rows in committed files by stream.

@@ -17,6 +17,8 @@ use super::*;
 use crate::format::testing::{FIRST_US, conn_rows, conn_rows_at, dns_rows};
 
 mod any_order;
+mod expired;
+mod full;
 mod on_bus;
 mod restart;
 
