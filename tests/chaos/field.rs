@@ -46,6 +46,8 @@ pub struct Field {
     pub members: Vec<Member>,
     pub random: Random,
     pub out: PathBuf,
+    /// The same folder as this process sees it.
+    pub published: PathBuf,
     /// How many processes were killed.
     pub kills: usize,
     load: &'static Load,
@@ -54,11 +56,26 @@ pub struct Field {
 impl Field {
     /// Two aggregators, a manager, two sinks and three workers, all at work.
     pub fn start(cluster: Cluster, load: &'static Load, random: &Random) -> Field {
-        let out = cluster.path("out");
-        let mut field =
-            Field { cluster, members: Vec::new(), random: random.clone(), out, kills: 0, load };
-        for stage in [Stage::Aggregate, Stage::Aggregate, Stage::Manage, Stage::Sink, Stage::Sink] {
+        let sinks = [Vec::new(), Vec::new()];
+        Field::start_inside(cluster, load, random, sinks)
+    }
+
+    /// The same with each sink inside of a command.
+    pub fn start_inside<const SINKS: usize>(
+        cluster: Cluster,
+        load: &'static Load,
+        random: &Random,
+        sinks: [Vec<String>; SINKS],
+    ) -> Field {
+        let (out, random) = (cluster.path("out"), random.clone());
+        let (members, published, kills) = (Vec::new(), out.clone(), 0);
+        let mut field = Field { cluster, members, random, out, published, kills, load };
+        for stage in [Stage::Aggregate, Stage::Aggregate, Stage::Manage] {
             field.join(stage);
+        }
+        for (nth, outer) in sinks.into_iter().enumerate() {
+            let node = field.node(Stage::Sink, nth);
+            field.add(Stage::Sink, node, outer);
         }
         for worker in workers(&load.inputs) {
             field.add(Stage::Capture, worker, Vec::new());
@@ -181,7 +198,7 @@ impl Field {
             }
             eprintln!("{stage:?}: drained after {:?}", began.elapsed());
         }
-        assert_agree(&self.load.want, &self.out);
+        assert_agree(&self.load.want, &self.published);
     }
 
     fn drain(&self, at: usize) -> Running {

@@ -5,12 +5,15 @@
 //! (the test `long`). All that is random comes of one seed, which is printed; `SEED=N` repeats it as far as the
 //! machine allows. [docs/delivery.md](../../docs/delivery.md) says what each shows.
 
+mod brokers;
+mod disk;
 mod field;
 #[allow(dead_code, reason = "each test binary needs another part of it")]
 #[path = "../harness/mod.rs"]
 mod harness;
 mod load;
 mod processes;
+mod proxy;
 
 use field::SETTINGS;
 use harness::random::Random;

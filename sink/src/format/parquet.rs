@@ -122,8 +122,9 @@ impl Writer for Table {
     fn finish(mut self: Box<Self>, _now_ms: i64, positions: &str) -> Result<u64> {
         let note = KeyValue::new("weir.positions".to_owned(), positions.to_owned());
         self.writer.append_key_value_metadata(note);
-        let file = self.writer.into_inner()?;
-        seal(&file)
+        // Not `into_inner`, which makes text of what the disk said.
+        self.writer.finish()?;
+        seal(self.writer.inner())
     }
 }
 
