@@ -41,6 +41,8 @@ pub struct Config {
     pub cluster: ClusterConfig,
     /// Writing logs.
     pub sink: SinkConfig,
+    /// Thresholds of detectors, by rule.
+    pub detect: crate::detectors::Rules,
 }
 
 /// `[capture]`
@@ -268,6 +270,9 @@ fn one_line(error: &dyn fmt::Display) -> String {
 /// Lays `WEIR_SECTION_KEY=value` over the table.
 fn set(table: &mut toml::Table, variable: &str, value: &str) -> Result<(), BadConfig> {
     let name = variable.trim_start_matches("WEIR_").to_ascii_lowercase();
+    if let Some(name) = name.strip_prefix("detect_") {
+        return set_detect(table, variable, name, value);
+    }
     let (section, key) = match name.split_once('_') {
         Some((section @ ("capture" | "cluster" | "sink"), key)) => (Some(section), key.to_owned()),
         // Names in librdkafka are dotted.
@@ -296,6 +301,25 @@ fn set(table: &mut toml::Table, variable: &str, value: &str) -> Result<(), BadCo
     }
 }
 
+/// Lays `WEIR_DETECT_PORT_SCAN_THRESHOLD=value` over the table; rules are written with `-`.
+fn set_detect(
+    table: &mut toml::Table,
+    variable: &str,
+    name: &str,
+    value: &str,
+) -> Result<(), BadConfig> {
+    let parts = crate::detectors::KEYS
+        .iter()
+        .find_map(|key| Some((name.strip_suffix(key)?.strip_suffix('_')?.replace('_', "-"), *key)));
+    let wrong = || BadConfig(format!("{variable}: no such key of a detector"));
+    let (rule, key) = parts.ok_or_else(wrong)?;
+    let rules = table.entry("detect").or_insert_with(|| toml::Table::new().into());
+    let rules = rules.as_table_mut().ok_or_else(wrong)?;
+    let rule = rules.entry(rule).or_insert_with(|| toml::Table::new().into());
+    rule.as_table_mut().ok_or_else(wrong)?.insert(key.to_owned(), typed(key, value));
+    Ok(())
+}
+
 /// A value of the environment with the type that its key has.
 fn typed(key: &str, value: &str) -> toml::Value {
     if matches!(key, "format" | "local_nets" | "hashes") {
@@ -303,7 +327,7 @@ fn typed(key: &str, value: &str) -> toml::Value {
         return toml::Value::Array(items.collect());
     }
     if let Ok(number) = value.parse::<i64>()
-        && !matches!(key, "rotate" | "interim")
+        && !matches!(key, "rotate" | "interim" | "window")
     {
         return number.into();
     }
@@ -315,7 +339,7 @@ fn typed(key: &str, value: &str) -> toml::Value {
 }
 
 /// `1h`, `15m`, `30s`, `1d` or a number of seconds, as microseconds.
-fn duration_us(key: &str, text: &str) -> Result<i64, BadConfig> {
+pub fn duration_us(key: &str, text: &str) -> Result<i64, BadConfig> {
     let wrong = || BadConfig(format!("{key}: `{text}` is no length of time; write 1h, 15m"));
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: i64 = digits.parse().map_err(|_| wrong())?;
@@ -364,7 +388,12 @@ mod tests {
         set(&mut table, "WEIR_CAPTURE_SPOOL_MAX", "1000000").unwrap();
         set(&mut table, "WEIR_SINK_FORMAT", "tsv,parquet").unwrap();
         set(&mut table, "WEIR_CAPTURE_HASHES", "md5,sha1").unwrap();
+        set(&mut table, "WEIR_DETECT_PORT_SCAN_THRESHOLD_LOCAL", "9").unwrap();
+        set(&mut table, "WEIR_DETECT_PORT_SCAN_WINDOW", "600").unwrap();
+        assert!(set(&mut table, "WEIR_DETECT_PORT_SCAN_LIMIT", "9").is_err());
         let config: Config = table.clone().try_into().unwrap();
+        let rule = &config.detect["port-scan"];
+        assert_eq!((rule.threshold_local, rule.window.as_deref()), (Some(9), Some("600")));
         assert_eq!(config.sink.rotate.as_deref(), Some("5m"));
         assert_eq!(config.kafka["security.protocol"].as_str(), Some("SSL"));
         assert_eq!(config.capture.threads, Some(2));

@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod crew;
+mod detectors;
 mod node;
 mod run;
 mod schema;

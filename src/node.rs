@@ -102,11 +102,11 @@ fn members(
 ) -> anyhow::Result<Vec<Runner>> {
     let mut runners: Vec<Runner> = Vec::new();
     if roles.contains(&RoleName::Aggregate) {
-        let role = Aggregate::new(aggregate_config(config, node, lanes, wanted.sources));
+        let role = Aggregate::new(aggregate_config(config, node, lanes, wanted.sources)?);
         runners.push((aggregate::member(node), Box::new(role)));
     }
     if roles.contains(&RoleName::Manager) {
-        let role = Manager::new(manager_config(config, node, lanes));
+        let role = Manager::new(manager_config(config, node, lanes)?);
         runners.push((manager::member(node), Box::new(role)));
     }
     for sink in sinks {

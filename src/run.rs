@@ -20,8 +20,8 @@ use manager::Manager;
 use sink::Sink;
 
 use crate::cli::{InputArgs, RunArgs};
-use crate::config::Config;
-use crate::crew;
+use crate::config::{BadConfig, Config};
+use crate::{crew, detectors};
 
 /// One process needs no more than one lane: it has one aggregator and one manager.
 const LANES: u32 = 1;
@@ -107,10 +107,10 @@ impl Pipeline {
             bus.expect(&member.group, &member.topics);
         }
         let mut pipeline = Pipeline { bus, all, stages: Vec::new() };
-        let aggregate = Aggregate::new(aggregate_config(config, node, LANES, Some(1)));
+        let aggregate = Aggregate::new(aggregate_config(config, node, LANES, Some(1))?);
         let aggregate = pipeline.stage(aggregate::member(node), aggregate, &clock, |_| None)?;
         pipeline.stages.push(vec![aggregate]);
-        let manager = Manager::new(manager_config(config, node, LANES));
+        let manager = Manager::new(manager_config(config, node, LANES)?);
         let manager = pipeline.stage(manager::member(node), manager, &clock, |_| None)?;
         pipeline.stages.push(vec![manager]);
         let mut last = Vec::new();
@@ -177,19 +177,27 @@ pub fn aggregate_config(
     node: &str,
     lanes: u32,
     sources: Option<usize>,
-) -> aggregate::Config {
+) -> Result<aggregate::Config, BadConfig> {
     let mut made = aggregate::Config::new(node, lanes);
     made.prefix = config.prefix();
     made.sources = sources.or(config.cluster.sources);
     if let Some(grace_ms) = config.cluster.grace_ms {
         made.grace_ms = grace_ms;
     }
-    made
+    (made.site, made.detect) = (detectors::site(config)?, detectors::settings(config)?);
+    Ok(made)
 }
 
 /// Settings of a manager.
-pub fn manager_config(config: &Config, node: &str, lanes: u32) -> manager::Config {
-    manager::Config { prefix: config.prefix(), ..manager::Config::new(node, lanes) }
+pub fn manager_config(
+    config: &Config,
+    node: &str,
+    lanes: u32,
+) -> Result<manager::Config, BadConfig> {
+    let mut made = manager::Config::new(node, lanes);
+    made.prefix = config.prefix();
+    (made.site, made.detect) = (detectors::site(config)?, detectors::settings(config)?);
+    Ok(made)
 }
 
 /// A bar on a terminal, nothing elsewhere.

@@ -254,13 +254,19 @@ fn ssh_has_its_five_flows() {
 }
 
 #[test]
-fn a_scan_gives_one_notice() {
+fn a_scan_gives_one_notice_of_its_kind() {
     let logs = logs_of("scan");
     let scanner = logs["conn"].only("id.orig_h", "10.77.0.66");
     let want = [(["22", "REJ"], 5), (["22", "S0"], 35), (["23", "REJ"], 5), (["23", "S0"], 35)];
     assert_eq!(scanner.count(["id.resp_p", "conn_state"]), want.into());
-    for name in ["scan", "mixed"] {
+    for (name, kinds) in [("scan", 1), ("mixed", 2)] {
         let notice = logs_of(name).remove("notice").expect("a notice");
+        // In mixed the ports of one host are scanned too.
+        let ports = "10.77.0.66 scanned at least 15 unique ports of host 10.77.0.10 in 0m0s";
+        let scans = notice.only("note", "Scan::Port_Scan");
+        assert_eq!(scans.column("msg"), vec![ports; kinds - 1], "{name}");
+        assert_eq!(notice.column("note").len(), kinds);
+        let notice = notice.only("note", "Scan::Address_Scan");
         assert_eq!(
             notice.select([
                 "note",

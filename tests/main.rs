@@ -8,6 +8,7 @@ mod harness;
 mod cli;
 mod cluster;
 mod crash;
+mod detect;
 mod duckdb_reads;
 mod facts;
 mod fingerprints;

@@ -25,6 +25,8 @@ pub struct Config {
     pub held_max: usize,
     /// Which addresses are local.
     pub site: detect::Site,
+    /// Thresholds and windows of detectors; aggregators and managers must have the same.
+    pub detect: detect::detector::Settings,
 }
 
 impl Config {
@@ -48,6 +50,7 @@ impl Config {
             // About 100 bytes each: 100 MB for a lane under attack.
             held_max: 1_000_000,
             site: detect::Site::default(),
+            detect: detect::detector::Settings::default(),
         }
     }
 }

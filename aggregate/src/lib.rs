@@ -62,7 +62,7 @@ pub struct Aggregate {
 impl Aggregate {
     /// An aggregator without lanes.
     pub fn new(config: Config) -> Aggregate {
-        let detectors = detect::detector::all(&config.site);
+        let detectors = detect::detector::all(&config.site, &config.detect);
         Aggregate {
             config,
             detectors,

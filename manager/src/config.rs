@@ -19,6 +19,8 @@ pub struct Config {
     pub held_max: usize,
     /// Which addresses are local.
     pub site: detect::Site,
+    /// Thresholds and windows of detectors; aggregators and managers must have the same.
+    pub detect: detect::detector::Settings,
 }
 
 impl Config {
@@ -42,6 +44,7 @@ impl Config {
             // About 100 bytes each.
             held_max: 1_000_000,
             site: detect::Site::default(),
+            detect: detect::detector::Settings::default(),
         }
     }
 }

@@ -60,7 +60,12 @@ impl LaneState {
     ///
     /// # Errors
     /// A piece of state does not read: somebody else wrote there.
-    pub fn restore(lane: Lane, from: Restored, config: &Config) -> Result<LaneState> {
+    pub fn restore(
+        lane: Lane,
+        from: Restored,
+        config: &Config,
+        detectors: &[Box<dyn Detector>],
+    ) -> Result<LaneState> {
         let mut state = LaneState {
             lane,
             progress: Progress::new(config.lanes),
@@ -81,7 +86,7 @@ impl LaneState {
         // Whether a pane was judged follows from the watermark, which is known only now.
         for (whom, start, pane) in panes {
             let watermark = state.progress.watermark(whom.0);
-            state.windows.restore(whom, start, pane, watermark);
+            state.windows.restore(whom, start, pane, watermark, detectors);
         }
         state.suppressions.changes();
         state.assets.changes();
@@ -276,7 +281,7 @@ impl LaneState {
             let watermark = self.progress.watermark(line);
             let until = if is_drained { i64::MAX } else { watermark };
             self.windows.judge(line, until, work.detectors, &mut found);
-            self.windows.expire(line, watermark, work.detectors);
+            self.windows.expire(line, watermark);
         }
         self.raise(found, work);
         let live = self.progress.watermark(Line::Live);
@@ -284,7 +289,7 @@ impl LaneState {
         self.assets.expire(Line::Live, live);
         work.counters.assets_forgotten += std::mem::take(&mut self.assets.forgotten);
         if self.progress.has_ended(Input::Partial) {
-            self.windows.forget(Line::File, i64::MAX);
+            self.windows.expire(Line::File, i64::MAX);
             self.progress.forget(Input::Partial);
             self.round.partial = true;
         }

@@ -59,7 +59,7 @@ pub struct Manager {
 impl Manager {
     /// A manager without lanes.
     pub fn new(config: Config) -> Manager {
-        let detectors = detect::detector::all(&config.site);
+        let detectors = detect::detector::all(&config.site, &config.detect);
         let (lanes, counters) = (BTreeMap::new(), Counters::default());
         Manager { config, detectors, lanes, counters, records: 0, bytes: 0, since_ms: None }
     }
@@ -111,7 +111,8 @@ impl Role for Manager {
 
     fn restored(&mut self, lane: Lane, from: Restored) -> Result<()> {
         self.counters.records_gone += from.records_gone();
-        self.lanes.insert(lane, LaneState::restore(lane, from, &self.config)?);
+        let restored = LaneState::restore(lane, from, &self.config, &self.detectors)?;
+        self.lanes.insert(lane, restored);
         Ok(())
     }
 

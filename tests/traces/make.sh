@@ -2,10 +2,11 @@
 # Makes the captures of this folder anew: real clients and servers in network namespaces, joined by
 # lan.py, seen by tcpdump on its mirror port. What is in each: README.md. Root, Debian or Ubuntu.
 #
-#   tests/traces/make.sh [FOLDER]     into FOLDER (default: this one), in about a minute
+#   tests/traces/make.sh [FOLDER]     into FOLDER (default: this one), in about two minutes
+#   ONLY='detect/*' tests/traces/make.sh FOLDER     those captures alone that match
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-out=$(mkdir -p "${1:-$here}/split" && cd "${1:-$here}" && pwd)
+out=$(mkdir -p "${1:-$here}/split" "${1:-$here}/detect" && cd "${1:-$here}" && pwd)
 work=$(mktemp -d)
 chmod 755 "$work"
 spaces=(lan cli srv gw far dim scan)
@@ -86,6 +87,8 @@ network() {
     address far 10.77.0.9/24 fd77::9/64
     address dim 10.77.0.8/24 fd77::8/64
     for space in cli scan; do ip -n "weir-$space" route add default via 10.77.0.1; done
+    ip -n weir-scan address add 93.184.216.66/32 dev eth0
+    ip -n weir-gw route add 93.184.216.66 via 10.77.0.66
     # Behind the gateway: a network where few addresses answer (with a RST), and one that is down.
     inside gw sysctl -qw net.ipv4.ip_forward=1 net.ipv4.icmp_ratelimit=0
     ip -n weir-gw route add blackhole 10.77.1.0/24
@@ -308,6 +311,21 @@ scan() {
     say scan nmap -sT -Pn -n -T4 --max-retries 0 --disable-arp-ping -p 22,23 10.77.1.1-40
 }
 
+# What detectors find, each with so much of it that it is found or is not. From the Internet comes 93.184.216.66.
+addresses() { say scan nmap -sT -Pn -n -T4 --max-retries 0 -p 22 "10.77.1.1-$1"; }
+ports() { say scan nmap -sT -Pn -n -T4 --max-retries 0 -p "101-$((100 + $1))" 10.77.0.10; }
+pairs() ( # a host and a port of its own each
+    for n in $(seq "$1"); do
+        say scan nc -s 93.184.216.66 -w 1 -z "10.77.1.$n" $((1000 + n)) &
+        sleep 0.1
+    done
+    wait
+)
+injections() {
+    say cli curl -sS -m 20 -I "http://10.77.0.10/?id=[1-$1]%27+or+1%3D1"
+    say cli curl -sS -m 20 -I 'http://10.77.0.10/?q=select+a+flight+[1-10]'
+}
+
 vertical_scan() {
     say scan nmap -sT -Pn -n -T4 --max-retries 0 -p 1-40 10.77.0.10
 }
@@ -373,6 +391,8 @@ few() { # a little of everything, for the captures that are about link types
 # capture FILE SPACE TCPDUMP-ARGUMENTS -- TRAFFIC...
 capture() {
     local file=$out/$1 space=$2 args=()
+    # shellcheck disable=SC2053
+    [[ $1 == ${ONLY:-*} ]] || return 0
     shift 2
     while [ "$1" != -- ]; do args+=("$1"); shift; done
     for one in cli srv gw far dim scan; do ip -n "weir-$one" neigh flush all; done
@@ -405,6 +425,16 @@ capture ssh.pcap lan -i mirror -- ssh_
 both() { scan & few; say cli curl -sS http://10.77.0.10/data.json; wait $!; }
 capture scan.pcap lan -i mirror -- both
 capture mixed.pcap lan -i mirror -- mixed
+capture detect/address-scan.pcap lan -i mirror -- addresses 30
+capture detect/address-scan-not.pcap lan -i mirror -- addresses 24
+capture detect/port-scan.pcap lan -i mirror -- ports 20
+capture detect/port-scan-not.pcap lan -i mirror -- ports 14
+capture detect/random-scan.pcap lan -i mirror -- pairs 30
+capture detect/random-scan-not.pcap lan -i mirror -- pairs 24
+capture detect/slow-scan.pcap lan -i mirror -- pairs 60
+capture detect/slow-scan-not.pcap lan -i mirror -- pairs 49
+capture detect/sql-injection.pcap lan -i mirror -- injections 55
+capture detect/sql-injection-not.pcap lan -i mirror -- injections 49
 loopback_too() { few; say cli ping -c 1 127.0.0.1; say cli nc -z -w 1 127.0.0.1 9; }
 capture sll2.pcap cli -i any -- loopback_too
 capture sll.pcap cli -i any -y LINUX_SLL -- loopback_too
@@ -431,6 +461,13 @@ address srv 10.77.0.10/24 fd77::10/64 tun0
 sleep 1
 capture raw.pcap cli -i tun0 -- few
 
+# Nobody waits that long: six seconds become ten hours.
+if [[ detect/slow-scan.pcap == ${ONLY:-*} ]]; then
+    for one in slow-scan slow-scan-not; do
+        python3 "$here/split.py" stretch "$out/detect/$one.pcap" "$out/detect/$one.pcap" 6000
+    done
+fi
+[ -z "${ONLY:-}" ] || exit 0
 python3 "$here/split.py" null "$out/dns.pcap" "$out/null.pcap"
 python3 "$here/split.py" cut "$out/mixed.pcap" "$out/truncated.pcap" 0.25
 python3 "$here/split.py" split "$out/mixed.pcap" "$out/split" 3

@@ -3,6 +3,7 @@
 
     split.py split FILE DIR N      DIR/NAME-0.pcap ... : every host pair whole, in one of N files
     split.py null FILE OUT         Ethernet headers rewritten to BSD loopback ones (DLT_NULL)
+    split.py stretch FILE OUT N    all that follows the first packet comes N times as late after it
     split.py cut FILE OUT SHARE    the file up to the middle of the packet record at this share of it
 """
 import collections
@@ -77,6 +78,18 @@ def cut(path, out, share):
     pathlib.Path(out).write_bytes(whole + header + packet[:len(packet) // 2])
 
 
+def stretch(path, out, factor):
+    head, records = read(path)
+    first = min((struct.unpack_from("<II", header) for header, _ in records), default=(0, 0))
+    new = []
+    for (header, packet) in records:
+        seconds, micros = struct.unpack_from("<II", header)
+        micros = ((seconds - first[0]) * 1_000_000 + micros - first[1]) * factor + first[1]
+        time = struct.pack("<II", first[0] + micros // 1_000_000, micros % 1_000_000)
+        new.append((time + header[8:], packet))
+    write(out, head, new)
+
+
 match sys.argv[1:]:
     case ["split", path, folder, count]:
         split(path, folder, int(count))
@@ -84,5 +97,7 @@ match sys.argv[1:]:
         null(path, out)
     case ["cut", path, out, share]:
         cut(path, out, float(share))
+    case ["stretch", path, out, factor]:
+        stretch(path, out, int(factor))
     case _:
         sys.exit(__doc__)

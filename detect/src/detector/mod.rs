@@ -8,21 +8,34 @@ use arrow_array::RecordBatch;
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
+use crate::PANE_US;
 use crate::site::Site;
 use crate::stat::{Seen, Value};
 
 pub mod address_scan;
+pub mod attempts;
+pub mod limits;
+pub mod port_scan;
+pub mod random_scan;
+pub mod slow_scan;
 pub mod sql_injection;
 
 pub use address_scan::AddressScan;
+pub use limits::{Limits, Settings};
+pub use port_scan::PortScan;
+pub use random_scan::RandomScan;
+pub use slow_scan::SlowScan;
 pub use sql_injection::SqlInjection;
 
 /// All detectors, in the order of their rules' names.
-pub fn all(site: &Site) -> Vec<Box<dyn Detector>> {
+pub fn all(site: &Site, settings: &Settings) -> Vec<Box<dyn Detector>> {
     vec![
-        Box::new(AddressScan::new(site.clone())),
-        Box::new(SqlInjection::attacker()),
-        Box::new(SqlInjection::victim()),
+        Box::new(AddressScan::new(site.clone(), settings)),
+        Box::new(PortScan::new(site.clone(), settings)),
+        Box::new(RandomScan::new(site.clone(), settings)),
+        Box::new(SlowScan::new(site.clone(), settings)),
+        Box::new(SqlInjection::attacker(settings)),
+        Box::new(SqlInjection::victim(settings)),
     ]
 }
 
@@ -30,7 +43,8 @@ pub fn all(site: &Site) -> Vec<Box<dyn Detector>> {
 /// that capture tells its progress on. Flows they see anyway.
 pub fn logs() -> impl Iterator<Item = &'static Def> {
     static LOGS: LazyLock<Vec<&'static Def>> = LazyLock::new(|| {
-        let mut logs: Vec<_> = all(&Site::default()).iter().map(|d| d.stream()).collect();
+        let detectors = all(&Site::default(), &Settings::default());
+        let mut logs: Vec<_> = detectors.iter().map(|detector| detector.stream()).collect();
         logs.retain(|def| def.name != conn::DEF.name);
         logs.sort_by_key(|def| def.name);
         logs.dedup_by_key(|def| def.name);
@@ -54,6 +68,15 @@ pub trait Detector: Send + Sync {
     fn stream(&self) -> &'static Def;
     /// How far apart observations may be that count together, microseconds.
     fn window_us(&self) -> i64;
+    /// The grain in which managers keep what they have judged, microseconds: with a window of hours they keep few
+    /// panes nevertheless. What was not judged yet keeps the grain of panes, so that a finding waits for no more.
+    fn grain_us(&self) -> i64 {
+        PANE_US
+    }
+    /// With fewer observations nothing can be found.
+    fn needs(&self) -> u64 {
+        1
+    }
     /// The statistic of an entity before anything was observed.
     fn start(&self) -> Value;
     /// Calls `each` for what counts, in the order of the rows. Columns are looked up once.
@@ -79,12 +102,14 @@ pub struct Observation<'a> {
     pub key: &'a str,
     /// What was seen.
     pub member: &'a str,
+    /// How much, for statistics of numbers.
+    pub number: i64,
 }
 
 impl<'a> Observation<'a> {
     /// What statistics are shown of it.
     pub fn seen(&self) -> Seen<'a> {
-        Seen { at: self.at, key: self.key, member: self.member }
+        Seen { at: self.at, key: self.key, member: self.member, number: self.number }
     }
 }
 

@@ -15,13 +15,14 @@ use arrow_array::{Array, RecordBatch, StringArray};
 use model::read::{self, ColumnError};
 use model::stream::{Def, http};
 
+use super::limits::{Limits, Settings};
 use super::{Detector, Finding, Observation, SUPPRESS_FOR_US};
 use crate::stat::{Count, Sample, Value};
 
-/// Zeek's `HTTP::sqli_requests_threshold`.
-pub const THRESHOLD: usize = 50;
-/// Zeek's `HTTP::sqli_requests_interval`.
-pub const WINDOW_US: i64 = 300_000_000;
+/// The rules.
+pub const RULES: [&str; 2] = ["sql-injection-attacker", "sql-injection-victim"];
+/// Zeek's `HTTP::sqli_requests_threshold` and `HTTP::sqli_requests_interval`.
+pub const LIMITS: Limits = Limits::new(50, 300_000_000);
 /// Zeek's `HTTP::URI_SQLI`.
 const TAG: &str = "HTTP::URI_SQLI";
 
@@ -36,29 +37,26 @@ enum Side {
 #[derive(Debug, Clone)]
 pub struct SqlInjection {
     side: Side,
-    /// How many requests make an attack.
-    pub threshold: usize,
-    /// Within how long.
-    pub window_us: i64,
+    limits: Limits,
 }
 
 impl SqlInjection {
-    /// Clients, with Zeek's defaults.
-    pub fn attacker() -> SqlInjection {
-        SqlInjection { side: Side::Attacker, threshold: THRESHOLD, window_us: WINDOW_US }
+    /// Clients, with what is set of it.
+    pub fn attacker(settings: &Settings) -> SqlInjection {
+        SqlInjection { side: Side::Attacker, limits: settings.of(RULES[0], LIMITS) }
     }
 
-    /// Servers, with Zeek's defaults.
-    pub fn victim() -> SqlInjection {
-        SqlInjection { side: Side::Victim, ..SqlInjection::attacker() }
+    /// Servers, with what is set of it.
+    pub fn victim(settings: &Settings) -> SqlInjection {
+        SqlInjection { side: Side::Victim, limits: settings.of(RULES[1], LIMITS) }
     }
 }
 
 impl Detector for SqlInjection {
     fn rule(&self) -> &'static str {
         match self.side {
-            Side::Attacker => "sql-injection-attacker",
-            Side::Victim => "sql-injection-victim",
+            Side::Attacker => RULES[0],
+            Side::Victim => RULES[1],
         }
     }
 
@@ -67,12 +65,16 @@ impl Detector for SqlInjection {
     }
 
     fn window_us(&self) -> i64 {
-        self.window_us
+        self.limits.window_us
+    }
+
+    fn needs(&self) -> u64 {
+        self.limits.threshold as u64
     }
 
     fn start(&self) -> Value {
         Value::Several(vec![
-            Value::Count(Count::new(self.threshold)),
+            Value::Count(Count::new(self.limits.threshold)),
             Value::Sample(Sample::new(1)),
         ])
     }
@@ -104,6 +106,7 @@ impl Detector for SqlInjection {
                 entity: entity.value(row),
                 key: "",
                 member: &format!("{} {}", other.value(row), uid.value(row)),
+                number: 1,
             });
         }
         Ok(())
@@ -112,7 +115,7 @@ impl Detector for SqlInjection {
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {
         let Value::Several(values) = seen else { return None };
         let [Value::Count(requests), Value::Sample(sample)] = &values[..] else { return None };
-        let ts = requests.reached(self.threshold)?;
+        let ts = requests.reached(self.limits.threshold)?;
         let (other, uid) = sample.members().first()?.split_once(' ')?;
         let (entity_ip, other_ip): (Option<IpAddr>, _) = (entity.parse().ok(), other.parse().ok());
         let (note, who, src, dst) = match self.side {
@@ -158,6 +161,14 @@ mod tests {
         batch.finish("w1").0
     }
 
+    fn attacker() -> SqlInjection {
+        SqlInjection::attacker(&Settings::default())
+    }
+
+    fn victim() -> SqlInjection {
+        SqlInjection::victim(&Settings::default())
+    }
+
     fn judged(detector: &SqlInjection, entity: &str, rows: &RecordBatch) -> Option<Finding> {
         let mut value = detector.start();
         let mut each = |seen: Observation<'_>| {
@@ -171,7 +182,7 @@ mod tests {
 
     #[test]
     fn the_notices_are_zeeks() {
-        let found = judged(&SqlInjection::attacker(), "10.0.0.66", &requests(60)).unwrap();
+        let found = judged(&attacker(), "10.0.0.66", &requests(60)).unwrap();
         assert_eq!(found.note, "HTTP::SQL_Injection_Attacker");
         assert_eq!(found.msg, "An SQL injection attacker was discovered!");
         assert_eq!((found.ts, found.identifier.as_str()), (98_000_000, "10.0.0.66"));
@@ -179,7 +190,7 @@ mod tests {
         assert!(found.dst.unwrap().to_string().starts_with("10.0.1."));
         assert!(found.uid.unwrap().starts_with('C'));
 
-        let found = judged(&SqlInjection::victim(), "10.0.1.1", &requests(100)).unwrap();
+        let found = judged(&victim(), "10.0.1.1", &requests(100)).unwrap();
         assert_eq!(found.note, "HTTP::SQL_Injection_Victim");
         assert_eq!(found.msg, "An SQL injection victim was discovered!");
         assert_eq!((found.src, found.dst), ("10.0.0.66".parse().ok(), "10.0.1.1".parse().ok()));
@@ -187,9 +198,9 @@ mod tests {
 
     #[test]
     fn nothing_below_the_threshold() {
-        assert_eq!(judged(&SqlInjection::attacker(), "10.0.0.66", &requests(49)), None);
-        assert!(judged(&SqlInjection::attacker(), "10.0.0.66", &requests(50)).is_some());
-        assert_eq!(judged(&SqlInjection::victim(), "10.0.1.1", &requests(98)), None);
+        assert_eq!(judged(&attacker(), "10.0.0.66", &requests(49)), None);
+        assert!(judged(&attacker(), "10.0.0.66", &requests(50)).is_some());
+        assert_eq!(judged(&victim(), "10.0.1.1", &requests(98)), None);
     }
 
     #[test]
@@ -197,8 +208,8 @@ mod tests {
         let mut batch = http::Batch::default();
         batch.push(Mark::at(0, 0), http::Row::unset());
         let rows = batch.finish("w1").0;
-        SqlInjection::attacker().observe(&rows, &mut |_| panic!("untagged")).unwrap();
+        attacker().observe(&rows, &mut |_| panic!("untagged")).unwrap();
         let rows = model::stream::notice::Batch::default().finish("w1").0;
-        assert!(SqlInjection::attacker().observe(&rows, &mut |_| ()).is_err());
+        assert!(attacker().observe(&rows, &mut |_| ()).is_err());
     }
 }

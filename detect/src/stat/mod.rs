@@ -10,15 +10,30 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub mod average;
 pub mod count;
+pub mod distinct;
+pub mod max;
+pub mod min;
 pub mod sample;
+pub mod sum;
+pub mod top;
 pub mod unique;
 pub mod unique_by;
+pub mod variance;
+mod wide;
 
+pub use average::Average;
 pub use count::Count;
+pub use distinct::Distinct;
+pub use max::Max;
+pub use min::Min;
 pub use sample::Sample;
+pub use sum::Sum;
+pub use top::Top;
 pub use unique::Unique;
 pub use unique_by::UniqueBy;
+pub use variance::Variance;
 
 /// Statistics of one entity that a detector may keep side by side.
 const SEVERAL_MAX: usize = 8;
@@ -33,6 +48,20 @@ pub enum Value {
     UniqueBy(UniqueBy),
     /// How many, and when so many were reached.
     Count(Count),
+    /// The sum of numbers.
+    Sum(Sum),
+    /// The least number.
+    Min(Min),
+    /// The greatest number.
+    Max(Max),
+    /// The average of numbers.
+    Average(Average),
+    /// The variance of numbers.
+    Variance(Variance),
+    /// How many distinct members, as a sketch where they are many.
+    Distinct(Distinct),
+    /// The members with the greatest sums of numbers.
+    Top(Top),
     /// Some distinct members, drawn evenly.
     Sample(Sample),
     /// Several of the same observations.
@@ -48,6 +77,8 @@ pub struct Seen<'a> {
     pub key: &'a str,
     /// What was seen.
     pub member: &'a str,
+    /// How much, for statistics of numbers.
+    pub number: i64,
 }
 
 /// Two values that are not of one kind.
@@ -70,6 +101,13 @@ impl Value {
             Value::UniqueBy(by) => by.observe(seen.at, seen.key, seen.member),
             Value::Count(count) => count.observe(seen.at),
             Value::Sample(sample) => sample.observe(seen.at, seen.member),
+            Value::Distinct(distinct) => distinct.observe(seen.at, seen.member),
+            Value::Top(top) => top.observe(seen.member, seen.number),
+            Value::Sum(sum) => sum.observe(seen.number),
+            Value::Min(min) => min.observe(seen.number),
+            Value::Max(max) => max.observe(seen.number),
+            Value::Average(average) => average.observe(seen.number),
+            Value::Variance(variance) => variance.observe(seen.number),
             Value::Several(values) => values.iter_mut().map(|value| value.observe(seen)).sum(),
         }
     }
@@ -86,6 +124,13 @@ impl Value {
             (Value::Unique(mine), Value::Unique(other)) => mine.merge(other),
             (Value::UniqueBy(mine), Value::UniqueBy(other)) => mine.merge(other),
             (Value::Count(mine), Value::Count(other)) => mine.merge(other),
+            (Value::Sum(mine), Value::Sum(other)) => mine.merge(other),
+            (Value::Min(mine), Value::Min(other)) => mine.merge(other),
+            (Value::Max(mine), Value::Max(other)) => mine.merge(other),
+            (Value::Average(mine), Value::Average(other)) => mine.merge(other),
+            (Value::Variance(mine), Value::Variance(other)) => mine.merge(other),
+            (Value::Distinct(mine), Value::Distinct(other)) => mine.merge(other),
+            (Value::Top(mine), Value::Top(other)) => mine.merge(other),
             (Value::Sample(mine), Value::Sample(other)) => mine.merge(other),
             (Value::Several(mine), Value::Several(others)) => {
                 for (mine, other) in mine.iter_mut().zip(others) {
@@ -114,6 +159,10 @@ impl Value {
             Value::UniqueBy(by) => by.weight(),
             Value::Count(count) => count.weight(),
             Value::Sample(sample) => sample.weight(),
+            Value::Distinct(distinct) => distinct.weight(),
+            Value::Top(top) => top.weight(),
+            Value::Sum(_) | Value::Min(_) | Value::Max(_) | Value::Average(_) => 0,
+            Value::Variance(_) => 0,
             Value::Several(values) => values.iter().map(Value::weight).sum(),
         }
     }
@@ -139,3 +188,6 @@ impl Value {
         Ok(value)
     }
 }
+
+#[cfg(test)]
+mod tests;

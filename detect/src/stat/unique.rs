@@ -78,6 +78,29 @@ impl Unique {
         self.first.len()
     }
 
+    /// The members held, in their order.
+    pub fn members(&self) -> impl Iterator<Item = &str> {
+        self.first.keys().map(String::as_str)
+    }
+
+    /// The members that were seen first, so many.
+    pub fn earliest(&self, count: usize) -> Vec<&str> {
+        let mut all: Vec<(i64, &str)> =
+            self.first.iter().map(|(m, at)| (*at, m.as_str())).collect();
+        all.sort_unstable();
+        all.into_iter().take(count).map(|(_, member)| member).collect()
+    }
+
+    /// Whether another member would be one too many.
+    pub fn is_full(&self) -> bool {
+        self.first.len() >= self.max
+    }
+
+    /// Whether a member is held.
+    pub fn contains(&self, member: &str) -> bool {
+        self.first.contains_key(member)
+    }
+
     /// Whether nothing was seen.
     pub fn is_empty(&self) -> bool {
         self.first.is_empty()
