@@ -252,7 +252,7 @@ fn standard_input_is_a_capture_too() {
 
 #[test]
 fn the_schema_in_three_forms() {
-    const STREAMS: [&str; 17] = [
+    const STREAMS: [&str; 19] = [
         "conn",
         "dns",
         "http",
@@ -263,6 +263,8 @@ fn the_schema_in_three_forms() {
         "ntp",
         "modbus",
         "dnp3",
+        "ssh",
+        "ftp",
         "smb_files",
         "smb_mapping",
         "known_hosts",

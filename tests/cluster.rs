@@ -9,7 +9,7 @@ use crate::harness::weir::{Running, weir_ok};
 use crate::harness::{folder, kafka, split, text, trace};
 
 /// Every stream that these captures have rows of.
-const STREAMS: [&str; 11] = [
+const STREAMS: [&str; 12] = [
     "conn",
     "dns",
     "files",
@@ -18,6 +18,7 @@ const STREAMS: [&str; 11] = [
     "known_hosts",
     "known_services",
     "notice",
+    "ssh",
     "ssl",
     "weird",
     "x509",

@@ -12,7 +12,7 @@ use crate::harness::weir::{Done, weir_ok};
 use crate::harness::{files, folder, text, trace};
 
 /// Streams that the capture has rows of.
-const STREAMS: [&str; 11] = [
+const STREAMS: [&str; 12] = [
     "conn",
     "dns",
     "files",
@@ -21,6 +21,7 @@ const STREAMS: [&str; 11] = [
     "known_hosts",
     "known_services",
     "notice",
+    "ssh",
     "ssl",
     "weird",
     "x509",

@@ -2,8 +2,8 @@
 
 use arrow_array::RecordBatch;
 use model::stream::{
-    Def, Mark, conn, dnp3, dns, files, http, known, modbus, notice, ntp, smb_files, smb_mapping,
-    ssl, tunnel, weird, x509,
+    Def, Mark, conn, dnp3, dns, files, ftp, http, known, modbus, notice, ntp, smb_files,
+    smb_mapping, ssh, ssl, tunnel, weird, x509,
 };
 
 use crate::analyzer::FlowIds;
@@ -30,6 +30,10 @@ pub struct Out {
     pub smb_files: smb_files::Batch,
     /// SMB shares.
     pub smb_mapping: smb_mapping::Batch,
+    /// SSH connections.
+    pub ssh: ssh::Batch,
+    /// FTP commands.
+    pub ftp: ftp::Batch,
     /// TLS handshakes.
     pub ssl: ssl::Batch,
     /// Tunnels found and gone.
@@ -165,7 +169,7 @@ impl Out {
                 }
             )*};
         }
-        take!(smb_files, smb_mapping);
+        take!(smb_files, smb_mapping, ssh, ftp);
         take!(conn, dns, http, ntp, modbus, dnp3, ssl, files, x509, tunnel, known, weird, notice);
         taken
     }

@@ -12,6 +12,7 @@ pub mod conn;
 pub mod dnp3;
 pub mod dns;
 pub mod files;
+pub mod ftp;
 pub mod http;
 pub mod known;
 pub mod known_certs;
@@ -23,6 +24,7 @@ pub mod ntp;
 pub mod partial;
 pub mod smb_files;
 pub mod smb_mapping;
+pub mod ssh;
 pub mod ssl;
 pub mod tunnel;
 pub mod weird;
@@ -40,6 +42,8 @@ pub static ALL: &[&Def] = &[
     &ntp::DEF,
     &modbus::DEF,
     &dnp3::DEF,
+    &ssh::DEF,
+    &ftp::DEF,
     &smb_files::DEF,
     &smb_mapping::DEF,
     &known_hosts::DEF,

@@ -1,12 +1,18 @@
 //! SSH: banners and the key exchange up to where it is encrypted (RFC 4253), with the rules of Zeek's
-//! `ssh-protocol.pac` for what makes a flow SSH: a NEWKEYS was met, and all before it could be read.
+//! `ssh-protocol.pac` for what makes a flow SSH: a NEWKEYS was met, and all before it could be read. Of what is
+//! encrypted the lengths are seen, until somebody is in.
 
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict};
+use auth::Auth;
 use kex::{Exchange, Negotiation};
+use log::Record;
 
+mod auth;
 mod kex;
+mod log;
 #[cfg(test)]
 mod tests;
+mod v1;
 
 /// SSH, on Zeek's `SSH::ports`.
 pub static KIND: Kind = Kind {
@@ -97,6 +103,8 @@ struct Malformed;
 struct Ssh {
     sides: [Side; 2],
     negotiation: Negotiation,
+    auth: Auth,
+    record: Record,
     /// Nothing more is wanted.
     over: bool,
 }
@@ -111,8 +119,8 @@ impl Ssh {
         }
     }
 
-    /// Follows what one direction has sent, as far as it is complete.
-    fn follow(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) -> Result<(), Malformed> {
+    /// Follows what one direction has sent, as far as it is complete; how many bytes of it are encrypted.
+    fn follow(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) -> Result<usize, Malformed> {
         let i = dir.index();
         let mut kept = std::mem::take(&mut self.sides[i].kept);
         kept.extend_from_slice(data);
@@ -120,7 +128,7 @@ impl Ssh {
         while self.sides[i].state != State::Encrypted {
             let rest = kept.get(at..).unwrap_or_default();
             let used = match self.sides[i].state {
-                State::Banner => self.banner(dir, rest)?,
+                State::Banner => self.banner(cx, dir, rest)?,
                 _ => self.packet(cx, dir, rest)?,
             };
             match used {
@@ -128,16 +136,22 @@ impl Ssh {
                 None => break,
             }
         }
-        if self.sides[i].state != State::Encrypted {
-            kept.drain(..at.min(kept.len()));
-            self.over |= kept.len() > KEPT_MAX;
-            self.sides[i].kept = kept;
+        if self.sides[i].state == State::Encrypted {
+            return Ok(kept.len().saturating_sub(at));
         }
-        Ok(())
+        kept.drain(..at.min(kept.len()));
+        self.over |= kept.len() > KEPT_MAX;
+        self.sides[i].kept = kept;
+        Ok(0)
     }
 
     /// A line before the exchange; how many bytes it has, once it is complete.
-    fn banner(&mut self, dir: Dir, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+    fn banner(
+        &mut self,
+        cx: &mut Cx<'_>,
+        dir: Dir,
+        bytes: &[u8],
+    ) -> Result<Option<usize>, Malformed> {
         let side = &mut self.sides[dir.index()];
         if side.after_cr && bytes.first() == Some(&b'\n') {
             side.after_cr = false;
@@ -155,6 +169,8 @@ impl Ssh {
         if line.starts_with(b"SSH-") {
             side.state = State::KexInit;
             side.version = Version::of(line);
+            let version = self.version();
+            self.record.banner(cx, dir, line, version);
         } else if dir == Dir::Orig {
             // A server may say something first, a client may not (RFC 4253 section 4.2).
             return Err(Malformed);
@@ -197,12 +213,8 @@ impl Ssh {
 
     /// The two messages of version 1 that are in the clear.
     fn message_v1(&mut self, cx: &mut Cx<'_>, dir: Dir, message: &[u8]) -> Result<(), Malformed> {
-        const PUBLIC_KEY: u8 = 2;
-        const SESSION_KEY: u8 = 3;
-        match message.first() {
-            Some(&PUBLIC_KEY) => {}
-            Some(&SESSION_KEY) => cx.confirm(),
-            _ => return Err(Malformed),
+        if v1::check(message)? == v1::Message::SessionKey {
+            self.confirm(cx);
         }
         self.sides[dir.index()].state = State::Encrypted;
         Ok(())
@@ -216,41 +228,70 @@ impl Ssh {
         let body = rest.get(..len).unwrap_or_default();
         if *kind == NEWKEYS {
             self.sides[dir.index()].state = State::Encrypted;
-            cx.confirm();
+            self.confirm(cx);
             return Ok(());
         }
         match self.sides[dir.index()].state {
             State::KexInit => {
-                let exchange = self.negotiation.offer(cx, dir, body)?;
-                if let Some(exchange) = exchange {
+                if let Some((exchange, algorithms)) = self.negotiation.offer(cx, dir, body)? {
+                    self.record.agreed(algorithms);
                     for side in &mut self.sides {
-                        side.state = State::Exchange(exchange);
+                        side.state = exchange.map_or(side.state, State::Exchange);
                     }
                 }
-                Ok(())
             }
             // Behind it comes padding, which Zeek reads on into.
-            State::Exchange(exchange) => exchange.check(cx, *kind, body, rest),
-            State::Banner | State::Encrypted => Ok(()),
+            State::Exchange(exchange) => {
+                if let Some(key) = exchange.check(cx, *kind, body, rest)? {
+                    self.record.host_key(key);
+                }
+            }
+            State::Banner | State::Encrypted => {}
+        }
+        Ok(())
+    }
+
+    fn confirm(&mut self, cx: &mut Cx<'_>) {
+        self.record.begin(cx);
+        cx.confirm();
+    }
+
+    /// Encrypted bytes that came together. Of version 1 nobody knows what they mean.
+    fn encrypted(&mut self, cx: &mut Cx<'_>, dir: Dir, len: usize) {
+        if len == 0 || self.version() != Some(Version::Two) {
+            return;
+        }
+        if let Some(worked) = self.auth.segment(dir, len) {
+            self.record.attempt(cx, worked);
         }
     }
 }
 
 impl Analyzer for Ssh {
     fn feed(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
-        if self.sides[dir.index()].state != State::Encrypted && !self.over {
-            if self.follow(cx, dir, data).is_err() {
-                cx.violation();
-                // What comes next is looked at afresh.
-                self.sides[dir.index()].kept.clear();
-                self.sides[dir.index()].searched = 0;
+        if self.over {
+            return cx.done();
+        }
+        let i = dir.index();
+        if self.sides[i].state == State::Encrypted {
+            self.encrypted(cx, dir, data.len());
+        } else {
+            match self.follow(cx, dir, data) {
+                Ok(len) => self.encrypted(cx, dir, len),
+                Err(Malformed) => {
+                    cx.violation();
+                    // What comes next is looked at afresh.
+                    self.sides[i].kept.clear();
+                    self.sides[i].searched = 0;
+                }
             }
             if cx.is_confirmed() {
                 cx.pauses = true;
             }
         }
         let encrypted = self.sides.iter().all(|side| side.state == State::Encrypted);
-        if self.over || encrypted {
+        let told = self.auth.decided || self.version() != Some(Version::Two);
+        if self.over || (encrypted && told) {
             cx.done();
         }
     }
@@ -263,5 +304,7 @@ impl Analyzer for Ssh {
 
     fn end(&mut self, _cx: &mut Cx<'_>, _dir: Dir) {}
 
-    fn finish(&mut self, _cx: &mut Cx<'_>) {}
+    fn finish(&mut self, cx: &mut Cx<'_>) {
+        self.record.write(cx);
+    }
 }

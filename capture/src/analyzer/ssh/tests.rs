@@ -1,5 +1,7 @@
 //! SSH under test, with conversations made here.
 
+use model::read;
+
 use super::super::Signal;
 use super::super::testing::{self, Bench};
 use super::*;
@@ -54,7 +56,7 @@ fn new_keys_make_it_ssh() {
     let talk = curves();
     assert_eq!(play(&talk[..6]).signals, []);
     assert_eq!(play(&talk[..7]).signals, [Signal::Confirmed]);
-    assert!(play(&talk).gone);
+    assert!(!play(&talk).gone);
 }
 
 #[test]
@@ -94,14 +96,98 @@ fn versions() {
 
 #[test]
 fn version_1() {
-    let mut key = 5_u32.to_be_bytes().to_vec();
-    key.extend([0, 0, 0, 3, 0, 0, 0, 0]);
+    let message = [&[3, 1][..], &[0; 8], &[0, 3, 5], &[0; 8]].concat();
+    let mut key = (message.len() as u32).to_be_bytes().to_vec();
+    key.extend(vec![0; 8 - message.len() % 8]);
+    key.extend(message);
     let talk = [
         (Dir::Resp, b"SSH-1.5-a\n".to_vec()),
         (Dir::Orig, b"SSH-1.5-b\n".to_vec()),
         (Dir::Orig, key),
     ];
-    assert_eq!(play(&talk).signals, [Signal::Confirmed]);
+    let mut bench = play(&talk);
+    assert_eq!(bench.signals, [Signal::Confirmed]);
+    bench.finish();
+    assert_eq!(cells(&mut bench, "version"), ["1"]);
+}
+
+/// A column of text or numbers of the rows that were written.
+fn cells(bench: &mut Bench, name: &str) -> Vec<String> {
+    let (batch, _) = bench.out.ssh.finish("s");
+    if let Ok(texts) = read::text(&batch, name) {
+        return texts.iter().flatten().map(str::to_owned).collect();
+    }
+    let numbers = read::count(&batch, name).unwrap();
+    numbers.iter().flatten().map(|number| number.to_string()).collect()
+}
+
+#[test]
+fn a_login_makes_the_row_at_once() {
+    let mut talk = curves();
+    talk.extend([
+        (Dir::Orig, vec![1; 52]),
+        (Dir::Resp, vec![1; 52]),
+        (Dir::Resp, vec![1; 84]),
+        (Dir::Resp, vec![1; 84]),
+        (Dir::Resp, vec![1; 36]),
+        (Dir::Resp, vec![1; 36]),
+    ]);
+    let mut bench = play(&talk);
+    assert!(bench.gone);
+    assert_eq!(bench.out.ssh.len(), 1);
+    bench.finish();
+    assert_eq!(cells(&mut bench, "auth_attempts"), ["2"]);
+}
+
+#[test]
+fn encrypted_bytes_behind_new_keys_count() {
+    let mut talk = curves();
+    // The client sends its first encrypted packet in one segment with NEWKEYS.
+    talk[7].1.extend([1; 52]);
+    talk.extend([(Dir::Resp, vec![1; 52]), (Dir::Resp, vec![1; 36])]);
+    assert_eq!(play(&talk).out.ssh.len(), 1);
+}
+
+#[test]
+fn what_is_not_told_is_unset() {
+    let mut bench = play(&curves()[..1]);
+    bench.finish();
+    assert_eq!(cells(&mut bench, "server"), ["SSH-2.0-here"]);
+    let mut bench = play(&[(Dir::Resp, b"hello\r\n".to_vec())]);
+    bench.finish();
+    assert_eq!(bench.out.ssh.len(), 0);
+}
+
+#[test]
+fn the_key_has_zeeks_fingerprint() {
+    let mut bench = play(&curves());
+    bench.finish();
+    // The first 32 characters of: echo -n k | openssl sha256 -binary | base64
+    assert_eq!(
+        cells(&mut bench, "host_key_fingerprint"),
+        ["SHA256:glTDKakoUPbVOd03b0gW7idkUX2l4CNV"]
+    );
+}
+
+#[test]
+fn versions_that_do_not_fit() {
+    let talk = [
+        (Dir::Resp, b"SSH-1.5-a\n".to_vec()),
+        (Dir::Orig, b"SSH-2.0-b\n".to_vec()),
+        (Dir::Orig, b"x".to_vec()),
+    ];
+    assert_eq!(play(&talk).weirds, ["SSH_version_mismatch"]);
+    let talk = [(Dir::Resp, b"SSH-\n".to_vec()), (Dir::Orig, b"SSH-2.0-b\n".to_vec())];
+    assert_eq!(play(&talk).weirds, ["SSH_cannot_determine_version"]);
+}
+
+#[test]
+fn too_many_names() {
+    let mut talk = curves();
+    talk[2].1 = kexinit(&b"foo,".repeat(101));
+    let bench = play(&talk[..3]);
+    assert_eq!(bench.weirds, ["SSH_max_kexinit_kex_algorithms_exceeded"]);
+    assert!(bench.gave_up);
 }
 
 #[test]
