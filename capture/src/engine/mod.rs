@@ -252,7 +252,12 @@ impl Engine {
     pub fn finish(&mut self) {
         self.settle();
         self.shared.out.finish_unnamed(self.clock);
-        for at in self.table.places() {
+        // In one order for any number of threads, as a flow may tell another of its shard what it carried: the latest
+        // first, which is how Zeek's table mostly goes too.
+        let flows = self.table.places().map(|at| (self.table.get(at).map(|f| f.meta.order()), at));
+        let mut flows: Vec<_> = flows.collect();
+        flows.sort_unstable();
+        for (_, at) in flows.into_iter().rev() {
             self.end_flow(at, self.clock);
         }
         self.shared.files.finish(&mut self.shared.out, self.clock);

@@ -1,7 +1,7 @@
 //! Addresses in FTP's commands and replies: PORT and PASV (RFC 959), EPRT and EPSV (RFC 2428), as lenient as
 //! Zeek's `functions.bif`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::text::is_space;
 
@@ -39,25 +39,49 @@ pub fn passive(message: &[u8]) -> Option<(IpAddr, u16)> {
     list(message.get(from..)?)
 }
 
-/// `|1|10.0.0.1|1055|`, with any delimiter. The address may be left out.
+/// `|1|10.0.0.1|1055|`, with any delimiter. The address may be left out, or be none in particular.
 pub fn extended(text: &[u8]) -> Option<(Option<IpAddr>, u16)> {
     let text = text.iter().position(|byte| !is_space(*byte)).and_then(|at| text.get(at..))?;
-    let (delimiter, rest) = text.split_first()?;
-    let mut fields = rest.split(|byte| byte == delimiter);
-    let family = fields.next()?;
-    if !family.is_empty() && std::str::from_utf8(family).ok()?.trim().parse::<i64>().is_err() {
-        return None;
+    let (delimiter, mut rest) = text.split_first()?;
+    _ = number(&mut rest);
+    let mut good = rest.first() == Some(delimiter);
+    let rest = rest.get(1..).unwrap_or_default();
+    let end = rest.iter().position(|byte| byte == delimiter);
+    let mut ip = None;
+    let host = rest.get(..end.unwrap_or(rest.len())).unwrap_or_default();
+    if !host.is_empty() {
+        // Zeek does not care about the family where there is an address.
+        ip = address(host);
+        good = ip.is_some();
     }
-    let address = fields.next()?;
-    let address = match std::str::from_utf8(address).ok()? {
-        "" => None,
-        text => Some(text.parse().ok()?),
-    };
-    let (mut port, after) = (fields.next()?, fields.next());
-    let number = number(&mut port).unwrap_or(0);
+    let Some(end) = end else { return good.then_some((ip, 0)) };
+    let mut rest = rest.get(end + 1..).unwrap_or_default();
+    let port = number(&mut rest).unwrap_or(0);
     // The delimiter must follow it at once.
-    (port.is_empty() && after.is_some()).then_some(())?;
-    Some((address, u16::try_from(number).ok()?))
+    good &= rest.first() == Some(delimiter);
+    let port = u16::try_from(port).ok()?;
+    good.then_some((ip.filter(|ip| !is_any(*ip)), port))
+}
+
+/// No address in particular, of version 6: as if there were none.
+fn is_any(ip: IpAddr) -> bool {
+    ip == IpAddr::from([0; 16])
+}
+
+/// An address as Zeek reads it: that of version 4 with zeros before its numbers too.
+fn address(text: &[u8]) -> Option<IpAddr> {
+    if text.contains(&b':') {
+        let ip: Ipv6Addr = std::str::from_utf8(text).ok()?.parse().ok()?;
+        return Some(ip.to_ipv4_mapped().map_or(IpAddr::V6(ip), IpAddr::V4));
+    }
+    let (mut rest, mut bytes) = (text, [0; 4]);
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        if i > 0 {
+            rest = rest.strip_prefix(b".")?;
+        }
+        *byte = u8::try_from(number(&mut rest)?).ok()?;
+    }
+    rest.is_empty().then(|| bytes.into())
 }
 
 /// The message of a reply to EPSV: the same in brackets.
@@ -115,6 +139,12 @@ mod tests {
         assert_eq!(extended(b" !2!2001:db8::1!1055!"), Some((v6, 1055)));
         assert_eq!(extended(b"|||6446|"), Some((None, 6446)));
         assert_eq!(extended(b"|||6446"), None);
+        assert_eq!(extended(b"|x||6446|"), None);
+        // As lenient as Zeek where there is an address.
+        assert_eq!(extended(b"|x|10.0.0.01|6446|"), None);
+        assert_eq!(extended(b"||10.0.0.01|6446|"), Some((Some(v4(10, 0, 0, 1)), 6446)));
+        assert_eq!(extended(b"|1|10.0.0.1"), Some((Some(v4(10, 0, 0, 1)), 0)));
+        assert_eq!(extended(b"|2|::|6446|"), Some((None, 6446)));
         assert_eq!(extended(b"|1|nowhere|6446|"), None);
         assert_eq!(extended(b"|||66000|"), None);
         assert_eq!(extended(b""), None);

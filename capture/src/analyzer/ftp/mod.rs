@@ -1,16 +1,21 @@
 //! FTP (RFC 959): commands and replies, the data connections that they announce, and TLS that AUTH begins
-//! (RFC 4217; RFC 2228 for GSSAPI), with the rules of Zeek's `FTP.cc` for what makes a flow FTP.
+//! (RFC 4217; RFC 2228 for GSSAPI), with the rules of Zeek's `FTP.cc` for what makes a flow FTP and what is said in
+//! it. [`session`] makes rows of that.
 
 use super::text;
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict, ssl};
 use adat::Adat;
 use data::Data;
 use nvt::Nvt;
+use session::Session;
 
 mod adat;
 mod address;
 mod data;
 mod nvt;
+mod path;
+mod pending;
+mod session;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +44,9 @@ pub static DATA_KIND: Kind = Kind {
 
 /// The longest command (`FTP::max_command_length`).
 const COMMAND_MAX: usize = 100;
+
+/// Bytes of a data connection by which its type is told to the control connection (Zeek's `File.h`).
+const DATA_MIME_BYTES: usize = 1024;
 
 /// Bytes kept of the argument of AUTH; the names of mechanisms are far shorter.
 const MECHANISM_MAX: usize = 64;
@@ -86,8 +94,7 @@ struct Talk {
     auth: Vec<u8>,
     /// The code of a reply that goes on in the next line.
     continued: Option<u16>,
-    /// PASV or EPSV was the last command that may still be answered.
-    wants_passive: bool,
+    session: Session,
     tls: bool,
     gssapi: Option<Adat>,
 }
@@ -129,31 +136,21 @@ impl Talk {
         if b"AUTH".starts_with(&command) {
             self.auth = argument.get(..MECHANISM_MAX).unwrap_or(argument).to_vec();
         }
-        let tuple = &cx.ids.tuple;
-        match &command[..] {
-            b"PORT" | b"EPRT" => {
-                let server = tuple.resp_h;
-                let announced = match &command[..] {
-                    b"PORT" => address::list(argument),
-                    _ => address::extended(argument).map(|(ip, port)| (ip.unwrap_or(server), port)),
-                };
-                if let Some((ip, port)) = announced {
-                    cx.expected.add((server, ip, port), cx.now);
-                }
-            }
-            b"PASV" | b"EPSV" => self.wants_passive = true,
-            _ => {}
-        }
+        self.session.request(cx, &command, argument);
         true
     }
 
     /// A line of a reply; whether it is one.
     fn reply(&mut self, cx: &mut Cx<'_>, line: &[u8]) -> bool {
         let code = text::reply_code(line);
+        let after = |at: usize| text::skip_blanks(line.get(at..).unwrap_or_default());
         if let Some(continued) = self.continued {
             if code == Some(continued) && line.get(3) == Some(&b' ') {
                 self.continued = None;
-                self.replied(cx, continued, line);
+                self.secures(cx, continued);
+                self.session.reply(cx, continued, after(3), false);
+            } else {
+                self.session.reply(cx, 0, line, true);
             }
             return true;
         }
@@ -161,36 +158,18 @@ impl Talk {
             cx.violation();
             return false;
         };
-        match line.get(3) {
-            Some(b'-') => {
-                self.continued = Some(code);
-                self.secures(cx, code);
-            }
-            None | Some(b' ') => self.replied(cx, code, line),
+        let goes_on = match line.get(3) {
+            Some(b'-') => true,
+            None | Some(b' ') => false,
             Some(_) => {
                 cx.violation();
                 return false;
             }
-        }
-        true
-    }
-
-    /// The end of a reply.
-    fn replied(&mut self, cx: &mut Cx<'_>, code: u16, line: &[u8]) {
-        self.secures(cx, code);
-        if !self.wants_passive || !matches!(code, 227 | 229) {
-            return;
-        }
-        let message = text::skip_blanks(line.get(3..).unwrap_or_default());
-        let tuple = &cx.ids.tuple;
-        let announced = match code {
-            227 => address::passive(message),
-            _ => address::extended_passive(message)
-                .map(|(ip, port)| (ip.unwrap_or(tuple.resp_h), port)),
         };
-        if let Some((ip, port)) = announced {
-            cx.expected.add((tuple.orig_h, ip, port), cx.now);
-        }
+        self.secures(cx, code);
+        self.continued = goes_on.then_some(code);
+        self.session.reply(cx, code, after(if goes_on { 4 } else { 3 }), goes_on);
+        true
     }
 
     /// Whether a reply grants what AUTH asked for.
@@ -246,5 +225,6 @@ impl Analyzer for Ftp {
         if self.talk.is_grid(cx) {
             cx.name_service("gridftp");
         }
+        self.talk.session.finish(cx);
     }
 }

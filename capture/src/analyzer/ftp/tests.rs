@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use arrow_array::Array;
 use model::read;
 
 use super::super::testing::{self, Bench, START};
@@ -55,6 +56,84 @@ fn data_connections_are_announced() {
     assert!(!expects(&bench, CLIENT, SERVER, 1055));
 }
 
+/// Columns of text or numbers of the rows that were written, `-` where unset.
+fn cells(bench: &mut Bench, names: &[&str]) -> Vec<String> {
+    let (batch, _) = bench.out.ftp.finish("s");
+    let cell = |name: &&str, row: usize| match read::text(&batch, name) {
+        Ok(texts) if texts.is_null(row) => "-".to_owned(),
+        Ok(texts) => texts.value(row).to_owned(),
+        Err(_) => match read::count(&batch, name).unwrap() {
+            numbers if numbers.is_null(row) => "-".to_owned(),
+            numbers => numbers.value(row).to_string(),
+        },
+    };
+    let row = |row| names.iter().map(|name| cell(name, row)).collect::<Vec<_>>().join(" ");
+    (0..batch.num_rows()).map(row).collect()
+}
+
+#[test]
+fn rows_of_a_session() {
+    let mut bench = talk(&[
+        (Dir::Resp, "220 hello\r\n"),
+        (Dir::Orig, "USER me\r\n"),
+        (Dir::Resp, "331 password\r\n"),
+        (Dir::Orig, "PASS secret\r\n"),
+        (Dir::Resp, "230-welcome\r\n230 in\r\n"),
+        (Dir::Orig, "CWD pub\r\n"),
+        (Dir::Resp, "250 done\r\n"),
+        (Dir::Orig, "PASV\r\n"),
+        (Dir::Resp, "227 Passive (10,0,0,2,4,31)\r\n"),
+        (Dir::Orig, "RETR a.txt\r\n"),
+        (Dir::Resp, "150 Opening a.txt (77 bytes)\r\n"),
+    ]);
+    let names = ["command", "arg", "user", "password", "data_channel.resp_h", "reply_code"];
+    assert_eq!(cells(&mut bench, &names), ["PASV - me <hidden> 10.0.0.2 227"]);
+    // The data connection tells of its file before the next command.
+    bench.expected.file_of(bench.ids.order, "F1");
+    bench.feed(Dir::Resp, b"226 sent\r\n");
+    bench.feed(Dir::Orig, b"DELE /b\r\n");
+    let names = ["command", "arg", "fuid", "mime_type", "file_size", "reply_msg"];
+    let want = ["RETR ftp://10.0.0.2/./pub/a.txt F1 - 77 sent"];
+    assert_eq!(cells(&mut bench, &names), want);
+    // What was not answered has the last reply.
+    bench.finish();
+    assert_eq!(cells(&mut bench, &names), ["DELE ftp://10.0.0.2/b - - - sent"]);
+}
+
+#[test]
+fn a_guests_password_is_no_secret() {
+    let mut bench = talk(&[
+        (Dir::Orig, "USER FTP\r\nPASS me@here\r\nEPSV\r\n"),
+        (Dir::Resp, "220 a\r\n331 b\r\n230 c\r\n229 Extended (|||1056|)\r\n"),
+    ]);
+    bench.finish();
+    assert_eq!(cells(&mut bench, &["command", "user", "password"]), ["EPSV FTP me@here"]);
+}
+
+#[test]
+fn commands_that_nobody_answers() {
+    let mut bench = talk(&[(Dir::Orig, &"PASV\r\n".repeat(50))]);
+    assert_eq!(bench.weirds, ["FTP_too_many_pending_commands"]);
+    bench.finish();
+    assert_eq!(cells(&mut bench, &["command", "user", "reply_code"]), ["PASV <unknown> -"; 19]);
+}
+
+#[test]
+fn texts_that_are_too_long() {
+    let long = "x".repeat(5000);
+    let mut bench = talk(&[
+        (Dir::Orig, &format!("USER {long}\r\nPASS {long}\r\nACCT {long}\r\n")),
+        (Dir::Resp, &format!("220 a\r\n331 b\r\n230 c\r\n230 {long}\r\n")),
+    ]);
+    bench.finish();
+    let weirds = ["FTP_user_too_long", "FTP_password_too_long", "FTP_arg_too_long"];
+    assert_eq!(bench.weirds[..3], weirds);
+    assert_eq!(bench.weirds[3..], ["FTP_reply_msg_too_long"]);
+    let row = &cells(&mut bench, &["user", "arg", "reply_msg"])[0];
+    let lens: Vec<usize> = row.split(' ').map(str::len).collect();
+    assert_eq!(lens, [128, 4096, 4096]);
+}
+
 #[test]
 fn auth_tls_hands_on() {
     let bench =
@@ -105,6 +184,20 @@ fn told_by_content() {
     assert_eq!(probe(b"x\r\n user me\r\n", b"\r\n 120-hi\r\n 230 in"), Verdict::Yes);
     assert_eq!(probe(b"USER me\r\n", b"220 hi\r\n"), Verdict::More);
     assert_eq!(probe(b"USER me\r\n", b"221 hi\r\n"), Verdict::No);
+}
+
+#[test]
+fn the_control_connection_hears_of_files() {
+    let mut bench = Bench::new(&DATA_KIND, Transport::Tcp);
+    let tuple = &bench.ids.tuple;
+    bench.expected.add((tuple.orig_h, tuple.resp_h, tuple.resp_p), START, 5);
+    bench.feed(Dir::Resp, &b"plain text ".repeat(90));
+    let (fuid, mime) = bench.expected.take_file(5);
+    assert_eq!((fuid.map(|fuid| fuid.starts_with('F')), mime), (Some(true), None));
+    bench.feed(Dir::Resp, &b"plain text ".repeat(9));
+    assert_eq!(bench.expected.take_file(5), (None, Some("text/plain")));
+    bench.finish();
+    assert_eq!(bench.expected.take_file(5), (None, Some("text/plain")));
 }
 
 #[test]
