@@ -39,6 +39,8 @@ dnsmasq dnsmasq-base
 dig bind9-dnsutils
 sshd openssh-server
 ssh openssh-client
+vsftpd vsftpd
+tnftp tnftp
 nmap nmap
 nc netcat-openbsd
 python3 python3
@@ -191,14 +193,46 @@ PidFile none
 END
 }
 
+files_() {
+    local d=$work/ftp
+    mkdir -p "$d/root/pub" "$d/empty"
+    seq 2000 >"$d/root/pub/numbers.txt"
+    cp "$work/www/picture.png" "$d/root/pub/"
+    chmod 777 "$d/root/pub"
+    cat "$work/tls/server.key" "$work/tls/server.pem" >"$d/server.pem"
+    cat >"$d/config" <<END
+listen=NO
+listen_ipv6=YES
+background=NO
+anon_root=$d/root
+secure_chroot_dir=$d/empty
+write_enable=YES
+anon_upload_enable=YES
+anon_other_write_enable=YES
+anon_umask=022
+local_enable=YES
+delay_failed_login=0
+ssl_enable=YES
+allow_anon_ssl=YES
+rsa_cert_file=$d/server.pem
+require_ssl_reuse=NO
+isolate=NO
+isolate_network=NO
+seccomp_sandbox=NO
+END
+}
+
 servers() {
     certificates
     site
     keys
+    files_
     daemon srv nginx -c "$work/nginx.conf" -e "$work/nginx.log"
     daemon srv openssl s_server -quiet -accept 4433 -www -tls1_3 -cert "$work/tls/server.pem" \
         -key "$work/tls/server.key" -cert_chain "$work/tls/ca.pem"
     daemon srv "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$work/ssh/config"
+    daemon gw "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$work/ssh/config"
+    daemon srv "$(command -v vsftpd || echo /usr/sbin/vsftpd)" "$work/ftp/config"
     daemon srv python3 "$here/peer.py" serve
     local texts=() i
     for i in {1..12}; do texts+=(--txt-record="big.example.test,$(printf "$i.%.0s" {1..70})"); done
@@ -210,7 +244,7 @@ servers() {
         --srv-host=_xmpp-client._tcp.example.test,www.example.test,5222,0,5 "${texts[@]}"
     local tries=100
     until inside srv nc -z 10.77.0.10 443 && inside srv nc -z 10.77.0.10 22 && inside srv nc -z 10.77.0.10 53 &&
-        inside srv nc -z 10.77.0.10 7002 && inside srv nc -z 10.77.0.10 4433; do
+        inside srv nc -z 10.77.0.10 21 && inside gw nc -z 10.77.0.1 22 && inside srv nc -z 10.77.0.10 7002 && inside srv nc -z 10.77.0.10 4433; do
         [ $((tries -= 1)) -gt 0 ] || { cat "$work/servers.log" "$work/nginx.log"; exit 1; }
         sleep 0.1
     done 2>/dev/null
@@ -305,6 +339,52 @@ ssh_() {
         "${log_in[@]}" -o PubkeyAuthentication=no root@10.77.0.10 true # three wrong passwords
     say cli bash -c 'timeout 0.3 cat </dev/tcp/10.77.0.10/22'          # only the banner
 }
+
+ftp_() {
+    local get=(say cli curl -sS -m 10) root=ftp://10.77.0.10
+    "${get[@]}" $root/pub/                                     # a listing, EPSV
+    "${get[@]}" $root/pub/numbers.txt $root/pub/picture.png $root/pub/missing
+    "${get[@]}" --disable-epsv $root/pub/numbers.txt           # PASV
+    "${get[@]}" -P - $root/pub/numbers.txt                     # EPRT
+    "${get[@]}" -P - --disable-eprt $root/pub/numbers.txt      # PORT
+    "${get[@]}" -T "$work/body" $root/pub/upload
+    "${get[@]}" -Q '-DELE upload' -I $root/pub/upload
+    "${get[@]}" "ftp://[fd77::10]/pub/numbers.txt"
+    "${get[@]}" -u alice:wrong $root/pub/numbers.txt           # 530
+    "${get[@]}" --ssl-reqd -k $root/pub/numbers.txt            # AUTH SSL, which no RFC has
+    say cli python3 -c 'if True:
+        from ftplib import FTP_TLS
+        ftp = FTP_TLS("10.77.0.10") # AUTH TLS
+        ftp.login()
+        ftp.prot_p()
+        ftp.retrbinary("RETR pub/numbers.txt", lambda data: None)
+        ftp.quit()'
+    # One session that walks about.
+    inside cli tnftp -n -v 10.77.0.10 >>"$work/clients.log" 2>&1 <<'END' || true
+user anonymous alice@example.test
+pwd
+cd pub
+size numbers.txt
+get numbers.txt /dev/null
+cdup
+get pub/picture.png /dev/null
+quit
+END
+}
+
+# Somebody who has a list of passwords: each connection tries two, then the next begins. SSH of two hosts, FTP.
+guess() ( # in a shell of its own, whose children are its own
+    local d=$work/ssh i
+    local try=(say scan env "SSH_ASKPASS=$d/askpass" SSH_ASKPASS_REQUIRE=force DISPLAY=: ssh -F /dev/null
+        -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o PreferredAuthentications=password
+        -o PubkeyAuthentication=no -o NumberOfPasswordPrompts=2 -o ConnectTimeout=5)
+    for i in {1..17}; do
+        "${try[@]}" root@10.77.0.10 true &
+        "${try[@]}" root@10.77.0.1 true &
+        wait
+    done
+    for i in {1..22}; do say scan curl -sS -m 5 -u "admin:pass$i" ftp://10.77.0.10/; done
+)
 
 scan() {
     # connect() to two ports of forty addresses; .5 .12 .19 .26 and .33 refuse, the others say nothing.
@@ -422,6 +502,9 @@ capture http.pcap lan -i mirror -- http
 capture dns.pcap lan -i mirror -- dns
 capture tls.pcap lan -i mirror -- tls
 capture ssh.pcap lan -i mirror -- ssh_
+head -c 3000 /dev/zero | tr '\0' x >"$work/body"
+capture ftp.pcap lan -i mirror -- ftp_
+capture guess.pcap lan -i mirror -- guess
 both() { scan & few; say cli curl -sS http://10.77.0.10/data.json; wait $!; }
 capture scan.pcap lan -i mirror -- both
 capture mixed.pcap lan -i mirror -- mixed
