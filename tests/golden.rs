@@ -19,7 +19,7 @@ macro_rules! golden {
     };
 }
 
-golden!(dns http mixed null raw scan sll sll2 ssh tls truncated vlan);
+golden!(dns ftp guess http mixed null raw scan sll sll2 ssh tls truncated vlan);
 
 /// Logs by name, without the lines that tell of the time of the run.
 type Texts = BTreeMap<String, String>;

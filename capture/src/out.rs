@@ -2,8 +2,8 @@
 
 use arrow_array::RecordBatch;
 use model::stream::{
-    Def, Mark, conn, dnp3, dns, files, ftp, http, known, modbus, notice, ntp, smb_files,
-    smb_mapping, ssh, ssl, tunnel, weird, x509,
+    Def, Mark, conn, dnp3, dns, failed_auth, files, ftp, http, known, modbus, notice, ntp,
+    smb_files, smb_mapping, ssh, ssl, tunnel, weird, x509,
 };
 
 use crate::analyzer::FlowIds;
@@ -34,6 +34,8 @@ pub struct Out {
     pub ssh: ssh::Batch,
     /// FTP commands.
     pub ftp: ftp::Batch,
+    /// Logins that were rejected, for detectors.
+    pub failed_auth: failed_auth::Batch,
     /// TLS handshakes.
     pub ssl: ssl::Batch,
     /// Tunnels found and gone.
@@ -169,7 +171,7 @@ impl Out {
                 }
             )*};
         }
-        take!(smb_files, smb_mapping, ssh, ftp);
+        take!(smb_files, smb_mapping, ssh, ftp, failed_auth);
         take!(conn, dns, http, ntp, modbus, dnp3, ssl, files, x509, tunnel, known, weird, notice);
         taken
     }

@@ -14,28 +14,34 @@ use crate::stat::{Seen, Value};
 
 pub mod address_scan;
 pub mod attempts;
+pub mod ftp_bruteforcing;
 pub mod limits;
 pub mod port_scan;
 pub mod random_scan;
 pub mod slow_scan;
 pub mod sql_injection;
+pub mod ssh_guessing;
 
 pub use address_scan::AddressScan;
+pub use ftp_bruteforcing::FtpBruteforcing;
 pub use limits::{Limits, Settings};
 pub use port_scan::PortScan;
 pub use random_scan::RandomScan;
 pub use slow_scan::SlowScan;
 pub use sql_injection::SqlInjection;
+pub use ssh_guessing::SshGuessing;
 
 /// All detectors, in the order of their rules' names.
 pub fn all(site: &Site, settings: &Settings) -> Vec<Box<dyn Detector>> {
     vec![
         Box::new(AddressScan::new(site.clone(), settings)),
+        Box::new(FtpBruteforcing::new(settings)),
         Box::new(PortScan::new(site.clone(), settings)),
         Box::new(RandomScan::new(site.clone(), settings)),
         Box::new(SlowScan::new(site.clone(), settings)),
         Box::new(SqlInjection::attacker(settings)),
         Box::new(SqlInjection::victim(settings)),
+        Box::new(SshGuessing::new(settings)),
     ]
 }
 
@@ -138,4 +144,23 @@ pub struct Finding {
     pub identifier: String,
     /// How long the same is held back, microseconds.
     pub suppress_for_us: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a detector says of rows that are all about one entity, in one window.
+    pub fn judged(detector: &dyn Detector, rows: &RecordBatch) -> Option<Finding> {
+        let mut found: Option<(String, Value)> = None;
+        let mut each = |seen: Observation<'_>| {
+            let start = || (seen.entity.to_owned(), detector.start());
+            let (entity, value) = found.get_or_insert_with(start);
+            assert_eq!(seen.entity, entity);
+            value.observe(seen.seen());
+        };
+        detector.observe(rows, &mut each).unwrap();
+        let (entity, value) = found?;
+        detector.judge(&entity, &value)
+    }
 }

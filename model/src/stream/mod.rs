@@ -11,6 +11,7 @@ use crate::types::Kind;
 pub mod conn;
 pub mod dnp3;
 pub mod dns;
+pub mod failed_auth;
 pub mod files;
 pub mod ftp;
 pub mod http;
@@ -54,7 +55,7 @@ pub static ALL: &[&Def] = &[
 ];
 
 /// The streams that travel between roles and are not logged.
-pub static INTERNAL: &[&Def] = &[&partial::DEF, &known::DEF];
+pub static INTERNAL: &[&Def] = &[&partial::DEF, &known::DEF, &failed_auth::DEF];
 
 /// The stream of this name, logged or internal.
 pub fn find(name: &str) -> Option<&'static Def> {

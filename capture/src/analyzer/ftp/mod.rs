@@ -15,6 +15,7 @@ mod data;
 mod nvt;
 mod path;
 mod pending;
+mod reply;
 mod session;
 #[cfg(test)]
 mod tests;

@@ -3,11 +3,12 @@
 
 use std::net::IpAddr;
 
-use model::stream::ftp;
+use model::stream::{failed_auth, ftp};
 use model::text;
 
-use super::super::{Cx, text::reply_code};
+use super::super::Cx;
 use super::pending::{Command, PENDING_MAX, Pending};
+use super::reply::{is_like_reply, last_number};
 use super::{address, path};
 
 /// Commands that make rows (`FTP::logged_commands`).
@@ -32,6 +33,10 @@ const TEXT_MAX: usize = 4096;
 /// Bytes kept of the current directory, which a client can make longer with every command.
 const DIR_MAX: usize = 8192;
 
+/// Rejected logins of one connection that detectors hear of: far more than any threshold, and servers hang up long
+/// before.
+const FAILED_MAX: u32 = 1000;
+
 /// A data connection that was announced.
 #[derive(Debug, Clone, Copy)]
 struct Channel {
@@ -55,6 +60,8 @@ pub struct Session {
     file_size: Option<u64>,
     channel: Option<Channel>,
     dir: Option<Vec<u8>>,
+    /// Logins that were rejected.
+    failed: u32,
 }
 
 impl Session {
@@ -99,6 +106,9 @@ impl Session {
         let found = self.pending.best(code, message).cloned();
         let command = found.unwrap_or_else(Command::unknown);
         self.reply = Some((code, message.to_vec()));
+        if matches!(&command.word[..], b"USER" | b"PASS") && (500..600).contains(&code) {
+            self.rejected(cx);
+        }
         if goes_on {
             self.current = Some(command);
             return;
@@ -129,6 +139,26 @@ impl Session {
             self.message(cx, &command);
         }
         cx.expected.forget(cx.ids.order);
+    }
+
+    /// A login was rejected. As in Zeek's detector, a reply of several lines counts for its first and its last.
+    fn rejected(&mut self, cx: &mut Cx<'_>) {
+        if self.failed >= FAILED_MAX {
+            return;
+        }
+        self.failed += 1;
+        let (ids, mark) = (cx.ids.clone(), cx.mark());
+        let row = failed_auth::Row {
+            ts: cx.now,
+            uid: &ids.uid,
+            orig_h: ids.tuple.orig_h,
+            orig_p: ids.tuple.orig_p,
+            resp_h: ids.tuple.resp_h,
+            resp_p: ids.tuple.resp_p,
+            service: "ftp",
+            community_id: &ids.community_id,
+        };
+        cx.out.failed_auth.push(mark, row);
     }
 
     fn begin(&mut self, cx: &Cx<'_>) {
@@ -243,45 +273,4 @@ fn name(cx: &mut Cx<'_>, argument: &[u8], too_long: &'static str) -> Vec<u8> {
         cx.weird(too_long, Some(&argument.len().to_string()), Some("FTP"));
     }
     argument.get(..NAME_MAX).unwrap_or(argument).to_vec()
-}
-
-/// Whether a line in the middle of a reply is one of its own, from a server that never ends the one before: a
-/// code and some words.
-fn is_like_reply(line: &[u8]) -> bool {
-    const WORDS: usize = 10;
-    reply_code(line).is_some_and(|code| code >= 100)
-        && line.get(3) == Some(&b' ')
-        && line.get(4..4 + WORDS).is_some_and(|words| words.iter().all(|b| matches!(b, 32..=126)))
-}
-
-/// The last number in a text; 0 if there is none.
-fn last_number(text: &[u8]) -> u64 {
-    let Some(last) = text.iter().rposition(u8::is_ascii_digit) else { return 0 };
-    let from = text[..last].iter().rposition(|byte| !byte.is_ascii_digit()).map_or(0, |at| at + 1);
-    let digits = text.get(from..=last).unwrap_or_default();
-    digits
-        .iter()
-        .fold(0, |sum: u64, digit| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers() {
-        assert_eq!(last_number(b"Opening 2 files (1048576 bytes)."), 1_048_576);
-        assert_eq!(last_number(b"154427"), 154_427);
-        assert_eq!(last_number(b"none"), 0);
-        assert_eq!(last_number(&[b'9'; 30]), u64::MAX);
-    }
-
-    #[test]
-    fn lines_like_replies() {
-        assert!(is_like_reply(b"226 Transfer complete."));
-        assert!(!is_like_reply(b"   File may not have"));
-        assert!(!is_like_reply(b"226 short"));
-        assert!(!is_like_reply(b"026 Transfer complete."));
-        assert!(!is_like_reply(b"226-Transfer complete."));
-    }
 }

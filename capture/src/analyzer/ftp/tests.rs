@@ -111,6 +111,26 @@ fn a_guests_password_is_no_secret() {
 }
 
 #[test]
+fn rejected_logins_are_told() {
+    let login = "USER me\r\nPASS x\r\n";
+    let mut bench = talk(&[
+        (Dir::Resp, "220 hello\r\n"),
+        (Dir::Orig, "USER me\r\n"),
+        (Dir::Resp, "331 password\r\n"),
+        (Dir::Orig, "PASS x\r\n"),
+        (Dir::Resp, "530-no\r\n530 no\r\n"),
+        (Dir::Orig, "CWD x\r\n"),
+        (Dir::Resp, "530 not logged in\r\n"),
+    ]);
+    assert_eq!(bench.out.failed_auth.len(), 2);
+    for _ in 0..1100 {
+        bench.feed(Dir::Orig, login.as_bytes());
+        bench.feed(Dir::Resp, b"331 a\r\n530 b\r\n");
+    }
+    assert_eq!(bench.out.failed_auth.len(), 1000);
+}
+
+#[test]
 fn commands_that_nobody_answers() {
     let mut bench = talk(&[(Dir::Orig, &"PASV\r\n".repeat(50))]);
     assert_eq!(bench.weirds, ["FTP_too_many_pending_commands"]);
