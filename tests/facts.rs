@@ -15,7 +15,7 @@ fn logs_of(name: &str) -> Logs {
 
 #[test]
 fn flows_are_as_many_as_pairs_of_endpoints() {
-    for name in ["dns", "http", "mixed", "scan", "ssh", "tls"] {
+    for name in ["dns", "ftp", "guess", "http", "mixed", "scan", "ssh", "tls"] {
         let want = Pcap::read(&trace(&format!("{name}.pcap"))).flows();
         let logs = logs_of(name);
         let got = logs["conn"].count(["proto"]);
@@ -53,6 +53,57 @@ fn ssh_is_what_exchanges_keys() {
     let services = conn.only("id.resp_p", "22").column("service").join(" ");
     let count = |word: &str| services.split(' ').filter(|service| *service == word).count();
     assert_eq!([count("ssh"), count("-")], [4, 1], "{services}");
+}
+
+#[test]
+fn ssh_log_tells_who_got_in() {
+    let ssh = &logs_of("ssh")["ssh"];
+    let got = ssh.select(["id.resp_h", "version", "auth_success", "cipher_alg", "host_key_alg"]);
+    let chacha = "chacha20-poly1305@openssh.com";
+    assert_eq!(
+        got,
+        [
+            ["10.77.0.10", "2", "T", chacha, "ssh-ed25519"],
+            ["fd77::10", "2", "T", "aes128-ctr", "rsa-sha2-256"],
+            // A key that is not known: its one failure is only the measure of others.
+            ["10.77.0.10", "2", "-", chacha, "ssh-ed25519"],
+            ["10.77.0.10", "2", "F", chacha, "ssh-ed25519"],
+            ["10.77.0.10", "-", "-", "-", "-"],
+        ]
+    );
+    assert_eq!(ssh.only("auth_success", "F").column("auth_attempts"), ["3"]);
+}
+
+#[test]
+fn ftp_log_has_what_was_moved() {
+    let logs = logs_of("ftp");
+    let ftp = &logs["ftp"];
+    let moved = ftp.count(["command", "mime_type", "file_size"]);
+    let of = |cells: [&str; 3]| moved.get(&cells).copied();
+    assert_eq!(of(["RETR", "text/plain", "8893"]), Some(5));
+    assert_eq!(of(["RETR", "image/png", "1081"]), Some(2));
+    assert_eq!(of(["STOR", "text/plain", "-"]), Some(1));
+    assert_eq!(ftp.only("command", "DELE").column("arg"), ["ftp://10.77.0.10/pub/upload"]);
+    assert_eq!(ftp.only("command", "PORT").column("data_channel.orig_h"), ["10.77.0.10"]);
+    let files: BTreeSet<&str> = logs["files"].column("fuid").into_iter().collect();
+    let named: Vec<&str> = ftp.column("fuid").into_iter().filter(|fuid| *fuid != "-").collect();
+    assert!(named.len() == 8 && named.iter().all(|fuid| files.contains(fuid)), "{named:?}");
+}
+
+#[test]
+fn who_guesses_passwords_is_told_and_who_mistypes_is_not() {
+    let notices = &logs_of("guess")["notice"];
+    let got = notices.select(["note", "msg", "sub", "src"]);
+    let guesser = "10.77.0.66 appears to be guessing SSH passwords (seen in 30 connections).";
+    let find = |note: &str| got.iter().find(|row| row[0] == note).expect("a notice");
+    assert_eq!(find("SSH::Password_Guessing")[1], guesser);
+    assert!(find("SSH::Password_Guessing")[2].starts_with("Sampled servers:  10.77.0."));
+    let forcer = "10.77.0.66 had 20 failed logins on 1 FTP server in 0m";
+    assert!(find("FTP::Bruteforcing")[1].starts_with(forcer));
+    assert_eq!(got.len(), 2);
+    for name in ["ftp", "ssh"] {
+        assert!(!logs_of(name).contains_key("notice"), "{name}");
+    }
 }
 
 #[test]
