@@ -20,6 +20,7 @@ use crate::stat::{Count, Unique, Value};
 const RULE: &str = "ftp-bruteforcing";
 /// Zeek's `FTP::bruteforce_threshold` and `FTP::bruteforce_measurement_interval`.
 pub const LIMITS: Limits = Limits::new(20, 900_000_000);
+
 /// The detector.
 #[derive(Debug, Clone)]
 pub struct FtpBruteforcing {
