@@ -9,6 +9,7 @@ use std::sync::Arc;
 use model::id;
 
 use crate::analyzer::{self, Act, Analyzer, Cx, Dir, FlowIds, Kind, Signal, Transport};
+use crate::few;
 use crate::flow::Meta;
 use crate::host::Shared;
 use crate::services::Services;
@@ -265,7 +266,7 @@ impl App {
             return;
         }
         let transport = self.transport.unwrap_or(Transport::Tcp);
-        self.slots.push(Slot {
+        let slot = Slot {
             name: kind.name,
             carrier,
             skips_partial: kind.skips_partial,
@@ -273,7 +274,8 @@ impl App {
             confirmed: false,
             stopped: false,
             violated: false,
-        });
+        };
+        few::push(&mut self.slots, slot);
     }
 
     fn call(

@@ -13,6 +13,7 @@ pub mod config;
 pub mod decode;
 pub mod engine;
 pub mod expected;
+mod few;
 pub mod files;
 mod flow;
 pub mod flush;

@@ -1,5 +1,7 @@
 //! The protocols of a flow, in the order in which they were confirmed (Zeek's `c$service`).
 
+use crate::few;
+
 /// Names, as `service` has them.
 #[derive(Debug, Default)]
 pub struct Services {
@@ -12,7 +14,7 @@ impl Services {
     /// The flow is this protocol.
     pub fn add(&mut self, name: &'static str) {
         if !self.names.contains(&name) {
-            self.names.push(name);
+            few::push(&mut self.names, name);
             self.confirmations += 1;
         }
     }

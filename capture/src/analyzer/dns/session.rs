@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use super::transaction::Transaction;
 use super::wire::Header;
 use crate::analyzer::Cx;
+use crate::few;
 
 /// Transactions of one identifier that wait, from which all of them are given up (Zeek's
 /// `DNS::max_pending_msgs`).
@@ -99,7 +100,7 @@ impl Session {
             *place = transaction;
             return slot;
         }
-        self.all.push(transaction);
+        few::push(&mut self.all, transaction);
         self.all.len() - 1
     }
 

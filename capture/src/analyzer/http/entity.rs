@@ -2,6 +2,7 @@
 
 use super::inflate::Inflate;
 use super::transfer::Base64;
+use crate::few;
 use crate::files::FileRef;
 
 /// Parts within parts that are told apart (Zeek's `MIME::max_depth`).
@@ -174,7 +175,7 @@ impl Message {
     /// Begins a new message in the room of the old.
     pub fn begin(&mut self, expect: Expect) {
         self.entities.clear();
-        self.entities.push(Entity::top(expect));
+        few::push(&mut self.entities, Entity::top(expect));
         self.current = Some(0);
         self.finished = false;
         self.body = 0;

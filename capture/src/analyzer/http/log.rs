@@ -4,6 +4,7 @@
 use super::record::{Field, Record};
 use super::start::Version;
 use crate::analyzer::{Cx, Dir};
+use crate::few;
 use crate::tunnel::Proxy;
 
 /// Requests that may wait for a reply before all are written (Zeek's `HTTP::max_pending_requests`).
@@ -116,7 +117,7 @@ impl Log {
         self.current = self.depth;
         let mut record = self.spare.take().unwrap_or_default();
         record.reset(cx.now, self.depth);
-        self.pending.push((number, record));
+        few::push(&mut self.pending, (number, record));
     }
 
     /// The transaction that is spoken of, unless its row is written.

@@ -7,6 +7,7 @@ use model::text::{self, CELL_BYTES_MAX};
 
 use super::start::Version;
 use crate::analyzer::{Cx, Dir};
+use crate::few;
 
 /// Text that one transaction keeps. Zeek logs up to 256 000 bytes a row; the rest of a longer one is
 /// cut.
@@ -161,7 +162,7 @@ impl Record {
         let name = self.entity_name;
         let Some(files) = self.files.get_mut(dir.index()) else { return };
         if files.fuids.len() < FILES_MAX {
-            files.fuids.push(fuid.to_owned());
+            few::push(&mut files.fuids, fuid.to_owned());
             files.names.extend(name);
         }
     }
