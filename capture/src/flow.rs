@@ -7,6 +7,7 @@ use model::id::FiveTuple;
 
 use crate::analyzer::Dir;
 use crate::app::App;
+use crate::config::SECOND;
 use crate::history::History;
 use crate::tcp::{Syn, Tcp};
 use crate::tunnel::{Around, Carrier};
@@ -86,6 +87,7 @@ impl Key {
 
 /// By words: a hash a byte or a field at a time is a good part of a packet's cost.
 impl Hash for Key {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         let kinds = [self.proto, self.realm, u8::from(self.v6), u8::from(self.one_way)];
         let ports = u32::from(self.low_port) << 16 | u32::from(self.high_port);
@@ -128,24 +130,24 @@ fn octets(ip: IpAddr) -> [u8; 16] {
     }
 }
 
-/// Which history letters a side has had (Zeek's `hist_seen`); responder's bits stand 16 higher.
+/// Which history letters a side has had (Zeek's `hist_seen`); responder's bits stand 8 higher.
 pub mod seen {
     /// SYN.
-    pub const SYN: u32 = 1;
+    pub const SYN: u16 = 1;
     /// FIN.
-    pub const FIN: u32 = 1 << 1;
+    pub const FIN: u16 = 1 << 1;
     /// RST.
-    pub const RST: u32 = 1 << 2;
+    pub const RST: u16 = 1 << 2;
     /// FIN and RST at once.
-    pub const FIN_RST: u32 = 1 << 3;
+    pub const FIN_RST: u16 = 1 << 3;
     /// Payload.
-    pub const DATA: u32 = 1 << 4;
+    pub const DATA: u16 = 1 << 4;
     /// Pure ACK.
-    pub const ACK: u32 = 1 << 5;
+    pub const ACK: u16 = 1 << 5;
     /// Other flags at once.
-    pub const MULTI: u32 = 1 << 6;
+    pub const MULTI: u16 = 1 << 6;
     /// Analysis gave up at a limit; of no side.
-    pub const GAVE_UP: u32 = 1 << 7;
+    pub const GAVE_UP: u16 = 1 << 7;
 }
 
 /// The longest history that is kept. Zeek has no limit, but a flow can add a letter with every SYN of a
@@ -172,6 +174,40 @@ impl Scaled {
             }
             _ => false,
         }
+    }
+}
+
+/// An idle time, in the whole seconds that all of them are: a flow has no bytes to spare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience(u32);
+
+impl Patience {
+    /// Of one of [`timeout`](crate::config::timeout), microseconds.
+    pub const fn of(micros: i64) -> Patience {
+        Patience((micros / SECOND) as u32)
+    }
+
+    /// Microseconds.
+    pub fn micros(self) -> i64 {
+        i64::from(self.0) * SECOND
+    }
+}
+
+/// Payload bytes of both ends, by [`Dir::index`]; an end that sent nothing is not one that sent no bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sent([u64; 2]);
+
+impl Sent {
+    /// A datagram.
+    pub fn add(&mut self, dir: Dir, bytes: u64) {
+        // One more than the bytes, so that 0 says that there was none: half the room of an `Option`.
+        let sum = &mut self.0[dir.index()];
+        *sum = (*sum).max(1).saturating_add(bytes);
+    }
+
+    /// Payload bytes; none where the end sent nothing.
+    pub fn of(&self, dir: Dir) -> Option<u64> {
+        self.0[dir.index()].checked_sub(1)
     }
 }
 
@@ -207,8 +243,8 @@ pub struct Meta {
     pub first: i64,
     /// Time of the last packet that counted.
     pub last: i64,
-    /// Idle time after which it ends, microseconds.
-    pub timeout: i64,
+    /// Idle time after which it ends.
+    pub timeout: Patience,
     /// Packets by [`Dir::index`].
     pub packets: [u64; 2],
     /// IP bytes.
@@ -218,7 +254,7 @@ pub struct Meta {
     /// History letters.
     pub history: History,
     /// Letters that each side has had, as in [`seen`].
-    pub history_seen: u32,
+    pub history_seen: u16,
     /// Bad checksums.
     pub checksum: [Scaled; 2],
     /// The tunnels around it.
@@ -267,8 +303,8 @@ impl Meta {
     }
 
     /// Adds a letter once a side; says whether the side had it already.
-    pub fn letter_once(&mut self, dir: Dir, mask: u32, letter: u8) -> bool {
-        let mask = if dir == Dir::Resp { mask << 16 } else { mask };
+    pub fn letter_once(&mut self, dir: Dir, mask: u16, letter: u8) -> bool {
+        let mask = if dir == Dir::Resp { mask << 8 } else { mask };
         if self.history_seen & mask != 0 {
             return true;
         }
@@ -295,8 +331,8 @@ pub enum Proto {
     Syn(Syn),
     /// TCP.
     Tcp(Box<Tcp>),
-    /// UDP, ICMP and others: payload bytes of each end, unset until it sent anything.
-    Datagram([Option<u64>; 2]),
+    /// UDP, ICMP and others.
+    Datagram(Sent),
 }
 
 /// A flow.

@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::config::{Config, SHARDS, timeout};
 use crate::expected::Expected;
 use crate::files::Files;
-use crate::flow::{Meta, seen};
+use crate::flow::{Meta, Patience, seen};
 use crate::out::Out;
 use crate::ports::Ports;
 use crate::stream::Room;
@@ -119,7 +119,7 @@ impl<'a> Host<'a> {
         app.data(meta, transport, self.shared, now, dir, data, self.partial);
         let gave_up = app.gave_up;
         if std::mem::take(&mut app.pauses) {
-            self.meta.timeout = timeout::INTERACTIVE;
+            self.meta.timeout = Patience::of(timeout::INTERACTIVE);
         }
         if std::mem::take(&mut app.wants_flip) {
             self.flip();
@@ -163,7 +163,7 @@ impl<'a> Host<'a> {
         let half = orig_unseen && !ports.tcp(tuple.resp_p) && ports.tcp(tuple.orig_p);
         let port = if half { tuple.orig_p } else { tuple.resp_p };
         if INTERACTIVE_PORTS.contains(&port) {
-            self.meta.timeout = timeout::INTERACTIVE;
+            self.meta.timeout = Patience::of(timeout::INTERACTIVE);
         }
     }
 }

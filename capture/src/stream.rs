@@ -89,25 +89,30 @@ pub struct Stream {
     pub next: u64,
     /// Everything below was acknowledged (`trim_seq`).
     trim: u64,
-    /// End of the highest segment taken in.
+    /// End of the highest segment taken in; [`SKIPS`] where nothing is any more.
     top: u64,
     held: Option<Box<Held>>,
-    /// Nothing is delivered any more (`skip_deliveries`).
-    pub skip: bool,
-    /// The end was told.
-    pub ended: bool,
 }
+
+/// Nothing is delivered any more (`skip_deliveries`). A number that no position has, as a flag of its own would
+/// take eight bytes of every stream.
+const SKIPS: u64 = u64::MAX;
 
 impl Default for Stream {
     fn default() -> Stream {
-        Stream { next: 1, trim: 1, top: 1, held: None, skip: false, ended: false }
+        Stream { next: 1, trim: 1, top: 1, held: None }
     }
 }
 
 impl Stream {
+    /// Whether nothing is delivered any more.
+    pub fn skips(&self) -> bool {
+        self.top == SKIPS
+    }
+
     /// Whether bytes wait for a hole to close or for an acknowledgement.
     pub fn has_unacked(&self) -> bool {
-        self.top > self.trim && !self.skip
+        self.top > self.trim && !self.skips()
     }
 
     /// Takes a segment; `room` says what may be kept of one above a hole.
@@ -120,7 +125,7 @@ impl Stream {
         each: &mut dyn FnMut(Piece<'_>),
     ) -> Option<GaveUp> {
         let Sender { ack, none_acked, size } = sender;
-        if self.skip {
+        if self.skips() {
             return None;
         }
         let upper = seq.saturating_add(data.len() as u64);
@@ -129,7 +134,7 @@ impl Stream {
         if upper <= ack.max(self.trim) {
             return None;
         }
-        self.top = self.top.max(upper);
+        self.top = self.top.max(upper.min(SKIPS - 1));
         if upper > floor {
             if seq < floor {
                 data = data.get((floor - seq) as usize..).unwrap_or_default();
@@ -157,7 +162,7 @@ impl Stream {
             _ => return None,
         };
         self.held = None;
-        self.skip = true;
+        self.top = SKIPS;
         Some(why)
     }
 
@@ -168,13 +173,13 @@ impl Stream {
             return;
         }
         if seq > self.next && !(seq <= 2 && partial) {
-            if !self.skip {
+            if !self.skips() {
                 self.give_missing(seq, each);
             }
             self.next = self.next.max(seq);
         }
         self.drop_below(seq);
-        if !self.skip {
+        if !self.skips() {
             self.deliver_blocks(each);
         }
         self.trim = seq;
@@ -344,7 +349,7 @@ mod tests {
         let sender = Sender { ack: 0, none_acked: true, size: 20_001 };
         let gave = s.segment(2, &[0; 20_000], sender, Room::Bytes(1 << 20), &mut |_| ());
         assert_eq!(gave, Some(GaveUp::AboveHole));
-        assert!(s.skip && !s.has_unacked());
+        assert!(s.skips() && !s.has_unacked());
     }
 
     #[test]
@@ -354,7 +359,7 @@ mod tests {
         send(&mut s, 5, b"ef", &mut out);
         assert_eq!(s.holds(), BLOCK_COST + 2);
         let gave = s.segment(8, b"x", AT_ONE, Room::Nothing, &mut |_| ());
-        assert_eq!((gave, s.holds(), s.skip), (Some(GaveUp::NoRoom), 0, true));
+        assert_eq!((gave, s.holds(), s.skips()), (Some(GaveUp::NoRoom), 0, true));
     }
 
     proptest! {

@@ -108,6 +108,7 @@ impl Table {
     }
 
     /// The flow at a place.
+    #[inline]
     pub fn get(&mut self, at: u32) -> Option<&mut Flow> {
         self.places.get_mut(at)?.flow.as_mut()
     }
@@ -121,9 +122,11 @@ impl Table {
         place.flow.as_mut()
     }
 
-    /// Serial number of a place.
-    pub fn serial(&self, at: u32) -> u32 {
-        self.places.get(at).map_or(0, |place| place.serial)
+    /// The flow at a place, and its serial number there.
+    #[inline]
+    pub fn get_numbered(&mut self, at: u32) -> Option<(u32, &mut Flow)> {
+        let place = self.places.get_mut(at)?;
+        Some((place.serial, place.flow.as_mut()?))
     }
 
     /// The number that the next flow of a shard gets.

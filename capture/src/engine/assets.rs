@@ -1,6 +1,7 @@
 //! Assets that a flow shows: hosts by its handshake, a service by what it was confirmed to be, and at the
 //! latest by its end.
 
+use crate::analyzer::Dir;
 use crate::config::Config;
 use crate::flow::{Flow, Meta, Proto};
 use crate::host::Shared;
@@ -23,7 +24,7 @@ impl Engine {
 
 /// Whether the time of a flow's end is of interest: then its service is noted, if nothing was before.
 pub(super) fn awaits_end(flow: &mut Flow, config: &Config) -> bool {
-    !flow.meta.assets.is_done && is_answered(flow) && is_local(&mut flow.meta, config)
+    !flow.meta.assets.is_done && is_local(&mut flow.meta, config) && is_answered(flow)
 }
 
 /// A flow is over.
@@ -109,7 +110,7 @@ fn resp_size(flow: &Flow) -> u64 {
             resp.size(orig.state)
         }
         Proto::Syn(_) => 0,
-        Proto::Datagram(sent) => sent[1].unwrap_or(0),
+        Proto::Datagram(sent) => sent.of(Dir::Resp).unwrap_or(0),
     }
 }
 
@@ -122,12 +123,18 @@ fn is_answered(flow: &Flow) -> bool {
                 || flow.meta.history.contains(&b'h')
         }
         Proto::Syn(_) => false,
-        Proto::Datagram(sent) => flow.meta.key.proto() == ip_proto::UDP && sent[1].is_some(),
+        Proto::Datagram(sent) => {
+            flow.meta.key.proto() == ip_proto::UDP && sent.of(Dir::Resp).is_some()
+        }
     }
 }
 
 /// Whether the responder is local; asked once for each side that has been responder.
 fn is_local(meta: &mut Meta, config: &Config) -> bool {
-    let resp_h = meta.tuple().resp_h;
-    *meta.assets.is_local.get_or_insert_with(|| config.local_nets.contains(resp_h))
+    if let Some(is_local) = meta.assets.is_local {
+        return is_local;
+    }
+    let is_local = config.local_nets.contains(meta.tuple().resp_h);
+    meta.assets.is_local = Some(is_local);
+    is_local
 }

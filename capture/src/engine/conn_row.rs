@@ -1,5 +1,6 @@
 //! A flow's row of conn.
 
+use crate::analyzer::Dir;
 use crate::app::{App, make_ids};
 use crate::flow::{Flow, Meta, Proto};
 use crate::host::Shared;
@@ -33,11 +34,12 @@ pub(super) fn write_conn(flow: &Flow, shared: &mut Shared, now: i64, is_final: b
         Proto::Tcp(tcp) => tcp_summary(tcp, meta),
         Proto::Syn(syn) => tcp_summary(&syn.open(), meta),
         Proto::Datagram(sent) => {
+            let sent = [Dir::Orig, Dir::Resp].map(|dir| sent.of(dir));
             let state = match meta.key.proto() {
                 ip_proto::UDP => conn_state::udp(sent[0].is_some(), sent[1].is_some()),
                 _ => conn_state::OTHER,
             };
-            (state, [sent[0].unwrap_or(0), sent[1].unwrap_or(0)])
+            (state, sent.map(|bytes| bytes.unwrap_or(0)))
         }
     };
     let duration = meta.last - meta.first;

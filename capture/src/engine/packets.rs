@@ -159,7 +159,7 @@ impl Engine {
         host.meta.last = now;
         host.meta.letter_once(dir, seen::DATA, b'D');
         let len = u64::from(udp.len).saturating_sub(8);
-        sent[dir.index()] = Some(sent[dir.index()].unwrap_or(0) + len);
+        sent.add(dir, len);
         let resp_p = host.meta.resp_p();
         let found = tunnel::udp::look(&mut host, dir, udp.payload, tunnels);
         if let (Some((_, layer)), true) = (found.inner, self.counters.flows != flows)
@@ -237,7 +237,7 @@ impl Engine {
         }
         flow.meta.last = now;
         let len = u64::from(icmp.payload_len);
-        sent[dir.index()] = Some(sent[dir.index()].unwrap_or(0) + len);
+        sent.add(dir, len);
         if icmp.payload.len() as u64 >= len {
             count_packet(&mut flow.meta, dir, ip);
         }

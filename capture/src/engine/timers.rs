@@ -3,7 +3,7 @@
 use crate::analyzer::ftp;
 use crate::app::App;
 use crate::config::timeout;
-use crate::flow::{Flow, Key, Meta, Proto};
+use crate::flow::{Flow, Key, Meta, Patience, Proto, Sent};
 use crate::history::History;
 use crate::tunnel::{Around, Stack};
 use crate::wheel::Entry;
@@ -42,7 +42,7 @@ impl Engine {
                 at
             }
             None => {
-                let proto = Proto::Datagram([None; 2]);
+                let proto = Proto::Datagram(Sent::default());
                 self.new_flow(key, from_high, flip, shard, now, proto, 0, tunnels)
             }
         }
@@ -109,8 +109,7 @@ impl Engine {
 
     /// Puts a flow into the wheel if it has become due earlier than its entry there says.
     pub(super) fn reschedule(&mut self, at: u32) {
-        let serial = self.table.serial(at);
-        let Some(flow) = self.table.get(at) else { return };
+        let Some((serial, flow)) = self.table.get_numbered(at) else { return };
         // An analyzer that leaves its deadline where it was is called once a moment, not for ever.
         let end = deadline(flow);
         let due = end.min(interim(flow, self.shared.config.interim));
@@ -233,13 +232,13 @@ impl Engine {
     }
 }
 
-fn inactivity(proto: u8) -> i64 {
-    match proto {
+fn inactivity(proto: u8) -> Patience {
+    Patience::of(match proto {
         // TCP starts in the handshake, which has UDP's patience.
         ip_proto::TCP | ip_proto::UDP => timeout::UDP_INACTIVITY,
         ip_proto::ICMP | ip_proto::ICMP6 => timeout::ICMP_INACTIVITY,
         _ => timeout::OTHER_INACTIVITY,
-    }
+    })
 }
 
 /// When the flow's next row is due that is not its last.
@@ -251,7 +250,7 @@ fn interim(flow: &Flow, every: Option<i64>) -> i64 {
 
 fn deadline(flow: &Flow) -> i64 {
     let meta = &flow.meta;
-    let idle = meta.last.saturating_add(meta.timeout);
+    let idle = meta.last.saturating_add(meta.timeout.micros());
     match &flow.proto {
         Proto::Tcp(tcp) => idle.min(tcp.deadline(meta.first, meta.last)),
         Proto::Syn(syn) => idle.min(syn.deadline(meta.first, meta.last)),

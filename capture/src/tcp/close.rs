@@ -61,7 +61,7 @@ impl Tcp {
 
     fn data_pending(&self, dir: Dir) -> bool {
         let end = &self.ends[dir.index()];
-        if end.stream.skip {
+        if end.stream.skips() {
             return false;
         }
         let delivered = end.start().wrapping_add(end.stream.next as i64);
@@ -79,10 +79,10 @@ impl Tcp {
     pub(super) fn check_end(&mut self, dir: Dir, host: &mut Host<'_>) {
         let end = &self.ends[dir.index()];
         let over = end.fins > 0 || matches!(end.state, State::Closed | State::Reset);
-        if end.stream.ended || !over || self.data_pending(dir) {
+        if end.ended || !over || self.data_pending(dir) {
             return;
         }
-        self.ends[dir.index()].stream.ended = true;
+        self.ends[dir.index()].ended = true;
         host.end(dir);
         if self.close_deferred {
             if self.data_pending(dir) && self.both_closed() {

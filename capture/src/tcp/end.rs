@@ -19,14 +19,17 @@ pub struct End {
     pub(super) start_seq: u32,
     pub(super) last_seq: u32,
     pub(super) ack_seq: u32,
-    pub(super) seq_wraps: u32,
-    pub(super) ack_wraps: u32,
+    /// Times that the numbers went round, each four gigabytes; 16 bits, to keep the flow small.
+    pub(super) seq_wraps: u16,
+    pub(super) ack_wraps: u16,
     pub(super) window: u32,
     pub(super) window_seq: u32,
     pub(super) window_ack_seq: u32,
     pub(super) window_scale: u8,
     /// Its close was taken note of.
     pub did_close: bool,
+    /// Its stream is complete, which the analyzers were told.
+    pub(super) ended: bool,
     pub(super) fins: u16,
     pub(super) rsts: u16,
     pub(super) fin_seq: u64,
@@ -42,7 +45,7 @@ pub struct End {
 }
 
 impl End {
-    pub(super) fn full_seq(seq: u32, wraps: u32) -> i64 {
+    pub(super) fn full_seq(seq: u32, wraps: u16) -> i64 {
         i64::from(wraps) << 32 | i64::from(seq)
     }
 
@@ -69,7 +72,7 @@ impl End {
 
     pub(super) fn update_last(&mut self, seq: u32) {
         if seq < self.last_seq {
-            self.seq_wraps += 1;
+            self.seq_wraps = self.seq_wraps.saturating_add(1);
         }
         self.last_seq = seq;
     }
@@ -81,7 +84,7 @@ impl End {
             return;
         }
         if ack < self.ack_seq {
-            self.ack_wraps += 1;
+            self.ack_wraps = self.ack_wraps.saturating_add(1);
         }
         self.ack_seq = ack;
     }
@@ -108,14 +111,14 @@ impl End {
     }
 
     /// Position of a number, as Zeek computes it, and whether it lies before the start.
-    pub(super) fn relative(&self, seq: u32, last: u32, mut wraps: u32) -> (u64, bool) {
+    pub(super) fn relative(&self, seq: u32, last: u32, mut wraps: u16) -> (u64, bool) {
         let d = delta(seq, last);
         if d < 0 {
             if wraps > 0 && seq > last {
                 wraps -= 1;
             }
         } else if d > 0 && seq < last {
-            wraps += 1;
+            wraps = wraps.saturating_add(1);
         }
         if wraps == 0 {
             let from_start = delta(seq, self.start_seq);

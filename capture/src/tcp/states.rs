@@ -7,6 +7,7 @@ use super::{Close, Tcp};
 use crate::analyzer::Dir;
 use crate::config::timeout;
 use crate::decode::{TcpFlags, TcpSegment};
+use crate::flow::Patience;
 use crate::host::Host;
 
 impl Tcp {
@@ -234,7 +235,7 @@ impl Tcp {
             return;
         }
         if !is_handshake(state) && is_handshake(end.state) && is_handshake(peer.state) {
-            host.meta.timeout = timeout::TCP_INACTIVITY;
+            host.meta.timeout = Patience::of(timeout::TCP_INACTIVITY);
         }
         end.prev = end.state;
         end.state = state;
