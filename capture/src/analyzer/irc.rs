@@ -93,6 +93,11 @@ fn probe(start: &Start<'_>) -> Verdict {
     if orig.is_empty() || resp.is_empty() {
         return Verdict::More;
     }
+    // What a client or a server begins a line with; most flows have none of it.
+    let words: [&[u8]; 3] = [b"USER", b"NICK", b"SERVER"];
+    if !text::any_line(orig, |text| words.iter().any(|word| after_word(text, word).is_some())) {
+        return Verdict::More;
+    }
     let clients = text::any_line(resp, is_numeric)
         && (registers(orig, b"USER", b"NICK", true) || registers(orig, b"NICK", b"USER", false));
     let servers = || [orig, resp].iter().all(|side| text::any_line(side, is_server));

@@ -153,7 +153,9 @@ impl CaptureFile {
 impl PacketSource for CaptureFile {
     #[inline]
     fn next(&mut self) -> Result<Next<'_>, SourceError> {
-        self.advance()?;
+        if !self.advance()? {
+            return Ok(Next::End);
+        }
         Ok(self.current().map_or(Next::End, Next::Packet))
     }
 

@@ -52,7 +52,8 @@ impl PcapFile {
         if !window.fill(self.record_header)? {
             return if window.data().is_empty() { Ok(false) } else { Err(Fault::Truncated) };
         }
-        let [seconds, fraction, captured, wire_len] = self.fields(window.data());
+        let Some(header) = window.head::<16>() else { return Err(Fault::Truncated) };
+        let [seconds, fraction, captured, wire_len] = self.fields(header);
         let captured = captured as usize;
         if captured > MAX_PACKET {
             return Err(Fault::Corrupt("captured length larger than any packet"));
@@ -75,9 +76,9 @@ impl PcapFile {
 
     /// A record's header: seconds, fraction of a second, length captured, length on the wire.
     #[inline]
-    fn fields(&self, header: &[u8]) -> [u32; 4] {
-        let (words, _) = header.as_chunks::<4>();
-        let words = words.first_chunk::<4>().copied().unwrap_or_default();
-        words.map(if self.big_endian { u32::from_be_bytes } else { u32::from_le_bytes })
+    fn fields(&self, h: &[u8; 16]) -> [u32; 4] {
+        let le = |at: usize| u32::from_le_bytes([h[at], h[at + 1], h[at + 2], h[at + 3]]);
+        let fields = [le(0), le(4), le(8), le(12)];
+        if self.big_endian { fields.map(u32::swap_bytes) } else { fields }
     }
 }

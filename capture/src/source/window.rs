@@ -36,6 +36,12 @@ impl Window {
         self.buf.get(self.pos..self.end).unwrap_or_default()
     }
 
+    /// The first of them.
+    #[inline]
+    pub(super) fn head<const N: usize>(&self) -> Option<&[u8; N]> {
+        self.data().first_chunk()
+    }
+
     /// Makes sure that `need` unread bytes are in memory; false when the stream ends before.
     /// Callers check `need` against a limit of their own first.
     #[inline]

@@ -72,6 +72,10 @@ pub fn probe(start: &Start<'_>) -> Verdict {
 fn client(bytes: &[u8]) -> Verdict {
     let text = bytes.iter().position(|byte| !matches!(byte, b'\t'..=b'\r' | b' '));
     let text = text.and_then(|at| bytes.get(at..)).unwrap_or_default();
+    // All begin with a capital letter, which tells most other flows at once.
+    if text.first().is_some_and(|byte| !byte.is_ascii_uppercase()) {
+        return Verdict::No;
+    }
     if METHODS.iter().any(|method| text.starts_with(method)) {
         return Verdict::Yes;
     }
