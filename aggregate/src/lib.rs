@@ -128,7 +128,7 @@ impl Role for Aggregate {
 
     fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {
         match wake {
-            Wake::Assigned(_) => Ok(None),
+            Wake::Assigned(_) | Wake::Documents(..) => Ok(None),
             Wake::Records(records) => {
                 self.take(records, now_ms)?;
                 if self.is_step_due(now_ms) { self.step(false, now_ms) } else { Ok(None) }

@@ -25,6 +25,10 @@ const DRAIN_ROUNDS: u32 = 16;
 /// How often a role that stops is asked for a last step.
 const STOP_ROUNDS: u32 = 3;
 
+/// How often a role that follows documents is looked for them: seconds after a push everybody has it, and
+/// asking costs a round trip a lane.
+const DOCUMENTS_EVERY_MS: i64 = 2_000;
+
 /// How long a drained role waits for more before it looks again whether writers have settled.
 const SETTLE_WAIT: Duration = Duration::from_millis(50);
 
@@ -159,6 +163,8 @@ pub struct Driver {
     let_go: bool,
     /// How often being told gave it more to read.
     rounds: u32,
+    /// When documents were last looked for, in this session.
+    looked_ms: Option<i64>,
 }
 
 impl Driver {
@@ -174,6 +180,7 @@ impl Driver {
             held: Held::default(),
             let_go: false,
             rounds: 0,
+            looked_ms: None,
         }
     }
 
@@ -219,6 +226,7 @@ impl Driver {
         };
         self.began = true;
         (self.held, self.let_go, self.rounds) = (Held::default(), false, 0);
+        self.looked_ms = None;
         match role.opened(&mut *session).map_err(|e| role_failed(&self.me, e)) {
             Ok(()) => self.session = Some(session),
             Err(DriveError::Bus(BusError::Session(lost))) => return Ok(self.lost(&lost)),
@@ -263,12 +271,19 @@ impl Driver {
             }
             wait = wait.min(SETTLE_WAIT);
         }
+        if run.driver.held.assigned {
+            session = run.documents(session, false)?;
+        }
         let wake = session.next(wait)?;
         run.driver.held.note(&wake);
+        let is_assigned = matches!(wake, Wake::Assigned(_));
         if let Wake::Assigned(lanes) = &wake {
             run.restore(&mut *session, lanes)?;
         }
         session = run.step(session, wake)?;
+        if is_assigned {
+            session = run.documents(session, true)?;
+        }
         if run.role.done() {
             return Ok(Turn::Ended);
         }
@@ -311,6 +326,34 @@ impl Run<'_> {
             restored.map_err(|e| role_failed(&self.driver.me, e))?;
         }
         Ok(())
+    }
+
+    /// Tells the role of the documents that it follows, if they changed or it `must` hear of them.
+    fn documents(
+        &mut self,
+        mut session: Box<dyn Session>,
+        must: bool,
+    ) -> Result<Box<dyn Session>, DriveError> {
+        let topics = self.role.follows();
+        if topics.is_empty() {
+            return Ok(session);
+        }
+        let now_ms = self.clock.now_ms();
+        // A clock that was set back must not put it off.
+        let rests = |looked| (0..DOCUMENTS_EVERY_MS).contains(&now_ms.saturating_sub(looked));
+        if !must && self.driver.looked_ms.is_some_and(rests) {
+            return Ok(session);
+        }
+        self.driver.looked_ms = Some(now_ms);
+        for topic in topics {
+            if !must && !session.documents_changed(&topic)? {
+                continue;
+            }
+            let mut found = Vec::new();
+            session.documents(&topic, &mut |key, value| found.push((key, value)))?;
+            session = self.step(session, Wake::Documents(topic, found))?;
+        }
+        Ok(session)
     }
 
     /// Wakes the role and commits what it made of it.
@@ -362,7 +405,8 @@ impl Run<'_> {
             }
             self.driver.let_go = true;
         }
-        let finished = session.group_done()?;
+        // Others may have written to our lanes as their last.
+        let finished = session.group_done()? && session.settled()?;
         Ok((session, finished))
     }
 

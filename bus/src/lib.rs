@@ -236,6 +236,9 @@ pub enum Wake {
     Drained,
     /// The process stops: commit what is done. Lanes stay ours until the session closes.
     Stop,
+    /// A topic of documents that the role [follows](Role::follows), whole: the newest of each key. Comes
+    /// whenever lanes were assigned, and soon after anything was written there; it may bring nothing new.
+    Documents(Topic, Vec<(Bytes, Bytes)>),
 }
 
 /// What a restart finds of one lane.
@@ -326,7 +329,7 @@ pub trait Bus: Send + Sync {
 
 /// One member's time on a bus.
 pub trait Session: Send {
-    /// What happened next; [`Wake::Idle`] after `wait`. Never gives `Drained` or `Stop`. Lanes that
+    /// What happened next; [`Wake::Idle`] after `wait`. Never gives `Drained`, `Stop` or `Documents`. Lanes that
     /// were revoked are given up when this is called after [`Wake::Revoked`].
     fn next(&mut self, wait: Duration) -> Result<Wake, BusError>;
     /// Reads back a lane just assigned, calls `each` with its state, and begins to read the lane's
@@ -346,6 +349,9 @@ pub trait Session: Send {
         topic: &Topic,
         each: &mut dyn FnMut(Bytes, Bytes),
     ) -> Result<(), BusError>;
+    /// Whether anything was committed to a topic of documents since this session last read it whole;
+    /// `true` where it never did. Cheap enough to ask every few seconds.
+    fn documents_changed(&mut self, topic: &Topic) -> Result<bool, BusError>;
     /// Whether the ends that were given are the end of all that was written before this call. A bus
     /// that shows a transaction some time after its writer knows of it looks again; `false` means
     /// that more is coming.
@@ -372,6 +378,10 @@ pub trait Role: Send {
     fn on(&mut self, wake: Wake, now_ms: i64) -> anyhow::Result<Option<Step>>;
     /// The step is lasting: what may only follow it is done here (the sink renames files).
     fn committed(&mut self) -> anyhow::Result<()>;
+    /// Topics of documents that it is to be told of, by [`Wake::Documents`].
+    fn follows(&self) -> Vec<Topic> {
+        Vec::new()
+    }
     /// Nothing more will ever come of it (a capture file is read to its end).
     fn done(&self) -> bool {
         false

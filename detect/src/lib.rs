@@ -6,10 +6,12 @@
 //!
 //! - [`stat`]: statistics, one file each.
 //! - [`detector`]: detectors, one file each.
+//! - [`policy`]: what is done with a notice: the document, and its verdicts.
 //! - [`site`]: which addresses are local.
 //! - [`rows`]: batches with cells replaced, for notices on their way.
 
 pub mod detector;
+pub mod policy;
 pub mod rows;
 pub mod site;
 pub mod stat;

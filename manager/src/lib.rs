@@ -118,7 +118,7 @@ impl Role for Manager {
 
     fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {
         match wake {
-            Wake::Assigned(_) | Wake::End(..) => Ok(None),
+            Wake::Assigned(_) | Wake::End(..) | Wake::Documents(..) => Ok(None),
             Wake::Records(records) => {
                 self.take(records, now_ms)?;
                 Ok(if self.is_step_due(now_ms) { self.step(false) } else { None })

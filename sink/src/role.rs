@@ -242,6 +242,7 @@ impl Sink {
                 Ok(None)
             }
             Wake::Drained | Wake::Stop => self.close_all(now_ms),
+            Wake::Documents(..) => Ok(None),
         }
     }
 

@@ -319,6 +319,10 @@ impl Session for FaultySession {
         self.call("documents")?.documents(topic, each)
     }
 
+    fn documents_changed(&mut self, topic: &Topic) -> Result<bool, BusError> {
+        self.call("documents_changed")?.documents_changed(topic)
+    }
+
     fn gaps(&mut self) -> Vec<crate::Gap> {
         self.inner.as_mut().map(|inner| inner.gaps()).unwrap_or_default()
     }

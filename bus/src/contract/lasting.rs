@@ -1,13 +1,15 @@
 //! What is committed lasts, whole and in order; what is not leaves nothing.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 
 use super::{
-    DOCUMENTS, Fixture, IN, LANES, OUT, after, all, assigned, commit, note, open, reader, text,
-    texts, to_the_end, write, writer,
+    DOCUMENTS, Fixture, IN, LANES, OUT, PATIENCE, after, all, assigned, commit, note, open, reader,
+    text, texts, to_the_end, write, writer,
 };
 use crate::codec::MAX_PAYLOAD;
-use crate::{Change, Outgoing, Step};
+use crate::{Change, Outgoing, Session, Step, Topic};
 
 /// Records of a lane come in the order they were written, over many steps.
 pub fn order_in_a_lane(make: &dyn Fn() -> Fixture) {
@@ -127,6 +129,43 @@ pub fn documents_without_tombstones(make: &dyn Fn() -> Fixture) {
         (Bytes::from_static(k.as_bytes()), Bytes::from_static(v.as_bytes()))
     };
     assert_eq!(found, [pair("a", "2"), pair("c", "1")]);
+}
+
+/// A session that has read documents is told whether there is more to read, and of nothing else.
+pub fn documents_are_followed(make: &dyn Fn() -> Fixture) {
+    let fixture = make();
+    let put = |topic: Topic, lane, text: &'static [u8]| {
+        let key = Bytes::from_static(b"a");
+        Outgoing::document(topic, lane, key, Some(Bytes::from_static(text)))
+    };
+    write(&*fixture.bus, vec![put(DOCUMENTS, 1, b"1")]);
+    let mut session = open(&*fixture.bus, &writer("follows"));
+    let changed = |session: &mut dyn Session| {
+        session.documents_changed(&DOCUMENTS).unwrap_or_else(|e| panic!("asking: {e}"))
+    };
+    let read = |session: &mut dyn Session| {
+        let mut found = Vec::new();
+        let read = session.documents(&DOCUMENTS, &mut |_, value| found.push(value));
+        read.unwrap_or_else(|e| panic!("documents: {e}"));
+        found
+    };
+    assert!(changed(&mut *session), "nothing was read yet");
+    assert_eq!(read(&mut *session), ["1"]);
+    assert!(!changed(&mut *session), "read, and nothing came since");
+    write(&*fixture.bus, vec![put(OUT, 1, b"other")]);
+    assert!(!changed(&mut *session), "another topic");
+    for (lane, text) in [(1, &b"2"[..]), (2, b"3")] {
+        write(&*fixture.bus, vec![put(DOCUMENTS, lane, text)]);
+        let until = Instant::now() + PATIENCE;
+        while !changed(&mut *session) {
+            assert!(Instant::now() < until, "{text:?} was not noticed");
+            // Where nobody else does, waiting is what moves time.
+            let waited = session.next(Duration::from_millis(20));
+            waited.unwrap_or_else(|e| panic!("while waiting for {text:?}: {e}"));
+        }
+        assert!(read(&mut *session).contains(&Bytes::from_static(text)));
+        assert!(!changed(&mut *session), "read again");
+    }
 }
 
 /// State is the newest of each key of its lane, without what was removed.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use rdkafka::consumer::Consumer;
 
 use super::Shared;
@@ -84,6 +85,18 @@ impl super::Kafka {
         tracing::info!(topic = %self.0.full(topic), ?from, follow, "reading from here on");
         self.0.read_on(starts, follow, each)
     }
+
+    /// Reads a compacted topic of documents whole, outside of any session.
+    ///
+    /// # Errors
+    /// The topic cannot be read, or no end of it is found in time.
+    pub fn documents(
+        &self,
+        topic: &Topic,
+        each: &mut dyn FnMut(Bytes, Bytes),
+    ) -> Result<(), BusError> {
+        self.0.documents(topic, each)
+    }
 }
 
 impl Shared {
@@ -119,6 +132,23 @@ impl Shared {
             true
         })?;
         Ok(newest)
+    }
+
+    /// Reads a compacted topic of documents whole.
+    pub(super) fn documents(
+        &self,
+        topic: &Topic,
+        each: &mut dyn FnMut(Bytes, Bytes),
+    ) -> Result<(), BusError> {
+        let lanes: Vec<Lane> = (0..self.lanes).collect();
+        let pairs = self.newest(topic, &lanes)?.into_iter().flat_map(Newest::into_pairs);
+        pairs.for_each(|(key, value)| each(key, value));
+        Ok(())
+    }
+
+    /// Up to where everything is decided, of each lane of a topic.
+    pub(super) fn decided_ends(&self, topic: &Topic) -> Result<Vec<i64>, BusError> {
+        (0..self.lanes).map(|lane| Ok(self.stable(topic, lane)?.1)).collect()
     }
 
     /// Whether there are committed records after these places.

@@ -38,6 +38,8 @@ pub(super) struct KafkaSession {
     told_home: bool,
     /// State that was read and not given to the role yet.
     states: BTreeMap<Lane, Newest>,
+    /// Where the lanes of topics of documents ended when they were read.
+    documents_end: BTreeMap<Topic, Vec<i64>>,
     producer: BaseProducer<Deliveries>,
 }
 
@@ -52,8 +54,8 @@ impl KafkaSession {
             true => None,
             false => Some(Membership::join(Arc::clone(&shared), me)?),
         };
-        let (me, states) = (me.clone(), BTreeMap::new());
-        Ok(KafkaSession { shared, me, member, told_home: false, states, producer })
+        let (me, states, documents_end) = (me.clone(), BTreeMap::new(), BTreeMap::new());
+        Ok(KafkaSession { shared, me, member, told_home: false, states, documents_end, producer })
     }
 
     /// The state of a lane: read together with that of all lanes assigned with it.
@@ -242,11 +244,17 @@ impl Session for KafkaSession {
         topic: &Topic,
         each: &mut dyn FnMut(Bytes, Bytes),
     ) -> Result<(), BusError> {
-        let lanes: Vec<Lane> = (0..self.shared.lanes).collect();
-        let newest = self.shared.newest(topic, &lanes)?;
-        let pairs = newest.into_iter().flat_map(Newest::into_pairs);
-        pairs.for_each(|(key, value)| each(key, value));
-        Ok(())
+        // Before it is read: what comes meanwhile may be read, and is then only read once more.
+        let ends = self.shared.decided_ends(topic)?;
+        self.documents_end.insert(topic.clone(), ends);
+        self.shared.documents(topic, each)
+    }
+
+    fn documents_changed(&mut self, topic: &Topic) -> Result<bool, BusError> {
+        match self.documents_end.get(topic) {
+            None => Ok(true),
+            Some(ends) => Ok(*ends != self.shared.decided_ends(topic)?),
+        }
     }
 
     fn gaps(&mut self) -> Vec<Gap> {

@@ -38,6 +38,8 @@ pub(crate) struct MemorySession {
     is_static: bool,
     /// What was found to be gone.
     gaps: Vec<Gap>,
+    /// Where the lanes of topics of documents ended when they were read.
+    documents_end: BTreeMap<Topic, Vec<i64>>,
 }
 
 impl MemorySession {
@@ -67,7 +69,14 @@ impl MemorySession {
             nudges,
             is_static,
             gaps: Vec::new(),
+            documents_end: BTreeMap::new(),
         }
+    }
+
+    /// Where each lane of a topic ends.
+    fn ends(&self, state: &State, topic: &Topic) -> Vec<i64> {
+        let end = |lane| state.log(topic, lane).map_or(0, Log::next);
+        (0..self.shared.lanes).map(end).collect()
     }
 
     fn current(&self, state: &State) -> bool {
@@ -333,13 +342,22 @@ impl Session for MemorySession {
         topic: &Topic,
         each: &mut dyn FnMut(Bytes, Bytes),
     ) -> Result<(), BusError> {
-        let state = self.shared.lock();
+        let shared = Arc::clone(&self.shared);
+        let state = shared.lock();
         self.alive(&state)?;
+        let ends = self.ends(&state, topic);
+        self.documents_end.insert(topic.clone(), ends);
         let logs = (0..self.shared.lanes).filter_map(|lane| state.log(topic, lane));
         let found: Vec<_> = logs.map(Log::newest).collect();
         drop(state);
         found.into_iter().flat_map(Newest::into_pairs).for_each(|(key, value)| each(key, value));
         Ok(())
+    }
+
+    fn documents_changed(&mut self, topic: &Topic) -> Result<bool, BusError> {
+        let state = self.shared.lock();
+        self.alive(&state)?;
+        Ok(self.documents_end.get(topic) != Some(&self.ends(&state, topic)))
     }
 
     fn commit(self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {

@@ -92,6 +92,11 @@ impl Session for SimSession {
         Ok(())
     }
 
+    fn documents_changed(&mut self, topic: &Topic) -> Result<bool, BusError> {
+        // What does not show yet is not there for whoever only asks.
+        self.alive()?.documents_changed(topic)
+    }
+
     fn gaps(&mut self) -> Vec<Gap> {
         self.inner.as_mut().map(|inner| inner.gaps()).unwrap_or_default()
     }

@@ -116,6 +116,9 @@ impl Session for Nothing {
     fn documents(&mut self, _: &Topic, _: &mut dyn FnMut(Bytes, Bytes)) -> Result<(), BusError> {
         Ok(())
     }
+    fn documents_changed(&mut self, _: &Topic) -> Result<bool, BusError> {
+        Ok(false)
+    }
     fn commit(self: Box<Self>, _: Step) -> Result<Box<dyn Session>, BusError> {
         Err(BusError::Fatal("not this way".into()))
     }

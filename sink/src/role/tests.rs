@@ -93,6 +93,9 @@ impl Session for Fake<'_> {
         }
         Ok(())
     }
+    fn documents_changed(&mut self, _topic: &Topic) -> Result<bool, BusError> {
+        Ok(false)
+    }
     fn commit(self: Box<Self>, _step: Step) -> Result<Box<dyn Session>, BusError> {
         Err(BusError::Fatal("not here".into()))
     }

@@ -105,6 +105,10 @@ impl Session for Flaky {
         self.inner.documents(topic, each)
     }
 
+    fn documents_changed(&mut self, topic: &Topic) -> Result<bool, BusError> {
+        self.inner.documents_changed(topic)
+    }
+
     fn commit(self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {
         let Flaky { inner, mode } = *self;
         match mode.load(Ordering::SeqCst) {
