@@ -49,6 +49,8 @@ pub enum Command {
     Node(NodeArgs),
     /// Create or describe the topics
     Topics(TopicsArgs),
+    /// Check, push or show what is done with notices
+    Policy(PolicyArgs),
     /// Print a topic as JSON lines, following
     Tail(TailArgs),
     /// Print the streams and their columns
@@ -107,6 +109,9 @@ pub struct RunArgs {
     /// Where packets come from
     #[command(flatten)]
     pub input: InputArgs,
+    /// What is done with notices (docs/policy.md)
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
     /// Where logs go
     #[command(flatten)]
     pub output: OutputArgs,
@@ -220,6 +225,31 @@ pub enum TopicsAction {
     },
     /// Print the table of topics beside what the broker has
     Describe,
+}
+
+/// `weir policy`
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// What to do with it
+    #[command(subcommand)]
+    pub action: PolicyAction,
+}
+
+/// What to do with the policy.
+#[derive(Debug, Subcommand)]
+pub enum PolicyAction {
+    /// Say whether a document is good, else what is wrong with it, by line and key
+    Check {
+        /// The document, TOML (docs/policy.md)
+        file: PathBuf,
+    },
+    /// Check a document and hand it to every node of the cluster
+    Push {
+        /// The document, TOML (docs/policy.md)
+        file: PathBuf,
+    },
+    /// Print the document in force, its version, and which nodes run it
+    Show,
 }
 
 /// `weir tail`

@@ -37,6 +37,8 @@ pub struct Config {
     pub kafka: BTreeMap<String, toml::Value>,
     /// Reading packets.
     pub capture: CaptureConfig,
+    /// What is done with notices.
+    pub policy: PolicyConfig,
     /// What the nodes of the cluster must agree on.
     pub cluster: ClusterConfig,
     /// Writing logs.
@@ -73,6 +75,14 @@ pub struct CaptureConfig {
     pub reassembly_max: Option<u64>,
     /// The same for each direction of one flow; bytes beyond it count as a gap.
     pub reassembly_flow_max: Option<u64>,
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// The document of `weir run`; a cluster has the one that was pushed.
+    pub file: Option<PathBuf>,
 }
 
 /// `[cluster]`
@@ -274,7 +284,9 @@ fn set(table: &mut toml::Table, variable: &str, value: &str) -> Result<(), BadCo
         return set_detect(table, variable, name, value);
     }
     let (section, key) = match name.split_once('_') {
-        Some((section @ ("capture" | "cluster" | "sink"), key)) => (Some(section), key.to_owned()),
+        Some((section @ ("capture" | "cluster" | "policy" | "sink"), key)) => {
+            (Some(section), key.to_owned())
+        }
         // Names in librdkafka are dotted.
         Some(("kafka", key)) => (Some("kafka"), key.replace('_', ".")),
         _ => (None, name.clone()),
@@ -341,20 +353,7 @@ fn typed(key: &str, value: &str) -> toml::Value {
 /// `1h`, `15m`, `30s`, `1d` or a number of seconds, as microseconds.
 pub fn duration_us(key: &str, text: &str) -> Result<i64, BadConfig> {
     let wrong = || BadConfig(format!("{key}: `{text}` is no length of time; write 1h, 15m"));
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: i64 = digits.parse().map_err(|_| wrong())?;
-    let unit = match &text[digits.len()..] {
-        "" | "s" => 1,
-        "m" | "min" => 60,
-        "h" | "hr" => 3600,
-        "d" => 86_400,
-        _ => return Err(wrong()),
-    };
-    number
-        .checked_mul(unit)
-        .and_then(|seconds| seconds.checked_mul(1_000_000))
-        .filter(|us| *us >= 0)
-        .ok_or_else(wrong)
+    detect::policy::terms::length_us(text).ok_or_else(wrong)
 }
 
 /// The same for `capture.interim`; none is never.

@@ -5,6 +5,7 @@ mod config;
 mod crew;
 mod detectors;
 mod node;
+mod policy;
 mod run;
 mod schema;
 mod stop;
@@ -64,6 +65,7 @@ fn dispatch(command: cli::Command, config: config::Config) -> anyhow::Result<()>
             node::consumers(&args.roles, &wanted, args.drain.drain, &config)
         }
         Command::Topics(args) => topics::topics(&args, &config),
+        Command::Policy(args) => policy::policy(&args, &config),
         Command::Tail(args) => tail::tail(&args, &config),
         Command::Schema(args) => schema::schema(&args),
     }

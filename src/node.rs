@@ -63,6 +63,11 @@ pub fn consumers(
     config: &Config,
 ) -> anyhow::Result<()> {
     let node = config.node_name()?;
+    if config.policy.file.is_some() {
+        tracing::warn!(
+            "policy.file is for `weir run`: a cluster has what `weir policy push` gave it"
+        );
+    }
     let mut sinks = Vec::new();
     if let (true, Some(output)) = (roles.contains(&RoleName::Sink), &wanted.output) {
         sinks = config.sinks(&node, output, ROTATE)?;
@@ -106,7 +111,7 @@ fn members(
         runners.push((aggregate::member(node), Box::new(role)));
     }
     if roles.contains(&RoleName::Manager) {
-        let role = Manager::new(manager_config(config, node, lanes)?);
+        let role = Manager::new(manager_config(config, node, lanes, None)?);
         runners.push((manager::member(node), Box::new(role)));
     }
     for sink in sinks {

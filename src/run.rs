@@ -17,6 +17,7 @@ use capture::source::LiveOptions;
 use capture::worker::Progress;
 use indicatif::{ProgressBar, ProgressStyle};
 use manager::Manager;
+use manager::decide::Document;
 use sink::Sink;
 
 use crate::cli::{InputArgs, RunArgs};
@@ -43,6 +44,8 @@ pub fn input(args: &InputArgs) -> Input {
 pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     let node = config.node.clone().unwrap_or_else(|| NODE.into());
     let sinks = config.sinks(&node, &args.output, "0")?;
+    let policy = args.policy.as_deref().or(config.policy.file.as_deref());
+    let policy = policy.map(crate::policy::read).transpose()?.map(|(document, _)| document);
     let capture_config = config.capture(&node, LANES, &args.input)?;
     let clock: Arc<dyn Clock> = Arc::new(System);
     let mut capture =
@@ -54,7 +57,7 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     let stop = crate::stop::on_signal()?;
     let began = Instant::now();
     let progress = capture.progress();
-    let pipeline = Pipeline::start(&node, config, sinks, clock.clone(), stop.clone())?;
+    let pipeline = Pipeline::start(&node, config, sinks, policy, clock.clone(), stop.clone())?;
     let bar = show(&progress, &args.input);
     let me = capture::role::member(&node, LANES);
     let bus = &*pipeline.bus;
@@ -68,7 +71,8 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     read.context("capture")?;
     let written = written?;
     let summary = capture.summary();
-    crate::summary::print(&summary, &written, began.elapsed());
+    crate::summary::print(&summary, &written.files, began.elapsed());
+    crate::summary::notices(&written.notices);
     crate::summary::left(&left);
     let problems = &summary.problems;
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
@@ -83,10 +87,24 @@ struct Pipeline {
     stages: Vec<Vec<Stage>>,
 }
 
+/// What the roles behind capture made.
+#[derive(Default)]
+struct Written {
+    files: Vec<sink::Summary>,
+    notices: manager::Counters,
+}
+
+/// What one of them made.
+enum Made {
+    Rows,
+    Decisions(manager::Counters),
+    Files(Box<sink::Summary>),
+}
+
 /// One role at work.
 struct Stage {
     stop: Stop,
-    thread: std::thread::JoinHandle<anyhow::Result<Option<sink::Summary>>>,
+    thread: std::thread::JoinHandle<anyhow::Result<Made>>,
 }
 
 impl Pipeline {
@@ -94,6 +112,7 @@ impl Pipeline {
         node: &str,
         config: &Config,
         sinks: Vec<sink::Config>,
+        policy: Option<Arc<Document>>,
         clock: Arc<dyn Clock>,
         all: Stop,
     ) -> anyhow::Result<Pipeline> {
@@ -108,16 +127,19 @@ impl Pipeline {
         }
         let mut pipeline = Pipeline { bus, all, stages: Vec::new() };
         let aggregate = Aggregate::new(aggregate_config(config, node, LANES, Some(1))?);
-        let aggregate = pipeline.stage(aggregate::member(node), aggregate, &clock, |_| None)?;
+        let aggregate =
+            pipeline.stage(aggregate::member(node), aggregate, &clock, |_| Made::Rows)?;
         pipeline.stages.push(vec![aggregate]);
-        let manager = Manager::new(manager_config(config, node, LANES)?);
-        let manager = pipeline.stage(manager::member(node), manager, &clock, |_| None)?;
+        let manager = Manager::new(manager_config(config, node, LANES, policy)?);
+        let decisions = |manager: &Manager| Made::Decisions(manager.counters());
+        let manager = pipeline.stage(manager::member(node), manager, &clock, decisions)?;
         pipeline.stages.push(vec![manager]);
         let mut last = Vec::new();
         for config in sinks {
             let member = sink::member(&config.format, node);
             let role = Sink::new(config, LANES)?;
-            last.push(pipeline.stage(member, role, &clock, |sink| Some(sink.summary().clone()))?);
+            let files = |sink: &Sink| Made::Files(Box::new(sink.summary().clone()));
+            last.push(pipeline.stage(member, role, &clock, files)?);
         }
         pipeline.stages.push(last);
         Ok(pipeline)
@@ -128,14 +150,14 @@ impl Pipeline {
         me: Member,
         mut role: R,
         clock: &Arc<dyn Clock>,
-        summary: fn(&R) -> Option<sink::Summary>,
+        made: fn(&R) -> Made,
     ) -> anyhow::Result<Stage> {
         let (bus, clock, stop) = (self.bus.clone(), clock.clone(), Stop::new());
         let told = stop.clone();
         let (name, read_by) = (me.group.clone(), bus.clone());
         let work = move || {
             role_on(&*bus, &me, &mut role, &*clock, &told)?;
-            Ok(summary(&role))
+            Ok(made(&role))
         };
         // Nobody reads for this role any more: the others must not wait for it, and there is no use in
         // capturing on.
@@ -149,8 +171,8 @@ impl Pipeline {
     }
 
     /// Drains the roles in the order of the data.
-    fn finish(self) -> anyhow::Result<Vec<sink::Summary>> {
-        let mut summaries = Vec::new();
+    fn finish(self) -> anyhow::Result<Written> {
+        let mut written = Written::default();
         let mut failed = None;
         for stage in self.stages {
             for role in &stage {
@@ -159,14 +181,16 @@ impl Pipeline {
             self.bus.nudge();
             for role in stage {
                 match crew::join(role.thread) {
-                    Ok(summary) => summaries.extend(summary),
+                    Ok(Made::Rows) => {}
+                    Ok(Made::Decisions(counters)) => written.notices = counters,
+                    Ok(Made::Files(summary)) => written.files.push(*summary),
                     Err(error) => failed = failed.or(Some(error)),
                 }
             }
         }
         match failed {
             Some(error) => Err(error),
-            None => Ok(summaries),
+            None => Ok(written),
         }
     }
 }
@@ -193,9 +217,10 @@ pub fn manager_config(
     config: &Config,
     node: &str,
     lanes: u32,
+    policy: Option<Arc<Document>>,
 ) -> Result<manager::Config, BadConfig> {
     let mut made = manager::Config::new(node, lanes);
-    made.prefix = config.prefix();
+    (made.prefix, made.policy) = (config.prefix(), policy);
     (made.site, made.detect) = (detectors::site(config)?, detectors::settings(config)?);
     Ok(made)
 }

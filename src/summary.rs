@@ -63,6 +63,18 @@ pub fn print(capture: &Summary, sinks: &[sink::Summary], took: Duration) {
     }
 }
 
+/// Says what became of notices that are in no log.
+pub fn notices(counters: &manager::Counters) {
+    for (count, what) in [
+        (counters.suppressed, "notices were held back, as the same was logged (notice_tally)"),
+        (counters.ignored, "notices were ignored, as the policy says"),
+    ] {
+        if count > 0 {
+            eprintln!("  {count} {what}");
+        }
+    }
+}
+
 /// A path as short as it can be typed.
 fn from_here<'a>(path: &'a Path, here: &Path) -> &'a Path {
     path.strip_prefix(here).unwrap_or(path)

@@ -272,6 +272,8 @@ fn the_schema_in_three_forms() {
         "known_certs",
         "weird",
         "notice",
+        "notice_alarm",
+        "notice_tally",
     ];
     let page = weir_ok(&["schema"]).out;
     let json = weir_ok(&["schema", "--format", "json"]).out;

@@ -62,7 +62,11 @@ fn notice_rows(merged: &[Merged]) -> Result<RecordBatch> {
         let times = TimestampMicrosecondArray::from_iter_values(merged.iter().map(of));
         Arc::new(times.with_timezone("UTC"))
     };
-    let n = merged.iter().map(|m| i64::try_from(m.observers.len()).unwrap_or(i64::MAX));
+    // A copy that came too late counts up and is no notice: it says so by an `n` of nobody.
+    let n = merged.iter().map(|m| match m.copies {
+        0 => 0,
+        _ => i64::try_from(m.observers.len()).unwrap_or(i64::MAX),
+    });
     let picked = rows::replace(picked, "ts", times(|m| m.first.ts))?;
     let picked = rows::replace(picked, "last_ts", times(|m| m.last_ts))?;
     let picked = rows::replace(picked, "n", Arc::new(Int64Array::from_iter_values(n)))?;

@@ -49,7 +49,7 @@ pub struct Merged {
     pub last_ts: i64,
     /// All nodes that saw it.
     pub observers: BTreeSet<String>,
-    /// How many there were.
+    /// How many there were; none where it is a copy of one that went out.
     pub copies: u64,
 }
 
@@ -81,6 +81,8 @@ pub struct Holds {
     changed: BTreeSet<Kind>,
     /// How many notices of each record are held.
     records: BTreeMap<i64, usize>,
+    /// Copies of what went out, on their way to be counted.
+    late: Vec<Merged>,
     count: usize,
     /// Number of the next copy.
     next: u64,
@@ -99,6 +101,7 @@ impl Holds {
             expiry: BTreeSet::new(),
             changed: BTreeSet::new(),
             records: BTreeMap::new(),
+            late: Vec::new(),
             count: 0,
             next: 0,
         }
@@ -138,6 +141,17 @@ impl Holds {
             }
         }
         Taken::Held
+    }
+
+    /// A copy of one that went out ([`Taken::Covered`]): whoever decided on that one counts it.
+    pub fn take_late(&mut self, kind: Kind, item: Item) {
+        let merged = merge(Some(kind.1), vec![item]);
+        self.late.push(Merged { copies: 0, ..merged });
+    }
+
+    /// Such copies since it was last asked.
+    pub fn late_copies(&mut self) -> Vec<Merged> {
+        std::mem::take(&mut self.late)
     }
 
     fn hold(&mut self, item: &Item) {

@@ -156,7 +156,12 @@ pub fn notice(
             Taken::Held
         } else {
             let kind = (note.value(row).to_owned(), identifier.value(row).to_owned());
-            windows.holds.take(kind, item)
+            let copy = (kind.clone(), item.clone());
+            let taken = windows.holds.take(kind, item);
+            if taken == Taken::Covered && !written.is_again {
+                windows.holds.take_late(copy.0, copy.1);
+            }
+            taken
         };
         if written.is_again {
             continue;

@@ -91,6 +91,8 @@ impl Windows {
         let time = self.released.time;
         let merged = self.holds.release(time);
         self.send_notices(merged, to)?;
+        let copies = self.holds.late_copies();
+        self.send_copies(copies, to)?;
         let entries = self.panes.release(self.released.panes());
         self.send_partials(entries, to);
         let picked = self.assets.release(self.released.assets());
@@ -98,7 +100,11 @@ impl Windows {
         let has_passed_a_pane = self.told == i64::MIN || self.panes.end_of(self.told) <= time;
         if time > self.told && has_passed_a_pane {
             self.told = time;
-            to.out.extend(emit::punctuate(&topic::PARTIAL, to.config.lanes, &self.stamp(false)));
+            for (topic, stamp) in
+                [(topic::PARTIAL, self.stamp(false)), (topic::NOTICE, self.notice_stamp(to.config))]
+            {
+                to.out.extend(emit::punctuate(&topic, to.config.lanes, &stamp));
+            }
         }
         Ok(())
     }
@@ -107,6 +113,8 @@ impl Windows {
     pub fn finish(&mut self, to: &mut Outlet<'_>) -> Result<()> {
         let merged = self.holds.force(i64::MAX);
         self.send_notices(merged, to)?;
+        let copies = self.holds.late_copies();
+        self.send_copies(copies, to)?;
         let entries = self.panes.release(i64::MAX);
         self.send_partials(entries, to);
         let picked = self.assets.release(i64::MAX);
@@ -149,11 +157,23 @@ impl Windows {
     fn send_notices(&self, merged: Vec<Merged>, to: &mut Outlet<'_>) -> Result<()> {
         to.counters.notice_out += merged.len() as u64;
         to.counters.notice_merged += merged.iter().map(|m| m.copies - 1).sum::<u64>();
-        // What is still held began less than a hold ago.
-        let mut stamp = self.stamp(false);
-        stamp.time = stamp.time.saturating_sub(to.config.notice_hold_us);
+        let stamp = self.notice_stamp(to.config);
         to.out.extend(emit::notices(merged, self.lane, to.config.lanes, &stamp)?);
         Ok(())
+    }
+
+    /// Copies of notices that are out: managers count them, and log none.
+    fn send_copies(&self, copies: Vec<Merged>, to: &mut Outlet<'_>) -> Result<()> {
+        let stamp = self.notice_stamp(to.config);
+        to.out.extend(emit::notices(copies, self.lane, to.config.lanes, &stamp)?);
+        Ok(())
+    }
+
+    /// Progress on `notice`: what is still held began less than a hold ago.
+    fn notice_stamp(&self, config: &Config) -> Stamp {
+        let mut stamp = self.stamp(false);
+        stamp.time = stamp.time.saturating_sub(config.notice_hold_us);
+        stamp
     }
 
     /// Managers remember assets by the lane that they come on, so that one lane's end is the end.

@@ -4,7 +4,7 @@
 //!   all pass the one suite in [`contract`].
 //! - [`Role`], [`drive`]: a role is a synchronous state machine; one loop runs them all.
 //! - [`topic`]: the one table of topics. [`codec`]: batches as Arrow IPC, stamps as headers. [`dead`]:
-//!   what becomes of records that are of no use.
+//!   what becomes of records that are of no use. [`documents`]: who runs which.
 //!
 //! The promise: **a [`Step`] is one transaction**. What it sends, what it changes in the role's state
 //! and where it stands in its input become visible together or not at all, and readers see committed
@@ -24,6 +24,7 @@ pub mod codec;
 #[doc(hidden)]
 pub mod contract;
 pub mod dead;
+pub mod documents;
 pub mod drive;
 pub mod kafka;
 pub mod memory;

@@ -1,5 +1,9 @@
 //! What a manager is told, and what it counts.
 
+use std::sync::Arc;
+
+use crate::decide::Document;
+
 /// How a manager works.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -9,10 +13,12 @@ pub struct Config {
     pub prefix: String,
     /// Partition count of every partitioned topic: how many aggregator lanes are waited for.
     pub lanes: u32,
-    /// How long the same notice is held back where the notice does not say, microseconds.
-    pub suppress_for_us: i64,
+    /// The policy where none was pushed.
+    pub policy: Option<Arc<Document>>,
     /// Suppressions that a lane keeps; above it those that end first go.
     pub suppressions_max: usize,
+    /// Workers' counts, and hosts, that a lane keeps for rules of the policy; above it the oldest go.
+    pub significance_max: usize,
     /// Known assets that a lane keeps; above it those seen first go.
     pub assets_max: usize,
     /// Members of statistics that a lane keeps; above it the oldest panes are judged and go.
@@ -36,9 +42,10 @@ impl Config {
             node: node.to_owned(),
             prefix: "weir".to_owned(),
             lanes: lanes.max(1),
-            suppress_for_us: detect::detector::SUPPRESS_FOR_US,
+            policy: None,
             // A few hundred bytes each: tens of megabytes in the state topic of a lane.
             suppressions_max: 100_000,
+            significance_max: 100_000,
             // Some 300 bytes each: 60 MB for a lane, 2.4 million assets for the cluster.
             assets_max: 200_000,
             // About 100 bytes each.
@@ -58,10 +65,20 @@ pub struct Counters {
     pub partial_in: u64,
     /// Notices that detectors here raised.
     pub found: u64,
-    /// Notices held back: in + found = out + suppressed.
+    /// Notices held back: in + found = out + suppressed + ignored.
     pub suppressed: u64,
+    /// Notices that policy ignores.
+    pub ignored: u64,
     /// Notices logged.
     pub notice_out: u64,
+    /// Those of them that alarm.
+    pub alarms: u64,
+    /// Rows of notice_tally written.
+    pub tally_out: u64,
+    /// Counts of significance that went before their time because the lane kept too many.
+    pub significance_lost: u64,
+    /// Policy documents refused.
+    pub policy_refused: u64,
     /// Observations of assets read.
     pub asset_in: u64,
     /// Assets logged; the others were known.

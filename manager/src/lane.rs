@@ -2,10 +2,13 @@
 //! in the step that moves its positions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use arrow_array::{Array, RecordBatch};
-use bus::{Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline};
+use arrow_array::{Array, RecordBatch, StringArray};
+use bus::{
+    Change, Lane, Outgoing, Payload, Position, Record, Restored, Stamp, Step, Timeline, topic,
+};
 use bytes::Bytes;
 use detect::{Detector, Value, rows};
 use model::read::{self, ColumnError};
@@ -14,10 +17,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::assets::{Assets, Seen};
 use crate::config::{Config, Counters};
+use crate::decide::{COUNT_RULE, Decider, Document, Seen as Noticed, borrowed, stamp};
 use crate::emit;
 use crate::progress::{Input, Progress, Source};
+use crate::significance::Sight;
 use crate::state::{Key, LINES, Line, json};
-use crate::suppress::{Span, Suppressions};
 use crate::windows::{Found, Pane, Whom, Windows};
 
 /// The longest that a notice can ask to be held back, microseconds: a week. More is no suppression
@@ -45,14 +49,18 @@ struct Round {
 pub struct LaneState {
     lane: Lane,
     progress: Progress,
+    /// How far the manager's lanes are: they send each other what rules count.
+    managers: Progress,
     windows: Windows,
-    suppressions: Suppressions,
+    decider: Decider,
     assets: Assets,
     round: Round,
     kept_round: Round,
     /// Offsets to read next, and those committed.
     next: BTreeMap<Input, (i64, Option<i64>)>,
     out: Vec<Outgoing>,
+    /// Up to where the other lanes were told that this one is, by timeline; a new owner says it again.
+    told: [i64; 2],
 }
 
 impl LaneState {
@@ -68,14 +76,16 @@ impl LaneState {
     ) -> Result<LaneState> {
         let mut state = LaneState {
             lane,
-            progress: Progress::new(config.lanes),
+            progress: Progress::new("aggregate/", config.lanes),
+            managers: Progress::new("manager/", config.lanes),
             windows: Windows::default(),
-            suppressions: Suppressions::new(config.suppressions_max),
+            decider: Decider::new(lane, config),
             assets: Assets::new(config.assets_max),
             round: Round::default(),
             kept_round: Round::default(),
             next: BTreeMap::new(),
             out: Vec::new(),
+            told: [i64::MIN; 2],
         };
         let mut panes = Vec::new();
         for (key, value) in &from.state {
@@ -88,7 +98,7 @@ impl LaneState {
             let watermark = state.progress.watermark(whom.0);
             state.windows.restore(whom, start, pane, watermark, detectors);
         }
-        state.suppressions.changes();
+        state.decider.is_restored();
         state.assets.changes();
         Ok(state)
     }
@@ -102,11 +112,10 @@ impl LaneState {
         match serde_json::from_slice(key)? {
             Key::Source(line, name) => {
                 let source: Source = serde_json::from_slice(value)?;
-                self.progress.restore(line, name, source);
+                self.progress_of(&name).restore(line, name, source);
             }
-            Key::Suppress(line, note, identifier) => {
-                let span: Span = serde_json::from_slice(value)?;
-                self.suppressions.restore((line, note, identifier), span);
+            key @ (Key::Policy | Key::Suppress(..) | Key::Saw(..) | Key::Host(..)) => {
+                self.decider.restore(key, value)?;
             }
             Key::Asset(line, asset) => {
                 let seen: Seen = serde_json::from_slice(value)?;
@@ -124,13 +133,27 @@ impl LaneState {
         Ok(())
     }
 
+    fn progress_of(&mut self, source: &str) -> &mut Progress {
+        if self.managers.is_of(source) { &mut self.managers } else { &mut self.progress }
+    }
+
+    /// Decides by this document from here on.
+    pub fn adopt(&mut self, document: Option<&Arc<Document>>) {
+        self.decider.adopt(document);
+    }
+
+    /// Version of the document in force.
+    pub fn version(&self) -> &str {
+        self.decider.version()
+    }
+
     /// Uses a record.
     pub fn take(&mut self, record: Record, work: &mut Work<'_>) -> Result<()> {
         let input = Input::of(&record.topic);
         self.next.entry(input).or_default().0 = record.offset.saturating_add(1);
         let line = record.stamp.as_ref().map_or(Timeline::Live, |stamp| stamp.timeline).into();
         if let Some(stamp) = &record.stamp {
-            self.progress.hear(input, stamp);
+            self.progress_of(&stamp.source).hear(input, stamp);
         }
         let (stage, why) = match &record.payload {
             Payload::Empty => {
@@ -175,6 +198,13 @@ impl LaneState {
         let observers = read::list(&batch, "observers")?;
         for row in 0..batch.num_rows() {
             work.counters.partial_in += 1;
+            if rule.value(row) == COUNT_RULE {
+                let (first, last) = (first.value(row), last.value(row));
+                let workers = read::texts(observers, row).into_iter().collect();
+                let (host, sight) = (state.value(row).to_owned(), Sight { first, last, workers });
+                self.decider.take_count(line, entity.value(row), host, end.value(row), sight);
+                continue;
+            }
             let detector = work.detectors.iter().find(|d| d.rule() == rule.value(row));
             let value = Value::decode(state.value(row)).ok();
             let (Some(detector), Some(value)) = (detector, value) else {
@@ -213,20 +243,34 @@ impl LaneState {
         let batch = checked(&notice::DEF, def, batch)?;
         let (note, identifier) = (read::text(&batch, "note")?, read::text(&batch, "identifier")?);
         let (ts, written) = (read::time(&batch, "ts")?, read::time(&batch, "_write_ts")?);
+        let (src, dst) = (read::text(&batch, "src")?, read::text(&batch, "dst")?);
+        let (orig, resp) = (read::text(&batch, "id.orig_h")?, read::text(&batch, "id.resp_h")?);
+        let (n, observers) = (read::count(&batch, "n")?, read::list(&batch, "observers")?);
         let suppress_for = rows::seconds(&batch, "suppress_for")?;
+        // As in Zeek the flow's ends are the notice's where it names none.
+        let ip = |named: &StringArray, of_flow: &StringArray, row: usize| {
+            let named = [named, of_flow].into_iter().find(|column| column.is_valid(row));
+            named.and_then(|column| column.value(row).parse().ok())
+        };
         let mut picked = Vec::new();
         for row in 0..batch.num_rows() {
             work.counters.notice_in += 1;
-            let ts = if ts.is_null(row) { written.value(row) } else { ts.value(row) };
-            let suppress_for_us = suppression(suppress_for.value(row), work.config);
-            if identifier.is_valid(row) {
-                let kind = (line, note.value(row).to_owned(), identifier.value(row).to_owned());
-                if self.suppressions.holds_back(kind, ts, suppress_for_us) {
-                    work.counters.suppressed += 1;
-                    continue;
-                }
+            let observers = read::texts(observers, row);
+            let seen = Noticed {
+                line,
+                ts: if ts.is_null(row) { written.value(row) } else { ts.value(row) },
+                written: written.value(row),
+                note: note.value(row),
+                identifier: identifier.is_valid(row).then(|| identifier.value(row)),
+                src: ip(src, orig, row),
+                dst: ip(dst, resp, row),
+                workers: &observers.iter().map(String::as_str).collect::<Vec<_>>(),
+                suppress_for_us: suppression(suppress_for.value(row)),
+                is_copy: n.is_valid(row) && n.value(row) == 0,
+            };
+            if let Some(decided) = self.decider.decide(&seen, work.counters) {
+                picked.push((u32::try_from(row)?, decided));
             }
-            picked.push((u32::try_from(row)?, suppress_for_us));
         }
         work.counters.notice_out += picked.len() as u64;
         self.out.extend(emit::passed(&batch, &picked, self.lane, work.config.lanes)?);
@@ -264,13 +308,58 @@ impl LaneState {
         for found in found {
             work.counters.found += 1;
             let finding = &found.finding;
-            let kind = (found.line, finding.note.to_owned(), finding.identifier.clone());
-            if self.suppressions.holds_back(kind, finding.ts, finding.suppress_for_us) {
-                work.counters.suppressed += 1;
+            let seen = Noticed {
+                line: found.line,
+                ts: finding.ts,
+                written: found.end,
+                note: finding.note,
+                identifier: Some(&finding.identifier),
+                src: finding.src,
+                dst: finding.dst,
+                workers: &borrowed(&found.observers),
+                suppress_for_us: finding.suppress_for_us,
+                is_copy: false,
+            };
+            let Some(decided) = self.decider.decide(&seen, work.counters) else { continue };
+            work.counters.notice_out += 1;
+            let Config { node, lanes, .. } = work.config;
+            self.out.extend(emit::found(&found, &decided, node, *lanes));
+        }
+    }
+
+    /// Raises what rules of the policy counted hosts for, up to where all lanes are.
+    fn raise_counted(&mut self, work: &mut Work<'_>) {
+        let has_ended = self.managers.has_ended(Input::Partial);
+        for line in LINES {
+            for enough in self.decider.judge_hosts(line, self.managers.watermark(line)) {
+                work.counters.found += 1;
+                let decided = self.decider.decide_enough(&enough, work.counters);
+                let Some(decided) = decided else { continue };
+                work.counters.notice_out += 1;
+                let Config { node, lanes, .. } = work.config;
+                self.out.extend(emit::enough(&enough, &decided, node, *lanes));
+            }
+        }
+        if has_ended {
+            self.managers.forget(Input::Partial);
+            self.decider.forget_file_hosts();
+        }
+    }
+
+    /// Sends what was counted here, and how far this lane is, to the lanes where it is judged.
+    fn send_counts(&mut self, config: &Config) {
+        let told = self.told;
+        let counts = self.decider.send_counts(|line| told[line as usize], config);
+        self.out.extend(counts);
+        for line in LINES.into_iter().filter(|_| self.decider.counts_hosts()) {
+            let (time, told) = (self.progress.both(line), &mut self.told[line as usize]);
+            // As often as panes pass: the end of a round is said by itself.
+            if time == i64::MAX || time < told.saturating_add(detect::PANE_US) {
                 continue;
             }
-            work.counters.notice_out += 1;
-            self.out.push(emit::found(&found, &work.config.node, work.config.lanes));
+            *told = time;
+            let stamp = stamp(self.lane, line, time, false);
+            self.out.extend(punctuate(config.lanes, &stamp));
         }
     }
 
@@ -284,8 +373,9 @@ impl LaneState {
             self.windows.expire(line, watermark);
         }
         self.raise(found, work);
+        self.raise_counted(work);
         let live = self.progress.watermark(Line::Live);
-        self.suppressions.expire(live);
+        self.decider.expire(live, work.counters);
         self.assets.expire(Line::Live, live);
         work.counters.assets_forgotten += std::mem::take(&mut self.assets.forgotten);
         if self.progress.has_ended(Input::Partial) {
@@ -298,9 +388,17 @@ impl LaneState {
             self.round.notice = true;
         }
         if self.round == (Round { partial: true, notice: true }) {
-            self.suppressions.forget_files();
+            self.decider.forget_files();
             self.round = Round::default();
+            self.send_counts(work.config);
+            let end = stamp(self.lane, Line::File, i64::MAX, true);
+            self.out.extend(punctuate(work.config.lanes, &end));
+            self.told[Line::File as usize] = i64::MIN;
         }
+        self.send_counts(work.config);
+        let over = self.decider.over(is_drained);
+        work.counters.tally_out += over.len() as u64;
+        self.out.extend(emit::tallies(&over, self.lane, &work.config.node));
     }
 
     /// Adds to a step what this lane has done. True if that is anything.
@@ -308,12 +406,10 @@ impl LaneState {
         let before = (step.out.len(), step.state.len(), step.positions.len());
         step.out.append(&mut self.out);
         let mut changes: BTreeMap<Key, Option<Bytes>> = BTreeMap::new();
-        for (key, source) in self.progress.changes() {
+        for (key, source) in self.progress.changes().into_iter().chain(self.managers.changes()) {
             changes.insert(key, source.as_ref().map(json));
         }
-        for (key, span) in self.suppressions.changes() {
-            changes.insert(key, span.as_ref().map(json));
-        }
+        self.decider.changes(&mut changes);
         for (key, seen) in self.assets.changes() {
             changes.insert(key, seen.as_ref().map(json));
         }
@@ -351,11 +447,17 @@ fn checked(want: &'static Def, def: &Def, batch: &RecordBatch) -> Result<RecordB
     rows::conform(want, batch)
 }
 
-/// How long a notice holds back its like, microseconds, from its own column in seconds.
-fn suppression(seconds: f64, config: &Config) -> i64 {
+/// How long a notice asks to hold back its like, microseconds, from its own column in seconds; 0 where it does
+/// not say.
+fn suppression(seconds: f64) -> i64 {
     if !seconds.is_finite() || seconds <= 0.0 {
-        return config.suppress_for_us;
+        return 0;
     }
     // The cast saturates.
     ((seconds * 1e6) as i64).min(SUPPRESS_FOR_MAX_US)
+}
+
+/// A lane's progress, for all lanes.
+fn punctuate(lanes: u32, stamp: &Stamp) -> impl Iterator<Item = Outgoing> {
+    (0..lanes).map(|lane| Outgoing::punctuation(topic::PARTIAL, lane, stamp.clone()))
 }

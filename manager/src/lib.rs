@@ -5,25 +5,30 @@
 //! their suppression span.
 //!
 //! - [`progress`]: how far the aggregator's lanes are. [`windows`]: panes, and judging them.
+//! - [`decide`]: what becomes of a notice, by the policy; [`significance`]: what its rules wait for.
 //! - [`suppress`]: what is held back. [`assets`]: what is known. [`lane`]: one lane of all this.
 //! - [`emit`]: what is sent. [`state`]: what a restart needs.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use bus::{Lane, Member, Record, Restored, Role, Session, Step, Wake, topic};
+use bus::{Lane, Member, Record, Restored, Role, Session, Step, Topic, Wake, topic};
 use detect::Detector;
 
 pub mod assets;
 pub mod config;
+pub mod decide;
 pub mod emit;
+mod follow;
 pub mod lane;
 pub mod progress;
+pub mod significance;
 pub mod state;
 pub mod suppress;
 pub mod windows;
 
 pub use config::{Config, Counters};
+use follow::Following;
 use lane::{LaneState, Work};
 
 /// Records that a step may take: enough that a transaction's cost does not show.
@@ -50,6 +55,7 @@ pub struct Manager {
     detectors: Vec<Box<dyn Detector>>,
     lanes: BTreeMap<Lane, LaneState>,
     counters: Counters,
+    following: Following,
     /// Records and their bytes taken since the last step, and when the first of them came.
     records: usize,
     bytes: usize,
@@ -61,7 +67,9 @@ impl Manager {
     pub fn new(config: Config) -> Manager {
         let detectors = detect::detector::all(&config.site, &config.detect);
         let (lanes, counters) = (BTreeMap::new(), Counters::default());
-        Manager { config, detectors, lanes, counters, records: 0, bytes: 0, since_ms: None }
+        let following = Following::default();
+        let (records, bytes, since_ms) = (0, 0, None);
+        Manager { config, detectors, lanes, counters, following, records, bytes, since_ms }
     }
 
     /// What was counted so far.
@@ -105,20 +113,32 @@ impl Manager {
 impl Role for Manager {
     fn opened(&mut self, _: &mut dyn Session) -> Result<()> {
         self.lanes.clear();
+        self.following.forget();
         (self.records, self.bytes, self.since_ms) = (0, 0, None);
         Ok(())
     }
 
     fn restored(&mut self, lane: Lane, from: Restored) -> Result<()> {
         self.counters.records_gone += from.records_gone();
-        let restored = LaneState::restore(lane, from, &self.config, &self.detectors)?;
-        self.lanes.insert(lane, restored);
+        let mut state = LaneState::restore(lane, from, &self.config, &self.detectors)?;
+        if state.version().is_empty() {
+            state.adopt(self.config.policy.as_ref());
+        }
+        self.lanes.insert(lane, state);
         Ok(())
     }
 
     fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {
         match wake {
-            Wake::Assigned(_) | Wake::End(..) | Wake::Documents(..) => Ok(None),
+            Wake::Assigned(_) | Wake::End(..) => Ok(None),
+            Wake::Documents(_, documents) => {
+                // What was taken until now is decided: the new one holds from the next record on.
+                let Manager { config, lanes, counters, following, .. } = self;
+                let ack = following.hear(&documents, config, lanes, counters, now_ms);
+                let mut step = self.step(false).unwrap_or_default();
+                step.out.extend(ack);
+                Ok((!step.is_empty()).then_some(step))
+            }
             Wake::Records(records) => {
                 self.take(records, now_ms)?;
                 Ok(if self.is_step_due(now_ms) { self.step(false) } else { None })
@@ -139,5 +159,9 @@ impl Role for Manager {
 
     fn committed(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn follows(&self) -> Vec<Topic> {
+        vec![topic::POLICY]
     }
 }

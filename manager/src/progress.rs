@@ -1,4 +1,4 @@
-//! How far the aggregator's lanes have come. A pane can be judged when all of them have passed it: any
+//! How far the aggregator's lanes have come, and those of the managers that send each other counts. A pane can be judged when all of them have passed it: any
 //! of them may have seen a part.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,28 +41,38 @@ impl Input {
 pub struct Source {
     /// Its watermark on `partial`.
     time: i64,
+    /// Its watermark on `notice`.
+    #[serde(default = "never")]
+    notice_time: i64,
     partial_ended: bool,
     notice_ended: bool,
 }
 
 impl Default for Source {
     fn default() -> Source {
-        Source { time: i64::MIN, partial_ended: false, notice_ended: false }
+        let (time, notice_time) = (never(), never());
+        Source { time, notice_time, partial_ended: false, notice_ended: false }
     }
 }
 
-/// Progress of all.
+fn never() -> i64 {
+    i64::MIN
+}
+
+/// Progress of the lanes of a role.
 #[derive(Debug)]
 pub struct Progress {
+    /// What their names begin with.
+    role: &'static str,
     lanes: u32,
     by: BTreeMap<(Line, String), Source>,
     changed: BTreeSet<(Line, String)>,
 }
 
 impl Progress {
-    /// Of so many lanes; nothing is known of them.
-    pub fn new(lanes: u32) -> Progress {
-        Progress { lanes, by: BTreeMap::new(), changed: BTreeSet::new() }
+    /// Of so many lanes of `aggregate/` or `manager/`; nothing is known of them.
+    pub fn new(role: &'static str, lanes: u32) -> Progress {
+        Progress { role, lanes, by: BTreeMap::new(), changed: BTreeSet::new() }
     }
 
     /// A source as it was kept.
@@ -70,9 +80,14 @@ impl Progress {
         self.by.insert((line, name), source);
     }
 
-    /// A source spoke. Who is no aggregator lane is not waited for.
+    /// Whether a source is one of these lanes.
+    pub fn is_of(&self, source: &str) -> bool {
+        source.starts_with(self.role)
+    }
+
+    /// A source spoke. Who is no such lane is not waited for.
     pub fn hear(&mut self, input: Input, stamp: &Stamp) {
-        let lane = stamp.source.strip_prefix("aggregate/").and_then(|n| n.parse::<u32>().ok());
+        let lane = stamp.source.strip_prefix(self.role).and_then(|n| n.parse::<u32>().ok());
         if input == Input::Known || lane.is_none_or(|lane| lane >= self.lanes) {
             return;
         }
@@ -88,7 +103,10 @@ impl Progress {
                 source.time = source.time.max(stamp.time);
                 source.partial_ended |= stamp.end;
             }
-            Input::Notice => source.notice_ended |= stamp.end,
+            Input::Notice => {
+                source.notice_time = source.notice_time.max(stamp.time);
+                source.notice_ended |= stamp.end;
+            }
             Input::Known => {}
         }
         if *source != before {
@@ -99,6 +117,16 @@ impl Progress {
     /// The time that every lane has passed on `partial`.
     pub fn watermark(&self, line: Line) -> i64 {
         let reached = |source: &Source| if source.partial_ended { i64::MAX } else { source.time };
+        self.least(line, reached, i64::MIN)
+    }
+
+    /// The time that every lane has passed on `partial` and on `notice`.
+    pub fn both(&self, line: Line) -> i64 {
+        let reached = |source: &Source| {
+            let partial = if source.partial_ended { i64::MAX } else { source.time };
+            let notice = if source.notice_ended { i64::MAX } else { source.notice_time };
+            partial.min(notice)
+        };
         self.least(line, reached, i64::MIN)
     }
 
@@ -117,7 +145,7 @@ impl Progress {
         for (key, source) in self.by.iter_mut().filter(|(key, _)| key.0 == Line::File) {
             match input {
                 Input::Partial => (source.time, source.partial_ended) = (i64::MIN, false),
-                Input::Notice => source.notice_ended = false,
+                Input::Notice => (source.notice_time, source.notice_ended) = (i64::MIN, false),
                 Input::Known => {}
             }
             self.changed.insert(key.clone());
@@ -158,7 +186,7 @@ mod tests {
 
     #[test]
     fn all_lanes_are_waited_for_and_nobody_else() {
-        let mut progress = Progress::new(2);
+        let mut progress = Progress::new("aggregate/", 2);
         progress.hear(Input::Partial, &stamp("aggregate/0", 10, false));
         assert_eq!(progress.watermark(Line::File), i64::MIN);
         progress.hear(Input::Partial, &stamp("aggregate/1", 8, false));
@@ -178,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_lane_that_ended_may_begin_anew() {
-        let mut progress = Progress::new(1);
+        let mut progress = Progress::new("aggregate/", 1);
         progress.hear(Input::Partial, &stamp("aggregate/0", i64::MAX, true));
         progress.hear(Input::Partial, &stamp("aggregate/0", 5, false));
         assert_eq!(progress.watermark(Line::File), 5);

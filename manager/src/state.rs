@@ -40,6 +40,12 @@ pub enum Key {
     Asset(Line, String),
     /// Which inputs have ended the present round of files.
     Round,
+    /// The policy document in force.
+    Policy,
+    /// Who saw a notice: timeline, rule, note, identifier.
+    Saw(Line, String, String, String),
+    /// A host that is counted for a rule: timeline, rule, host; while it waits to be judged, for which time.
+    Host(Line, String, String, Option<i64>),
 }
 
 impl Key {

@@ -2,10 +2,12 @@
 //!
 //! As in Zeek the span begins with the notice that was logged and is not extended by those held back.
 //! Time is that of the notices themselves. A notice somewhat older than the one logged counts as the
-//! same too: it only came later.
+//! same too: it only came later. Those held back are counted, and told when the span is over. One that
+//! policy wants more of than of the one logged (an alarm after a row) is not held back.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use detect::policy::Action;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Key, Line};
@@ -13,19 +15,30 @@ use crate::state::{Key, Line};
 /// How long a span that is over is still known on the live timeline, microseconds: notices may be
 /// read that much after the watermark, which comes by another topic.
 const KEPT_US: i64 = 3_600_000_000;
+/// Workers named with those held back; a cluster has fewer.
+const WORKERS_MAX: usize = 1024;
 
 /// Timeline, type and identifier of a notice.
 pub type Kind = (Line, String, String);
 
 /// A span in which the same notice is held back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// Time of the notice that was logged.
     pub first: i64,
     /// End of the span.
     pub until: i64,
-    /// Notices held back.
+    /// What was done with it.
+    #[serde(default)]
+    pub action: Action,
+    /// Notices held back and not told of.
     pub suppressed: u64,
+    /// The latest of them.
+    #[serde(default)]
+    pub last: i64,
+    /// Who saw them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub workers: BTreeSet<String>,
 }
 
 impl Span {
@@ -33,6 +46,17 @@ impl Span {
         let before = self.first.saturating_sub(self.until.saturating_sub(self.first));
         ts < self.until && ts > before
     }
+}
+
+/// A notice that may be held back.
+#[derive(Debug, Clone, Copy)]
+pub struct Copied<'a> {
+    /// When it happened.
+    pub ts: i64,
+    /// What is to be done with it.
+    pub action: Action,
+    /// Who saw it.
+    pub workers: &'a [&'a str],
 }
 
 /// All spans of a lane.
@@ -43,42 +67,65 @@ pub struct Suppressions {
     /// The same by their end.
     ends: BTreeSet<(Line, i64, Kind)>,
     changed: BTreeSet<Kind>,
+    /// Spans that are over and held something back.
+    over: Vec<(Kind, Span)>,
 }
 
 impl Suppressions {
     /// None yet, and never more than `max`.
     pub fn new(max: usize) -> Suppressions {
-        Suppressions { max, by: BTreeMap::new(), ends: BTreeSet::new(), changed: BTreeSet::new() }
+        let (by, ends, changed, over) = Default::default();
+        Suppressions { max, by, ends, changed, over }
     }
 
     /// A span as it was kept.
     pub fn restore(&mut self, kind: Kind, span: Span) {
-        self.remove(&kind);
         self.ends.insert((kind.0, span.until, kind.clone()));
         self.by.insert(kind, span);
     }
 
-    /// Whether a notice of time `ts` is held back; if not, its span begins.
-    pub fn holds_back(&mut self, kind: Kind, ts: i64, suppress_for_us: i64) -> bool {
-        if let Some(span) = self.by.get_mut(&kind)
-            && span.holds(ts)
-        {
-            span.suppressed = span.suppressed.saturating_add(1);
-            self.changed.insert(kind);
-            return true;
-        }
-        if self.by.get(&kind).is_some_and(|span| ts < span.first) {
-            // Long before the last one logged: that one's span stays.
+    /// Whether a notice is held back by one that was logged; then it is counted.
+    pub fn holds_back(&mut self, kind: &Kind, copy: &Copied<'_>) -> bool {
+        let Some(span) = self.by.get_mut(kind) else { return false };
+        if !span.holds(copy.ts) || span.action < copy.action {
             return false;
         }
+        span.last = if span.suppressed == 0 { copy.ts } else { span.last.max(copy.ts) };
+        span.suppressed = span.suppressed.saturating_add(1);
+        for worker in copy.workers {
+            if span.workers.len() < WORKERS_MAX && !span.workers.contains(*worker) {
+                span.workers.insert((*worker).to_owned());
+            }
+        }
         self.changed.insert(kind.clone());
-        let until = ts.saturating_add(suppress_for_us.max(0));
-        self.restore(kind, Span { first: ts, until, suppressed: 0 });
+        true
+    }
+
+    /// A notice is logged: its span begins, unless one that holds it goes on with more to do.
+    pub fn begin(&mut self, kind: Kind, ts: i64, action: Action, suppress_for_us: i64) {
+        if let Some(span) = self.by.get_mut(&kind) {
+            if span.holds(ts) {
+                span.action = span.action.max(action);
+                self.changed.insert(kind);
+                return;
+            }
+            if ts < span.first {
+                // Long before the last one logged: that one's span stays.
+                return;
+            }
+        }
+        if suppress_for_us <= 0 {
+            return;
+        }
+        self.remove(&kind);
+        self.changed.insert(kind.clone());
+        let until = ts.saturating_add(suppress_for_us);
+        let (suppressed, last, workers) = (0, ts, BTreeSet::new());
+        self.restore(kind, Span { first: ts, until, action, suppressed, last, workers });
         while self.by.len() > self.max {
             let Some((_, _, kind)) = self.ends.first().cloned() else { break };
             self.remove(&kind);
         }
-        false
     }
 
     /// Forgets live spans that no notice can fall in any more.
@@ -98,10 +145,27 @@ impl Suppressions {
         files.iter().for_each(|kind| self.remove(kind));
     }
 
+    /// Nobody may ask again: what was held back so far is told, and counted anew.
+    pub fn tell_all(&mut self) {
+        for (kind, span) in self.by.iter_mut().filter(|(_, span)| span.suppressed > 0) {
+            self.over.push((kind.clone(), span.clone()));
+            (span.suppressed, span.workers) = (0, BTreeSet::new());
+            self.changed.insert(kind.clone());
+        }
+    }
+
+    /// Spans that ended, or were told of, since it was last asked.
+    pub fn over(&mut self) -> Vec<(Kind, Span)> {
+        std::mem::take(&mut self.over)
+    }
+
     fn remove(&mut self, kind: &Kind) {
         if let Some(span) = self.by.remove(kind) {
             self.ends.remove(&(kind.0, span.until, kind.clone()));
             self.changed.insert(kind.clone());
+            if span.suppressed > 0 {
+                self.over.push((kind.clone(), span));
+            }
         }
     }
 
@@ -110,7 +174,7 @@ impl Suppressions {
         std::mem::take(&mut self.changed)
             .into_iter()
             .map(|kind| {
-                let span = self.by.get(&kind).copied();
+                let span = self.by.get(&kind).cloned();
                 (Key::Suppress(kind.0, kind.1, kind.2), span)
             })
             .collect()
@@ -127,24 +191,67 @@ mod tests {
         (line, "A::B".into(), identifier.into())
     }
 
+    /// Whether a notice is held back; if not it is logged.
+    fn held(all: &mut Suppressions, kind: Kind, ts: i64, action: Action, us: i64) -> bool {
+        let is_held = all.holds_back(&kind, &Copied { ts, action, workers: &["w1"] });
+        if !is_held {
+            all.begin(kind, ts, action, us);
+        }
+        is_held
+    }
+
     #[test]
     fn a_span_is_fixed_by_the_notice_that_was_logged() {
         let mut all = Suppressions::new(10);
-        let mut held = |ts| all.holds_back(kind(Line::Live, "x"), ts, HOUR);
-        assert!(!held(10 * HOUR));
-        assert!(held(10 * HOUR) && held(11 * HOUR - 1) && held(9 * HOUR + 1));
-        assert!(!held(11 * HOUR), "not extended");
-        assert!(!held(2 * HOUR), "another one, long before");
-        assert!(held(11 * HOUR + 1), "which changed nothing");
-        assert!(!all.holds_back(kind(Line::File, "x"), 11 * HOUR, HOUR), "timelines are apart");
-        assert!(!all.holds_back(kind(Line::Live, "y"), 11 * HOUR, HOUR));
+        let mut live = |ts| held(&mut all, kind(Line::Live, "x"), ts, Action::Log, HOUR);
+        assert!(!live(10 * HOUR));
+        assert!(live(10 * HOUR) && live(11 * HOUR - 1) && live(9 * HOUR + 1));
+        assert!(!live(11 * HOUR), "not extended");
+        assert!(!live(2 * HOUR), "another one, long before");
+        assert!(live(11 * HOUR + 1), "which changed nothing");
+        let other = |all: &mut _, kind| held(all, kind, 11 * HOUR, Action::Log, HOUR);
+        assert!(!other(&mut all, kind(Line::File, "x")), "timelines are apart");
+        assert!(!other(&mut all, kind(Line::Live, "y")));
+    }
+
+    #[test]
+    fn an_alarm_is_not_held_back_by_a_row() {
+        let mut all = Suppressions::new(10);
+        let mut live = |ts, action| held(&mut all, kind(Line::Live, "x"), ts, action, HOUR);
+        assert!(!live(0, Action::Log) && live(1, Action::Log));
+        assert!(!live(2, Action::Alarm));
+        assert!(live(3, Action::Alarm) && live(4, Action::Log), "from now on it is");
+        assert!(!live(HOUR, Action::Log), "and the span is that of the first");
+    }
+
+    #[test]
+    fn what_was_held_back_is_told_when_it_is_over() {
+        let mut all = Suppressions::new(10);
+        for ts in [0, 5, 9, 7] {
+            held(&mut all, kind(Line::Live, "x"), ts, Action::Log, HOUR);
+            held(&mut all, kind(Line::Live, "0"), ts, Action::Log, 0);
+        }
+        assert_eq!(all.by.len(), 1, "none begins where nothing is to be held back");
+        assert!(all.over().is_empty());
+        all.tell_all();
+        let told = |all: &mut Suppressions| {
+            let over = all.over().into_iter();
+            over.map(|(_, span)| (span.suppressed, span.last, span.workers.len()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(told(&mut all), [(3, 9, 1)]);
+        held(&mut all, kind(Line::Live, "x"), 3, Action::Log, HOUR);
+        held(&mut all, kind(Line::Live, "x"), HOUR, Action::Log, HOUR);
+        assert_eq!(told(&mut all), [(1, 3, 1)], "the next one ends it");
+        all.expire(i64::MAX);
+        assert_eq!(told(&mut all), [], "it held nothing back");
     }
 
     #[test]
     fn spans_end_and_are_bounded() {
         let mut all = Suppressions::new(2);
         for (at, identifier) in ["a", "b", "c"].into_iter().enumerate() {
-            all.holds_back(kind(Line::Live, identifier), at as i64, HOUR);
+            held(&mut all, kind(Line::Live, identifier), at as i64, Action::Log, HOUR);
         }
         let kept: Vec<bool> = all.changes().iter().map(|(_, span)| span.is_some()).collect();
         assert_eq!(kept, [false, true, true]);
@@ -152,7 +259,7 @@ mod tests {
         assert!(all.changes().is_empty());
         all.expire(2 * HOUR + 1);
         assert_eq!(all.changes().len(), 1);
-        all.holds_back(kind(Line::File, "f"), 0, HOUR);
+        held(&mut all, kind(Line::File, "f"), 0, Action::Log, HOUR);
         all.changes();
         all.expire(i64::MAX);
         all.forget_files();
@@ -164,7 +271,7 @@ mod tests {
     fn absurd_times_are_only_times() {
         let mut all = Suppressions::new(2);
         for ts in [i64::MIN, i64::MAX, 0] {
-            all.holds_back(kind(Line::Live, "a"), ts, i64::MAX);
+            held(&mut all, kind(Line::Live, "a"), ts, Action::Log, i64::MAX);
         }
     }
 }

@@ -24,6 +24,8 @@ mod any_order;
 mod assets;
 #[path = "cluster/bus.rs"]
 mod fake;
+#[path = "cluster/policy.rs"]
+mod policy;
 #[path = "cluster/traffic.rs"]
 mod traffic;
 

@@ -85,6 +85,16 @@ impl Fake {
         self.topics.iter().filter(|((t, _), _)| t == topic).map(|(_, records)| records.len()).sum()
     }
 
+    /// Keys and texts on a topic of documents, in order of writing by lane.
+    pub fn documents(&self, topic: &Topic) -> Vec<(Bytes, Bytes)> {
+        let records = self.topics.iter().filter(|((of, _), _)| of == topic);
+        let pair = |record: &Record| match &record.payload {
+            Payload::Bytes(bytes) => Some((record.key.clone()?, bytes.clone())),
+            _ => None,
+        };
+        records.flat_map(|(_, records)| records).filter_map(pair).collect()
+    }
+
     fn read(&self, topic: &Topic, lane: Lane, from: i64, most: usize) -> Vec<Record> {
         let Some(records) = self.topics.get(&(topic.clone(), lane)) else { return Vec::new() };
         records.iter().filter(|record| record.offset >= from).take(most).cloned().collect()

@@ -21,6 +21,8 @@ pub mod known_hosts;
 pub mod known_services;
 pub mod modbus;
 pub mod notice;
+pub mod notice_alarm;
+pub mod notice_tally;
 pub mod ntp;
 pub mod partial;
 pub mod smb_files;
@@ -52,6 +54,8 @@ pub static ALL: &[&Def] = &[
     &known_certs::DEF,
     &weird::DEF,
     &notice::DEF,
+    &notice_alarm::DEF,
+    &notice_tally::DEF,
 ];
 
 /// The streams that travel between roles and are not logged.

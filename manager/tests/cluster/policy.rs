@@ -1,0 +1,186 @@
+//! What the policy makes of notices, through the roles: actions, significance, suppression, and documents that
+//! come while they run.
+
+use bus::documents::{Ack, NOTICE_POLICY};
+use bytes::Bytes;
+use manager::decide::Document;
+use model::stream::{notice_alarm, notice_tally};
+
+use super::*;
+
+fn notes(rows: &RecordBatch, row: usize) -> String {
+    let text = |name: &str| read::text(rows, name).unwrap().value(row).to_owned();
+    let observers = read::texts(read::list(rows, "observers").unwrap(), row).join(",");
+    let actions = read::texts(read::list(rows, "actions").unwrap(), row).join("+");
+    let at = (read::time(rows, "ts").unwrap().value(row) - BASE) / SECOND;
+    let actions = actions.replace("Notice::ACTION_", "");
+    format!("{} {} {actions} {observers} {at}", text("note"), text("identifier"))
+}
+
+impl Cluster {
+    /// With a policy from the beginning.
+    fn with_policy(sources: Option<usize>, text: &str) -> Cluster {
+        let mut cluster = Cluster::new(sources);
+        let policy = Some(Document::parse(text.as_bytes()).unwrap());
+        let config = manager::Config { policy, ..manager::Config::new("m1", LANES) };
+        cluster.manager = Run::new(Manager::new(config), manager::member("m1"), &cluster.fake);
+        cluster
+    }
+
+    fn decided(&self) -> Vec<String> {
+        self.fake.rows(&Topic::log(&notice::DEF), notes)
+    }
+
+    fn alarmed(&self) -> Vec<String> {
+        self.fake.rows(&Topic::log(&notice_alarm::DEF), notes)
+    }
+
+    fn tallied(&self) -> Vec<String> {
+        self.fake.rows(&Topic::log(&notice_tally::DEF), |rows, row| {
+            let identifier = read::text(rows, "identifier").unwrap().value(row);
+            let count = read::count(rows, "suppressed").unwrap().value(row);
+            let workers = read::texts(read::list(rows, "workers").unwrap(), row).join(",");
+            let last = (read::time(rows, "last_ts").unwrap().value(row) - BASE) / SECOND;
+            format!("{identifier} {count} {workers} {last}")
+        })
+    }
+
+    /// Whether nothing is kept but the document.
+    fn is_forgotten(&self) -> bool {
+        self.fake.state("manager").iter().all(|item| item.starts_with("\"policy\""))
+    }
+
+    /// A document is on the topic, and the manager hears of it. Gives what it acknowledged.
+    fn push(&mut self, text: &'static str) -> Vec<String> {
+        let documents = vec![(Bytes::from(NOTICE_POLICY), Bytes::from(text))];
+        let before = self.fake.count(&topic::POLICY);
+        let wake = Wake::Documents(topic::POLICY, documents);
+        self.manager.wake(wake, &mut self.fake, self.now_ms);
+        let acks = self.fake.documents(&topic::POLICY).into_iter().skip(before);
+        let acks = acks.filter_map(|(key, value)| Ack::of(&key, &value));
+        acks.map(|ack| format!("{} {}", ack.version, ack.refused.is_some())).collect()
+    }
+}
+
+fn sees(name: &str, timeline: Timeline, alarms: &[(i64, &str)]) -> Worker {
+    let mut worker = Worker::new(name, timeline);
+    worker.alarms = alarms.iter().map(|(at, identifier)| alarm(*at, identifier)).collect();
+    worker
+}
+
+#[test]
+fn actions_come_of_the_rules() {
+    let mut cluster = Cluster::with_policy(
+        Some(3),
+        "ignored_types = ['Test::*']
+         [[rule]]
+         name = 'scans'
+         note = 'Scan::Address_Scan'
+         src = '10.0.0.66'
+         action = 'alarm'",
+    );
+    let mut seen = scan(66, 40, 22);
+    seen.extend(scan(67, 40, 22));
+    seen.sort_by_key(|attempt| attempt.at);
+    let mut all = workers(Timeline::File, &seen, |_, _| true);
+    all[0].alarms = vec![alarm(3, "x"), alarm(4, "")];
+    cluster.run(&all);
+    let alarm = "Scan::Address_Scan 10.0.0.66 ALARM+LOG w0,w1,w2 12";
+    assert_eq!(cluster.decided(), [alarm, "Scan::Address_Scan 10.0.0.67 LOG w0,w1,w2 12"]);
+    assert_eq!(cluster.alarmed(), [alarm]);
+    let counters = cluster.manager.role.counters();
+    assert_eq!((counters.ignored, counters.alarms, counters.notice_out), (2, 1, 2));
+}
+
+#[test]
+fn three_workers_make_an_alarm_of_what_was_logged() {
+    let text = "[[rule]]\nname = 'three'\nwhen = { workers = 3, within = '10m' }\naction = 'alarm'";
+    for timeline in [Timeline::File, Timeline::Live] {
+        let mut cluster = Cluster::with_policy(Some(3), text);
+        // They see it further apart than copies are waited for.
+        cluster.run(&[
+            sees("w0", timeline, &[(0, "x"), (0, "y"), (900, "y"), (3700, "z")]),
+            sees("w1", timeline, &[(100, "x"), (200, "y")]),
+            sees("w2", timeline, &[(300, "x"), (310, "x"), (800, "y")]),
+        ]);
+        let alarm = "Test::Alarm x ALARM+LOG w0,w1,w2 0";
+        let want = ["Test::Alarm x ALARM+LOG w0,w1,w2 0", "Test::Alarm x LOG w0 0"];
+        assert_eq!(cluster.decided()[..2], want, "{timeline:?}");
+        assert_eq!(cluster.alarmed(), [alarm], "y was seen by two within ten minutes");
+        if timeline == Timeline::File {
+            assert_eq!(cluster.tallied(), ["x 2 w1,w2 310", "y 3 w0,w1,w2 900"]);
+            assert!(cluster.is_forgotten());
+        }
+    }
+}
+
+#[test]
+fn many_hosts_are_counted_over_all_lanes() {
+    let text = "[[rule]]
+        name = 'many'
+        note = 'Scan::*'
+        when = { hosts = 4, within = '10m' }
+        action = 'alarm'
+        [[rule]]
+        name = 'alone'
+        note = 'Scan::*'
+        action = 'ignore'";
+    for timeline in [Timeline::File, Timeline::Live] {
+        for (scanners, want) in [(3, 0), (4, 1), (7, 1)] {
+            let mut seen: Vec<Attempt> = (0..scanners).flat_map(|n| scan(60 + n, 30, 22)).collect();
+            for attempt in &mut seen {
+                attempt.at += i64::from(attempt.scanner[3] - 60) * 40 * SECOND;
+            }
+            seen.sort_by_key(|attempt| attempt.at);
+            let mut cluster = Cluster::with_policy(Some(3), text);
+            cluster.run(&workers(timeline, &seen, |n, a| usize::from(a.host) % 3 == n));
+            // What the last step told the other lanes.
+            cluster.catch_up();
+            let found = cluster.decided();
+            assert_eq!(found.len(), want, "{timeline:?} {scanners}: {found:?}");
+            let tally = "Notice::Tally many ALARM+LOG w0,w1,w2 132";
+            assert!(found.iter().all(|row| row == tally), "{found:?}");
+            assert_eq!(cluster.alarmed(), found);
+            assert_eq!(cluster.manager.role.counters().ignored, u64::from(scanners));
+            assert!(timeline == Timeline::Live || cluster.is_forgotten());
+        }
+    }
+}
+
+#[test]
+fn a_document_comes_while_it_runs_and_stays() {
+    let alarming = "[[rule]]\nname = 'all'\naction = 'alarm'\nsuppress_for = '0'";
+    let ignoring = "ignored_types = ['Test::Alarm']";
+    let mut cluster = Cluster::new(None);
+    let one = |cluster: &mut Cluster, at| {
+        cluster.run(&[sees("w0", Timeline::Live, &[(at, "x")])]);
+        (cluster.decided().len(), cluster.alarmed().len())
+    };
+    assert_eq!(one(&mut cluster, 0), (1, 0));
+    let version = Document::parse(alarming.as_bytes()).unwrap().policy.version.clone();
+    assert_eq!(cluster.push(alarming), [format!("{version} false")]);
+    assert_eq!(one(&mut cluster, 1000), (2, 1), "an alarm is not held back by a row");
+    // A bad one is refused whole, and who dies forgets neither: the newest that was good is the lane's.
+    assert_eq!(cluster.push("ignored_types = ['Test::Alarm']\nx = 1"), [format!("{version} true")]);
+    assert_eq!(cluster.manager.role.counters().policy_refused, 1);
+    cluster.manager.restart(&cluster.fake);
+    assert_eq!(one(&mut cluster, 5000), (3, 2));
+    let config = manager::Config::new("m2", LANES);
+    cluster.manager = Run::new(Manager::new(config), manager::member("m2"), &cluster.fake);
+    assert_eq!(one(&mut cluster, 9000), (4, 3), "nor does one that takes over");
+    assert_eq!(cluster.push("no = [").len(), 1);
+    assert_eq!(one(&mut cluster, 12_000), (5, 4));
+    cluster.push(ignoring);
+    assert_eq!(one(&mut cluster, 16_000), (5, 4));
+    assert_eq!(cluster.push(ignoring).len(), 1, "another topic that lost it is told again");
+}
+
+#[test]
+fn an_allowance_ends_by_the_time_of_the_notice() {
+    // 1 700 000 011 is 2023-11-14T22:13:31Z.
+    let text = "[[allow]]\nnote = 'Test::Alarm'\nuntil = 2023-11-14T22:15:00Z";
+    let mut cluster = Cluster::with_policy(Some(1), text);
+    cluster.run(&[sees("w0", Timeline::File, &[(0, "x"), (80, "x"), (89, "x"), (99, "x")])]);
+    // What was ignored holds nothing back.
+    assert_eq!(cluster.decided(), ["Test::Alarm x LOG w0 89"]);
+}
