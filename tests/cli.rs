@@ -21,6 +21,10 @@ const COMMANDS: &[&[&str]] = &[
     &["topics"],
     &["topics", "create"],
     &["topics", "describe"],
+    &["policy"],
+    &["policy", "check"],
+    &["policy", "push"],
+    &["policy", "show"],
     &["schema"],
 ];
 

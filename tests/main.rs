@@ -15,4 +15,5 @@ mod fingerprints;
 mod golden;
 mod interim;
 mod live;
+mod policy;
 mod tidy;

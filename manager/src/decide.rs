@@ -315,13 +315,14 @@ impl Decider {
 
     /// The round of files is over here.
     pub fn forget_files(&mut self) {
-        self.suppressions.forget_files();
+        self.suppressions.forget_files(|note| note != TALLY);
         self.workers.forget(|line, _| line == Line::File);
     }
 
     /// And in every lane that counts hosts for this one.
     pub fn forget_file_hosts(&mut self) {
         self.hosts.forget(|line, _| line == Line::File);
+        self.suppressions.forget_files(|note| note == TALLY);
     }
 
     /// Spans that are over and held something back; `is_drained`: of all.

@@ -59,7 +59,7 @@ pub struct LaneState {
     /// Offsets to read next, and those committed.
     next: BTreeMap<Input, (i64, Option<i64>)>,
     out: Vec<Outgoing>,
-    /// Up to where the other lanes were told that this one is, by timeline; a new owner says it again.
+    /// Up to where the other lanes were told that this one is, by timeline.
     told: [i64; 2],
 }
 
@@ -98,6 +98,8 @@ impl LaneState {
             let watermark = state.progress.watermark(whom.0);
             state.windows.restore(whom, start, pane, watermark, detectors);
         }
+        // It tells itself as it tells the others.
+        state.told = LINES.map(|line| state.managers.of_lane(line, lane));
         state.decider.is_restored();
         state.assets.changes();
         Ok(state)

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bus::{Stamp, Topic, topic};
+use bus::{Lane, Stamp, Topic, topic};
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Key, Line};
@@ -78,6 +78,12 @@ impl Progress {
     /// A source as it was kept.
     pub fn restore(&mut self, line: Line, name: String, source: Source) {
         self.by.insert((line, name), source);
+    }
+
+    /// Where a lane said that it is, on `partial`.
+    pub fn of_lane(&self, line: Line, lane: Lane) -> i64 {
+        let source = self.by.get(&(line, format!("{}{lane}", self.role)));
+        source.map_or(i64::MIN, |source| source.time)
     }
 
     /// Whether a source is one of these lanes.

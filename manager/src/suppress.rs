@@ -138,10 +138,10 @@ impl Suppressions {
         }
     }
 
-    /// Forgets the spans of files: their round is over.
-    pub fn forget_files(&mut self) {
-        let files: Vec<Kind> =
-            self.by.keys().filter(|kind| kind.0 == Line::File).cloned().collect();
+    /// Forgets the spans of files of these types: their round is over.
+    pub fn forget_files(&mut self, is_of: impl Fn(&str) -> bool) {
+        let files = self.by.keys().filter(|kind| kind.0 == Line::File && is_of(&kind.1));
+        let files: Vec<Kind> = files.cloned().collect();
         files.iter().for_each(|kind| self.remove(kind));
     }
 
@@ -262,7 +262,7 @@ mod tests {
         held(&mut all, kind(Line::File, "f"), 0, Action::Log, HOUR);
         all.changes();
         all.expire(i64::MAX);
-        all.forget_files();
+        all.forget_files(|_| true);
         assert_eq!(all.changes().len(), 2);
         assert!(all.by.is_empty() && all.ends.is_empty());
     }

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use aggregate::Aggregate;
 use bus::clock::Clock as _;
 use bus::sim::{Dice, Faults, Sim};
-use bus::{Bus as _, Lane, Member, Outgoing, Payload, Role, Step, Timeline, Topic, topic};
+use bus::{
+    Bus as _, Lane, Member, Outgoing, Payload, Role, Step, Timeline, Topic, documents, topic,
+};
 use capture::Capture;
 use capture::role::Input;
 use manager::Manager;
@@ -15,7 +17,8 @@ use sink::Sink;
 
 use crate::mortal::{Mortal, Shared};
 use crate::node::{Came, Kind, Process};
-use crate::plan::{NO_ALARMS, Plan};
+use crate::plan::{NO_ALARMS, NO_POLICY, Plan};
+use crate::policy;
 use crate::published::{self, Rows};
 use crate::script::Script;
 use crate::traffic::{SECOND, busy};
@@ -109,6 +112,9 @@ impl Cluster {
                 })
                 .collect::<Vec<_>>(),
         );
+        if plan.traffic != NO_POLICY {
+            cluster.push(policy::GOOD, "at first");
+        }
         cluster.begin(first);
         cluster
     }
@@ -120,11 +126,13 @@ impl Cluster {
         producers.chain((0..managers).map(Kind::Manage)).chain((0..sinks).map(Kind::Sink))
     }
 
-    /// Live time does not wait for a source that it has not heard of, so that all are heard of first.
+    /// Live time does not wait for a source that it has not heard of, so that all are heard of first. Nor do
+    /// managers that find a bad policy only know of a good one, so that each lane has it first.
     fn begin(&mut self, first: Vec<Outgoing>) {
         self.write(first);
         self.slots.iter_mut().for_each(|slot| slot.has_ended = true);
         self.end(&|kind| kind == Kind::Aggregate(0)).unwrap();
+        self.end(&|kind| kind == Kind::Manage(0)).unwrap();
         self.slots.iter_mut().for_each(|slot| (slot.has_ended, slot.drains) = (false, false));
     }
 
@@ -147,6 +155,9 @@ impl Cluster {
         let letters = self.sim.records(&topic::DEADLETTER).len();
         if letters != self.poison {
             return Err(format!("{letters} dead letters of {} bad records", self.poison));
+        }
+        if self.plan.traffic != NO_POLICY {
+            self.acknowledge()?;
         }
         let mut rows = published::rows(self.dir.path())?;
         rows.extend(published::inside(&self.sim));
@@ -207,6 +218,11 @@ impl Cluster {
         if self.poison < POISON_MOST && self.happens(self.plan.poison) {
             self.write_poison();
         }
+        if self.plan.traffic != NO_POLICY && self.happens(self.plan.push) {
+            let is_bad = self.below(3) == 0;
+            let text = if is_bad { policy::BAD } else { policy::GOOD };
+            self.push(text, &format!("at turn {}", self.turns));
+        }
         if self.slots[at].process.is_none() {
             self.start(at)?;
         }
@@ -262,6 +278,27 @@ impl Cluster {
             self.sim.note(|| format!("{}: is stopped", slot.me.name()));
             process.stop.request();
         }
+    }
+
+    /// Somebody pushes a policy, which says so much about when that it is another version.
+    fn push(&mut self, text: &str, when: &str) {
+        let kind = if text == policy::BAD { "bad" } else { "good" };
+        self.sim.note(|| format!("a {kind} policy is pushed {when}"));
+        let bytes = Some(format!("{text}# {when}\n").into());
+        let record = documents::put(&topic::POLICY, documents::NOTICE_POLICY, bytes, LANES);
+        self.sim.set_faults(Faults::NONE);
+        self.write(vec![record]);
+        self.sim.set_faults(if self.is_calm { Faults::NONE } else { self.plan.faults });
+    }
+
+    /// Every manager runs what was pushed last, and refuses what is bad.
+    fn acknowledge(&mut self) -> Result<(), String> {
+        for (text, is_bad) in [(policy::GOOD, false), (policy::BAD, true)] {
+            self.push(text, "at last");
+            self.end(&|kind| matches!(kind, Kind::Manage(_)))?;
+            policy::check_acks(&self.sim, self.plan.managers, "at last", is_bad)?;
+        }
+        Ok(())
     }
 
     /// Somebody writes what nobody can read.

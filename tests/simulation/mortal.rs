@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bus::sim::{Dice, Sim};
-use bus::{Bus as _, Lane, Member, Restored, Role, Session, Step, Wake};
+use bus::{Bus as _, Lane, Member, Restored, Role, Session, Step, Topic, Wake};
 
 use crate::published::files;
 
@@ -119,6 +119,10 @@ impl Role for Mortal {
 
     fn committed(&mut self) -> anyhow::Result<()> {
         self.renaming("committed", |role| role.committed())
+    }
+
+    fn follows(&self) -> Vec<Topic> {
+        self.role.follows()
     }
 
     fn done(&self) -> bool {

@@ -8,6 +8,9 @@ pub const TRAFFICS: usize = 4;
 /// The one of them where workers raise no notices.
 pub const NO_ALARMS: usize = 3;
 
+/// The one of them whose managers have no policy.
+pub const NO_POLICY: usize = 0;
+
 /// A run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -32,6 +35,8 @@ pub struct Plan {
     pub slow: u32,
     /// How often, in a thousand turns, somebody writes what nobody can read.
     pub poison: u32,
+    /// How often, in a thousand turns, somebody pushes the policy in other words, or one that is bad.
+    pub push: u32,
     /// Members of statistics that a lane of an aggregator holds, where that is little.
     pub held_max: Option<usize>,
     /// How long aggregators wait for silent live sources and for further files, milliseconds, where they do
@@ -65,7 +70,7 @@ impl Plan {
         };
         let (kill, lapse, stop, hang) =
             (rate(30 * storm), rate(10 * storm), rate(10 * storm), rate(10 * storm));
-        let (poison, jump) = (rate(20), rate(20));
+        let (poison, jump, push) = (rate(20), rate(20), rate(10));
         let traffic = dice.below(TRAFFICS);
         // Notices that go early are not merged with those after; statistics merge whenever.
         let held_max = (traffic == NO_ALARMS).then(|| dice.below(20));
@@ -83,6 +88,7 @@ impl Plan {
             hang,
             slow: 200 + dice.below(700) as u32,
             poison,
+            push,
             held_max,
             patience_ms: dice.in_1000(250).then(|| dice.below(20_000) as i64),
             jump,
@@ -108,6 +114,7 @@ impl Plan {
             hang: 0,
             slow: 0,
             poison: 0,
+            push: 0,
             held_max: None,
             patience_ms: None,
             jump: 0,

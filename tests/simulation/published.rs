@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bus::sim::Sim;
 use bus::{Payload, topic};
+use manager::decide::COUNT_RULE;
 use model::read;
 use serde_json::Value;
 
@@ -38,15 +39,27 @@ pub fn rows(dir: &Path) -> Result<Rows, String> {
         let of = rows.entry(stream.clone()).or_default();
         for line in text.lines() {
             let mut row: Value = serde_json::from_str(line).map_err(|e| format!("{name}: {e}"))?;
-            if stream == "notice" {
+            if stream.starts_with("notice") {
                 OF_THE_WRITER.iter().for_each(|column| row[*column] = Value::Null);
             }
             of.push(row.to_string());
         }
     }
     rows.insert("assets".into(), assets(&rows));
+    rows.insert("tallied".into(), tallied(&rows));
     rows.values_mut().for_each(|rows| rows.sort_unstable());
     Ok(rows)
+}
+
+/// How many notices were held back in all, by the one that was logged.
+fn tallied(rows: &Rows) -> Vec<String> {
+    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    for row in rows.get("notice_tally").into_iter().flatten() {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let of = format!("{} {} {}", row["ts"], row["note"], row["identifier"]);
+        *sums.entry(of).or_default() += row["suppressed"].as_i64().unwrap();
+    }
+    sums.into_iter().map(|(of, count)| format!("{of} {count}")).collect()
 }
 
 /// Which hosts and services were found, whoever saw them first: each is to be there once.
@@ -80,7 +93,8 @@ pub fn inside(sim: &Sim) -> Rows {
                 .push(format!("{what} {times} n={n} {observers:?}"));
         }
     }
-    let mut seen: BTreeMap<String, i64> = BTreeMap::new();
+    // What lanes of managers count for rules of the policy follows from the notices.
+    let (mut seen, mut counted) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
     for record in sim.records(&topic::PARTIAL) {
         let Payload::Rows(def, batch) = &record.payload else { continue };
         for row in (0..batch.num_rows()).filter(|_| def.name == "partial") {
@@ -88,12 +102,14 @@ pub fn inside(sim: &Sim) -> Rows {
             let start = read::time(batch, "ts").unwrap().value(row);
             let timeline = record.stamp.as_ref().map(|stamp| stamp.timeline);
             let pane = format!("{timeline:?} {} {} {start}", text("rule"), text("entity"));
-            *seen.entry(pane).or_default() +=
-                read::count(batch, "observations").unwrap().value(row);
+            let to = if text("rule") == COUNT_RULE { &mut counted } else { &mut seen };
+            *to.entry(pane).or_default() += read::count(batch, "observations").unwrap().value(row);
         }
     }
     rows.values_mut().for_each(|rows| rows.sort_unstable());
-    rows.insert("observed".into(), seen.iter().map(|(pane, n)| format!("{pane}: {n}")).collect());
+    for (name, sums) in [("observed", seen), ("counted", counted)] {
+        rows.insert(name.into(), sums.iter().map(|(pane, n)| format!("{pane}: {n}")).collect());
+    }
     rows
 }
 
