@@ -19,7 +19,7 @@ fn a_document_is_good_or_named_by_line_and_key() {
     let file = dir.path().join("policy.toml");
     let path = text(&file);
     for (document, said) in [
-        ("ignored_types = ['Scan::*'\n", &["policy.toml: line 2", "column 1"][..]),
+        ("ignored_types = ['Scan::*'\n", &["policy.toml: line 1", "column 27", "unclosed"][..]),
         (
             "\n[[rule]]\nname = 'x'\naction = 'drop'\n",
             &["line 4, column 10", "rule.action", "drop"],

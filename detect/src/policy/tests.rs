@@ -1,3 +1,5 @@
+//! What each kind of rule does, and what is said of documents that are wrong.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Counts by case, in any order, and through restarts.
+
 use proptest::prelude::*;
 
 use super::*;
