@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub mod driven;
+pub mod follows;
 pub mod groups;
 pub mod lasting;
 pub mod payloads;
@@ -62,6 +63,9 @@ macro_rules! contract_tests {
         }
         $crate::contract_tests! { @each $make;
             payloads: everything_comes_back, a_step_of_many_records;
+        }
+        $crate::contract_tests! { @each $make;
+            follows: is_told_of_documents;
         }
         $crate::contract_tests! { @each $make;
             driven: drains_and_stops, drains_without_a_lane, drains_what_a_dead_member_held,

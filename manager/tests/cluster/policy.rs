@@ -184,3 +184,39 @@ fn an_allowance_ends_by_the_time_of_the_notice() {
     // What was ignored holds nothing back.
     assert_eq!(cluster.decided(), ["Test::Alarm x LOG w0 89"]);
 }
+
+/// A copy that comes when its notice is out is no notice: it counts up, and is told of.
+#[test]
+fn a_copy_that_comes_too_late_only_counts() {
+    for (policy, want) in [
+        ("", &["Test::Alarm x LOG w0,w1 0"][..]),
+        ("not_suppressed_types = ['*']", &["Test::Alarm x LOG w0,w1 0"]),
+        ("ignored_types = ['*']", &[]),
+        (
+            "[[rule]]\nname = 'three'\nwhen = { workers = 3 }\naction = 'alarm'",
+            &["Test::Alarm x ALARM+LOG w0,w1,w2 0", "Test::Alarm x LOG w0,w1 0"],
+        ),
+    ] {
+        let mut cluster = Cluster::with_policy(None, policy);
+        let silent = sees("w2", Timeline::Live, &[(2, "x")]).commits(LANES);
+        cluster.put(silent[0].clone());
+        let others = [(0, "w0"), (1, "w1")].map(|(at, w)| sees(w, Timeline::Live, &[(at, "x")]));
+        for worker in &others {
+            worker.commits(LANES)[..2].iter().for_each(|commit| cluster.put(commit.clone()));
+        }
+        cluster.catch_up();
+        assert_eq!(cluster.decided(), [""; 0], "held for the silent one");
+        cluster.now_ms += 31_000;
+        others.iter().for_each(|w| cluster.put(w.progress(LANES, BASE + 8 * SECOND, false)));
+        cluster.catch_up();
+        silent[1..].iter().for_each(|commit| cluster.put(commit.clone()));
+        cluster.catch_up();
+        assert_eq!(cluster.decided(), want, "{policy}");
+        cluster.aggregate.restart(&cluster.fake);
+        cluster.catch_up();
+        cluster.manager.wake(Wake::Drained, &mut cluster.fake, cluster.now_ms);
+        let is_told = want.len() == 1 && policy.is_empty();
+        assert_eq!(cluster.tallied(), ["x 1 w2 2"][usize::from(!is_told)..], "{policy}");
+        assert_eq!(cluster.decided(), want, "{policy}");
+    }
+}

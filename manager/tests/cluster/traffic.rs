@@ -134,7 +134,8 @@ impl Worker {
         Outgoing::rows(topic, lane, def, rows).stamped(stamp)
     }
 
-    fn progress(&self, lanes: u32, time: i64, end: bool) -> Vec<Outgoing> {
+    /// Only how far it is.
+    pub fn progress(&self, lanes: u32, time: i64, end: bool) -> Vec<Outgoing> {
         let stamp = self.stamp(time, end);
         aggregate::sources::inputs()
             .iter()
