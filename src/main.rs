@@ -1,5 +1,6 @@
 //! The `weir` command: what was typed, to the part that does it, to an exit code.
 
+mod acknowledge;
 mod cli;
 mod config;
 mod crew;

@@ -11,6 +11,7 @@ use capture::Capture;
 use manager::Manager;
 use sink::Sink;
 
+use crate::acknowledge::Acknowledges;
 use crate::cli::{CaptureArgs, OutputArgs, RoleName};
 use crate::config::Config;
 use crate::crew;
@@ -108,6 +109,7 @@ fn members(
     let mut runners: Vec<Runner> = Vec::new();
     if roles.contains(&RoleName::Aggregate) {
         let role = Aggregate::new(aggregate_config(config, node, lanes, wanted.sources)?);
+        let role = Acknowledges::new(Box::new(role), "aggregate", node, lanes);
         runners.push((aggregate::member(node), Box::new(role)));
     }
     if roles.contains(&RoleName::Manager) {
@@ -116,7 +118,9 @@ fn members(
     }
     for sink in sinks {
         let me = sink::member(&sink.format, node);
-        runners.push((me, Box::new(Sink::new(sink, lanes)?)));
+        let role = Box::new(Sink::new(sink, lanes)?);
+        let role = Acknowledges::new(role, &me.group, node, lanes);
+        runners.push((me, Box::new(role)));
     }
     Ok(runners)
 }

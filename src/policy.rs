@@ -90,7 +90,7 @@ fn page(text: Option<&[u8]>, acks: &[Ack], now_ms: i64) -> String {
         None => lines.push("# no policy was pushed: every notice is logged".to_owned()),
         Some(_) => {
             let by = acks.iter().filter(|ack| ack.version == version).count();
-            lines.push(format!("# version {version}: {by} of {} nodes run it", acks.len()));
+            lines.push(format!("# version {version}: {by} of {} roles have it", acks.len()));
         }
     }
     if let Some(Err(why)) = text.map(Document::parse) {
@@ -99,7 +99,7 @@ fn page(text: Option<&[u8]>, acks: &[Ack], now_ms: i64) -> String {
     for ack in acks {
         let runs = if ack.version.is_empty() { "none" } else { &ack.version };
         let seconds = now_ms.saturating_sub(ack.since_ms).max(0) / 1_000;
-        let mut line = format!("# {} {}: runs {runs}, said {seconds} s ago", ack.role, ack.node);
+        let mut line = format!("# {} on node {}: {runs}, said {seconds} s ago", ack.role, ack.node);
         if let Some(refused) = &ack.refused {
             line.push_str(&format!("; refused {}: {}", refused.version, refused.why));
         }
@@ -135,9 +135,9 @@ mod tests {
         let acks = [ack("m1", &version, None), ack("m2", "0", Some("line 3\nx = 1"))];
         let page = page(Some(text.as_bytes()), &acks, 6_500);
         let want = format!(
-            "# version {version}: 1 of 2 nodes run it\n\
-             # manager m1: runs {version}, said 5 s ago\n\
-             # manager m2: runs 0, said 5 s ago; refused 77: line 3 x = 1\n{text}\n"
+            "# version {version}: 1 of 2 roles have it\n\
+             # manager on node m1: {version}, said 5 s ago\n\
+             # manager on node m2: 0, said 5 s ago; refused 77: line 3 x = 1\n{text}\n"
         );
         assert_eq!(page, want);
         assert!(Document::parse(page.as_bytes()).is_ok());
@@ -146,7 +146,7 @@ mod tests {
     #[test]
     fn without_a_document_and_with_a_bad_one() {
         let none = page(None, &[ack("m1", "", None)], 0);
-        assert!(none.contains("no policy was pushed") && none.contains("m1: runs none"), "{none}");
+        assert!(none.contains("no policy was pushed") && none.contains("m1: none"), "{none}");
         assert!(page(Some(b"a = "), &[], 0).contains("nobody takes it: line 1"));
         assert!(page(Some(b"\xff"), &[], 0).contains("nobody takes it"));
     }

@@ -99,6 +99,9 @@ fn a_running_cluster_takes_what_is_pushed_and_refuses_what_is_bad() {
     let path = text(&file);
     let nodes = ["m0", "m1"].map(|name| node(name, &["manager"]));
     let managers = cluster.start_all(&nodes);
+    let others =
+        node("n0", &["node", "--roles", "aggregate,sink", "--out", &text(&cluster.path("n0"))]);
+    let others = cluster.start(&others);
     assert!(cluster.run(&["policy", "show"]).ok().out.contains("no policy was pushed"));
     let shows = |said: &[&str]| {
         let page = || cluster.run(&["policy", "show"]).ok().out;
@@ -107,12 +110,12 @@ fn a_running_cluster_takes_what_is_pushed_and_refuses_what_is_bad() {
             said.iter().all(|said| page.contains(said))
         });
     };
-    shows(&["manager m0: runs none", "manager m1: runs none"]);
+    shows(&["manager on node m0: none", "manager on node m1: none", "aggregate on node n0: none"]);
     fs::write(&file, ALARM).expect("a file");
     let pushed = cluster.run(&["policy", "push", &path]).ok().out;
     let version =
         pushed.split_whitespace().nth(2).expect("a version").trim_end_matches(';').to_owned();
-    shows(&[&format!("version {version}: 2 of 2 nodes run it"), ALARM]);
+    shows(&[&format!("version {version}: 4 of 4 roles have it"), ALARM]);
     // Anybody may write to the topic; nobody takes what is bad.
     let config = bus::kafka::Config {
         brokers: kafka::shared().brokers(),
@@ -126,10 +129,11 @@ fn a_running_cluster_takes_what_is_pushed_and_refuses_what_is_bad() {
     let record = documents::put(&topic::POLICY, documents::NOTICE_POLICY, bad, bus.lanes());
     let step = Step { out: vec![record], ..Step::default() };
     drop(bus.open(&me).expect("a session").commit(step).expect("a commit"));
-    let runs = |node: &str| format!("manager {node}: runs {version}, said");
+    let runs = |node: &str| format!("manager on node {node}: {version}, said");
     shows(&["nobody takes it: line 2", "refused", "mails", &runs("m0"), &runs("m1")]);
-    for manager in managers {
-        manager.terminate().ok();
+    shows(&[&format!("sink.tsv on node n0: {version}, said")]);
+    for running in managers.into_iter().chain([others]) {
+        running.terminate().ok();
     }
     // Managers that begin now find the bad one only, and the good one in the state of their lanes.
     for worker in cluster.start_all(&workers(&[trace("scan.pcap")])) {
