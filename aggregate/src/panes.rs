@@ -153,7 +153,7 @@ mod tests {
 
     fn observe(panes: &mut Panes, written: i64, offset: i64, entity: &str, member: &str) {
         let from = (if offset % 2 == 0 { HTTP } else { Input::Conn }, offset);
-        let seen = Observation { row: 0, at: written - 1, entity, key: "", member };
+        let seen = Observation { row: 0, at: written - 1, entity, key: "", number: 0, member };
         let begin = || Value::Unique(Unique::new(9));
         panes.observe(written, from, "r", begin, &seen, ["w1".to_owned()].into_iter());
     }
