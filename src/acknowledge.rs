@@ -78,6 +78,10 @@ impl Role for Acknowledges {
         self.role.owes()
     }
 
+    fn ready(&mut self, now_ms: i64) -> bool {
+        self.role.ready(now_ms)
+    }
+
     fn backlog(&self) -> bool {
         self.role.backlog()
     }
