@@ -256,7 +256,7 @@ fn standard_input_is_a_capture_too() {
 
 #[test]
 fn the_schema_in_three_forms() {
-    const STREAMS: [&str; 19] = [
+    const STREAMS: [&str; 21] = [
         "conn",
         "dns",
         "http",
