@@ -27,7 +27,10 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// Runs workers through those events, and then to their end.
 fn after(workers: &[Worker], held_max: usize, events: &[Event]) -> Cluster {
-    let mut cluster = Cluster::holding(Some(3), held_max);
+    through(Cluster::holding(Some(3), held_max), workers, events)
+}
+
+fn through(mut cluster: Cluster, workers: &[Worker], events: &[Event]) -> Cluster {
     let timeline = workers[0].timeline;
     let mut queues: Vec<_> =
         workers.iter().map(|worker| worker.commits(LANES).into_iter()).collect();
@@ -77,6 +80,32 @@ fn calm(timeline: Timeline) -> &'static Calm {
     })
 }
 
+/// A policy with something of each kind for that traffic.
+const POLICY: &str = "
+    [[allow]]
+    note = 'Test::Alarm'
+    until = 2023-11-14T22:13:36Z
+    [[rule]]
+    name = 'two scanners'
+    note = 'Scan::*'
+    when = { hosts = 2, within = '10m' }
+    action = 'alarm'
+    [[rule]]
+    name = 'two workers'
+    when = { workers = 2 }
+    action = 'alarm'
+    suppress_for = '7s'";
+
+/// What is decided under it, and how much is held back in all.
+fn under_policy(timeline: Timeline, events: &[Event]) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let cluster = Cluster::with_policy(Some(3), POLICY);
+    let mut cluster = through(cluster, &busy(timeline), events);
+    // What the lanes told each other last.
+    cluster.catch_up();
+    cluster.manager.wake(Wake::Drained, &mut cluster.fake, cluster.now_ms);
+    (cluster.decided(), cluster.alarmed(), cluster.tallied())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -95,6 +124,21 @@ proptest! {
         prop_assert_eq!(&cluster.flows(), flows);
         prop_assert_eq!(&cluster.assets(), assets);
         prop_assert_eq!(&cluster.merged(), merged);
+    }
+
+    #[test]
+    fn nor_does_it_under_a_policy(
+        events in proptest::collection::vec(event(), 0..300),
+        is_live in any::<bool>(),
+    ) {
+        static CALM: [OnceLock<(Vec<String>, Vec<String>, Vec<String>)>; 2] =
+            [OnceLock::new(), OnceLock::new()];
+        let timeline = if is_live { Timeline::Live } else { Timeline::File };
+        let want = CALM[usize::from(is_live)].get_or_init(|| under_policy(timeline, &[]));
+        let is_tally = |row: &String| row.starts_with("Notice::Tally");
+        prop_assert_eq!(want.1.iter().filter(|row| is_tally(row)).count(), 1);
+        prop_assert!(want.0.len() > want.1.len() && !want.2.is_empty(), "{:?}", want);
+        prop_assert_eq!(&under_policy(timeline, &events), want);
     }
 
     #[test]

@@ -19,7 +19,7 @@ fn notes(rows: &RecordBatch, row: usize) -> String {
 
 impl Cluster {
     /// With a policy from the beginning.
-    fn with_policy(sources: Option<usize>, text: &str) -> Cluster {
+    pub fn with_policy(sources: Option<usize>, text: &str) -> Cluster {
         let mut cluster = Cluster::new(sources);
         let policy = Some(Document::parse(text.as_bytes()).unwrap());
         let config = manager::Config { policy, ..manager::Config::new("m1", LANES) };
@@ -27,15 +27,15 @@ impl Cluster {
         cluster
     }
 
-    fn decided(&self) -> Vec<String> {
+    pub fn decided(&self) -> Vec<String> {
         self.fake.rows(&Topic::log(&notice::DEF), notes)
     }
 
-    fn alarmed(&self) -> Vec<String> {
+    pub fn alarmed(&self) -> Vec<String> {
         self.fake.rows(&Topic::log(&notice_alarm::DEF), notes)
     }
 
-    fn tallied(&self) -> Vec<String> {
+    pub fn tallied(&self) -> Vec<String> {
         self.fake.rows(&Topic::log(&notice_tally::DEF), |rows, row| {
             let identifier = read::text(rows, "identifier").unwrap().value(row);
             let count = read::count(rows, "suppressed").unwrap().value(row);
