@@ -103,7 +103,12 @@ fn under_policy(timeline: Timeline, events: &[Event]) -> (Vec<String>, Vec<Strin
     // What the lanes told each other last.
     cluster.catch_up();
     cluster.manager.wake(Wake::Drained, &mut cluster.fake, cluster.now_ms);
-    (cluster.decided(), cluster.alarmed(), cluster.tallied())
+    let mut decided = cluster.decided();
+    decided.extend(cluster.fake.rows(&Topic::log(&notice::DEF), |rows, row| {
+        let note = read::text(rows, "note").unwrap().value(row);
+        format!("{note} at {}", read::time(rows, "_write_ts").unwrap().value(row))
+    }));
+    (decided, cluster.alarmed(), cluster.tallied())
 }
 
 proptest! {
