@@ -250,6 +250,11 @@ pub enum PolicyAction {
     },
     /// Print the document in force, its version, and which nodes run it
     Show,
+    /// Count a node no longer that is gone for good; one that runs comes back by itself
+    Forget {
+        /// Its name
+        name: String,
+    },
 }
 
 /// `weir tail`

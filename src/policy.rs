@@ -1,4 +1,4 @@
-//! `weir policy`: check a document, push it to the cluster, show what is in force and where.
+//! `weir policy`: check a document, push it to the cluster, show what is in force and where, forget nodes.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use bus::clock::{Clock as _, System};
 use bus::documents::{self, Ack, NOTICE_POLICY};
 use bus::kafka::Kafka;
-use bus::{Bus as _, Member, Step, topic};
+use bus::{Bus as _, Member, Outgoing, Step, topic};
 use bytes::Bytes;
 use manager::decide::Document;
 
@@ -21,6 +21,7 @@ pub fn policy(args: &PolicyArgs, config: &Config) -> anyhow::Result<()> {
         PolicyAction::Check { file } => check(file),
         PolicyAction::Push { file } => push(file, config),
         PolicyAction::Show => show(config),
+        PolicyAction::Forget { name } => forget(name, config),
     }
 }
 
@@ -57,18 +58,22 @@ fn check(path: &Path) -> anyhow::Result<()> {
 fn push(path: &Path, config: &Config) -> anyhow::Result<()> {
     let (document, bytes) = read(path)?;
     let kafka = Kafka::connect(config.kafka()?)?;
-    let (group, node) = ("policy".to_owned(), config.node_name()?);
-    let me = Member { group, node, topics: Vec::new(), state: None, home: Vec::new() };
-    let session = kafka.open(&me)?;
     let record = documents::put(&topic::POLICY, NOTICE_POLICY, Some(bytes), kafka.lanes());
-    session.commit(Step { out: vec![record], ..Step::default() })?;
+    write(&kafka, config, vec![record])?;
     let version = &document.policy.version;
     writeln!(std::io::stdout(), "pushed version {version}; `weir policy show` tells who runs it")?;
     Ok(())
 }
 
-fn show(config: &Config) -> anyhow::Result<()> {
-    let kafka = Kafka::connect(config.kafka()?)?;
+fn write(kafka: &Kafka, config: &Config, out: Vec<Outgoing>) -> anyhow::Result<()> {
+    let (group, node) = ("policy".to_owned(), config.node_name()?);
+    let me = Member { group, node, topics: Vec::new(), state: None, home: Vec::new() };
+    kafka.open(&me)?.commit(Step { out, ..Step::default() })?;
+    Ok(())
+}
+
+/// The document on the topic, and who acknowledged one.
+fn on_topic(kafka: &Kafka) -> anyhow::Result<(Option<Bytes>, Vec<Ack>)> {
     let (mut text, mut acks) = (None, Vec::new());
     kafka.documents(&topic::POLICY, &mut |key, value| {
         if key[..] == *NOTICE_POLICY.as_bytes() {
@@ -78,8 +83,23 @@ fn show(config: &Config) -> anyhow::Result<()> {
         }
     })?;
     acks.sort_by(|a, b| (&a.role, &a.node).cmp(&(&b.role, &b.node)));
+    Ok((text, acks))
+}
+
+fn show(config: &Config) -> anyhow::Result<()> {
+    let (text, acks) = on_topic(&Kafka::connect(config.kafka()?)?)?;
     let page = page(text.as_deref(), &acks, System.now_ms());
     std::io::stdout().write_all(page.as_bytes()).context("cannot write to standard output")
+}
+
+fn forget(name: &str, config: &Config) -> anyhow::Result<()> {
+    let kafka = Kafka::connect(config.kafka()?)?;
+    let (_, acks) = on_topic(&kafka)?;
+    let of_node = acks.iter().filter(|ack| ack.node == name);
+    let gone: Vec<Outgoing> =
+        of_node.map(|ack| ack.removal(&topic::POLICY, kafka.lanes())).collect();
+    anyhow::ensure!(!gone.is_empty(), "no node `{name}` is known: `weir policy show` lists them");
+    write(&kafka, config, gone)
 }
 
 /// The document with what is known of it before it, as comments: the page is a document itself.

@@ -25,6 +25,7 @@ const COMMANDS: &[&[&str]] = &[
     &["policy", "check"],
     &["policy", "push"],
     &["policy", "show"],
+    &["policy", "forget"],
     &["schema"],
 ];
 

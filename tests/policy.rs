@@ -135,6 +135,11 @@ fn a_running_cluster_takes_what_is_pushed_and_refuses_what_is_bad() {
     for running in managers.into_iter().chain([others]) {
         running.terminate().ok();
     }
+    // Who is gone for good is not counted.
+    cluster.run(&["policy", "forget", "n1"]).fails(1, &["no node `n1`"]);
+    cluster.run(&["policy", "forget", "n0"]).ok();
+    let page = cluster.run(&["policy", "show"]).ok().out;
+    assert!(page.contains("of 2 roles") && !page.contains("n0"), "{page}");
     // Managers that begin now find the bad one only, and the good one in the state of their lanes.
     for worker in cluster.start_all(&workers(&[trace("scan.pcap")])) {
         worker.wait().ok();

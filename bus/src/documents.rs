@@ -52,6 +52,15 @@ impl Ack {
         key.starts_with(ACK.as_bytes()).then(|| serde_json::from_slice(value).ok()).flatten()
     }
 
+    fn key(&self) -> String {
+        format!("{ACK}{}/{}", self.role, self.node)
+    }
+
+    /// Its removal: the node is gone. One that is not writes it again.
+    pub fn removal(&self, topic: &Topic, lanes: u32) -> Outgoing {
+        put(topic, &self.key(), None, lanes)
+    }
+
     /// As a record, unless it is among the topic's documents already.
     pub fn record(
         &self,
@@ -59,7 +68,7 @@ impl Ack {
         documents: &[(Bytes, Bytes)],
         lanes: u32,
     ) -> Option<Outgoing> {
-        let key = format!("{ACK}{}/{}", self.role, self.node);
+        let key = self.key();
         let last = documents.iter().filter(|(of, _)| of[..] == *key.as_bytes());
         let mut last = last.filter_map(|(of, value)| Ack::of(of, value));
         if last.any(|last| last.says(self)) {
