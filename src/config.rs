@@ -70,6 +70,8 @@ pub struct CaptureConfig {
     pub memory_max: Option<usize>,
     /// Hashes that are made of every file: `md5`, `sha1`, `sha256`, or `none`.
     pub hashes: Option<Vec<String>>,
+    /// Packets of a file between two steps: a kill costs as many to be read once more, and batches have their rows.
+    pub flush_packets: Option<u64>,
     /// Bytes above holes in TCP streams that are held at once, over all flows; a stream that would need
     /// more is given up.
     pub reassembly_max: Option<u64>,
@@ -192,6 +194,9 @@ impl Config {
         config.ignore_checksums =
             args.ignore_checksums || self.capture.ignore_checksums.unwrap_or(false);
         config.memory_max = self.capture.memory_max.unwrap_or(config.memory_max);
+        if let Some(flush_packets) = self.capture.flush_packets {
+            config.flush_packets = flush_packets.max(1);
+        }
         if let Some(flows_max) = self.capture.flows_max {
             config.flows_max = flows_max;
         }
@@ -219,9 +224,14 @@ impl Config {
         Ok(config)
     }
 
+    /// Folder of spools, where there is to be one.
+    pub fn spool_dir(&self, typed: Option<&Path>) -> Option<PathBuf> {
+        typed.map(Path::to_owned).or_else(|| self.capture.spool.clone())
+    }
+
     /// Where a capture node on a bus that lasts keeps what the bus does not take.
     pub fn spool(&self, config: &mut capture::Config, typed: Option<&Path>) {
-        config.spool = typed.map(Path::to_owned).or_else(|| self.capture.spool.clone());
+        config.spool = self.spool_dir(typed);
         config.spool_max = self.capture.spool_max.unwrap_or(config.spool_max);
     }
 

@@ -1,13 +1,16 @@
 //! Roles on Kafka: one a process, or several.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use aggregate::Aggregate;
 use bus::clock::{Clock, System};
 use bus::drive::Stop;
 use bus::kafka::Kafka;
-use bus::{Bus, Member, Role};
+use bus::{Bus, BusError, Member, Role};
 use capture::Capture;
+use capture::live::{self, spool_dir};
+use capture::role::live_source;
 use manager::Manager;
 use sink::Sink;
 
@@ -20,17 +23,28 @@ use crate::run::{aggregate_config, input, manager_config, role_on};
 /// Rotation of a cluster's logs where nothing else is said; ZeekControl's.
 const ROTATE: &str = "1h";
 
+/// How long a broker may take to answer at the start, and how long where packets could be captured meanwhile.
+const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_AT_ONCE: Duration = Duration::from_secs(2);
+
+/// Between two times that a broker is looked for at the start, and how soon a stop is seen meanwhile.
+const CONNECT_AGAIN: Duration = Duration::from_secs(2);
+const STOP_LOOK: Duration = Duration::from_millis(50);
+
 /// `weir capture`
 pub fn capture(args: &CaptureArgs, config: &Config) -> anyhow::Result<()> {
     let node = config.node_name()?;
-    let kafka = Kafka::connect(config.kafka()?)?;
+    let stop = crate::stop::on_signal()?;
+    let Some((kafka, is_there)) = reach(args, config, &node, &stop)? else { return Ok(()) };
     let lanes = kafka.lanes();
     let clock: Arc<dyn Clock> = Arc::new(System);
     let mut settings = config.capture(&node, lanes, &args.input)?;
     config.spool(&mut settings, args.spool.as_deref());
     let mut role = Capture::new(settings, input(&args.input), args.again, clock.clone())?;
-    let stop = crate::stop::on_signal()?;
-    let me = capture::role::member(&node, lanes);
+    if !is_there {
+        role.begin()?;
+    }
+    let me = role.member();
     let began = std::time::Instant::now();
     let ran = role_on(&kafka, &me, &mut role, &*clock, &stop);
     let left = role.close();
@@ -45,6 +59,49 @@ pub fn capture(args: &CaptureArgs, config: &Config) -> anyhow::Result<()> {
     anyhow::ensure!(left.lost + left.spooled == 0, "stopped before the bus had taken everything");
     anyhow::ensure!(summary.problems.is_empty(), "{}", summary.problems.join("; "));
     Ok(())
+}
+
+/// The bus, and whether a broker has answered. What an interface gives waits for none where an earlier process has
+/// noted how many lanes there are; else for as long as it takes. Nothing where a stop came first.
+fn reach(
+    args: &CaptureArgs,
+    config: &Config,
+    node: &str,
+    stop: &Stop,
+) -> anyhow::Result<Option<(Kafka, bool)>> {
+    let interface = args.input.interface.as_deref();
+    let spool = config.spool_dir(args.spool.as_deref()).zip(interface);
+    let spool = spool.map(|(dir, interface)| spool_dir(&dir, &live_source(node, interface)));
+    let known = spool.as_deref().and_then(live::lanes);
+    let patience = if known.is_some() { CONNECT_AT_ONCE } else { CONNECT };
+    let mut is_said = false;
+    loop {
+        let error = match Kafka::connect_within(config.kafka()?, patience) {
+            Ok(kafka) => return Ok(Some((kafka.hurried_by(stop), true))),
+            Err(error) => error,
+        };
+        let (BusError::Session(why), Some(_)) = (&error, interface) else {
+            return Err(error.into());
+        };
+        if let Some(lanes) = known {
+            tracing::error!("{why}: packets are captured and rows wait for a broker");
+            let kafka = Kafka::later(config.kafka()?, lanes)?;
+            return Ok(Some((kafka.hurried_by(stop), false)));
+        }
+        if !std::mem::replace(&mut is_said, true) {
+            tracing::error!(
+                "{why}: no packet is captured before one answers, as there is no spool that knows how many \
+                 partitions topics have"
+            );
+        }
+        let until = Instant::now() + CONNECT_AGAIN;
+        while Instant::now() < until && !stop.requested() {
+            std::thread::sleep(STOP_LOOK);
+        }
+        if stop.requested() {
+            return Ok(None);
+        }
+    }
 }
 
 /// What was typed for the consumer roles.
@@ -73,8 +130,8 @@ pub fn consumers(
     if let (true, Some(output)) = (roles.contains(&RoleName::Sink), &wanted.output) {
         sinks = config.sinks(&node, output, ROTATE)?;
     }
-    let kafka: Arc<dyn Bus> = Arc::new(Kafka::connect(config.kafka()?)?);
     let stop = crate::stop::on_signal()?;
+    let kafka: Arc<dyn Bus> = Arc::new(Kafka::connect(config.kafka()?)?.hurried_by(&stop));
     let mut stages = Vec::new();
     for (me, role) in members(roles, wanted, config, &node, sinks, kafka.lanes())? {
         stages.push(start(kafka.clone(), me, role, &stop)?);

@@ -156,6 +156,8 @@ pub struct Driver {
     session: Option<Box<dyn Session>>,
     /// Whether there was a session ever.
     began: bool,
+    /// A session was opened, or tried to, after a stop.
+    tried_last: bool,
     /// How long to wait for another one.
     backoff: Duration,
     held: Held,
@@ -176,6 +178,7 @@ impl Driver {
             until,
             session: None,
             began: false,
+            tried_last: false,
             backoff: BACKOFF_FIRST,
             held: Held::default(),
             let_go: false,
@@ -207,7 +210,7 @@ impl Driver {
         role: &mut dyn Role,
         clock: &dyn Clock,
     ) -> Result<Turn, DriveError> {
-        if self.began && self.stop.requested() && (self.stop.insisted() || !role.owes()) {
+        if (self.began || role.is_ahead()) && self.stop.requested() && !self.may_try_again(role) {
             // What was not committed is void anyway.
             tracing::warn!(member = self.me.name(), "stopped while no session was open");
             return Ok(Turn::Ended);
@@ -217,7 +220,7 @@ impl Driver {
         }
         let mut session = match bus.open(&self.me) {
             Ok(session) => session,
-            Err(BusError::Session(why)) if self.began => {
+            Err(BusError::Session(why)) if self.began || role.is_ahead() => {
                 let wait = self.back_off();
                 tracing::warn!(member = self.me.name(), retry_in = ?wait, "cannot open: {why}");
                 return Ok(Turn::Wait(wait));
@@ -233,6 +236,14 @@ impl Driver {
             Err(error) => return Err(error),
         }
         Ok(Turn::Again)
+    }
+
+    /// Whether a role that is to stop has something left for another session: as long as it takes where it cannot
+    /// be made again, once where it can be left.
+    fn may_try_again(&mut self, role: &dyn Role) -> bool {
+        let may = role.owes() || (role.backlog() && !self.tried_last);
+        self.tried_last = true;
+        may && !self.stop.insisted()
     }
 
     fn lost(&mut self, why: &str) -> Turn {

@@ -392,6 +392,11 @@ pub trait Role: Send {
     fn owes(&self) -> bool {
         false
     }
+    /// Whether it is at work before there was any session (live capture with a spool): then the first one that does
+    /// not open is no failure.
+    fn is_ahead(&self) -> bool {
+        false
+    }
     /// Whether it can work now. While it cannot (a disk is full) no session is opened, so that its lanes go to
     /// others; it is asked again soon.
     fn ready(&mut self, _now_ms: i64) -> bool {

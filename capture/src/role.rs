@@ -80,6 +80,8 @@ pub struct Capture {
     /// Flushes of the barrier at hand, by thread.
     pending: Vec<Option<Flush>>,
     from: Position,
+    /// As it was committed last.
+    kept: Position,
     /// The reading at hand, once that is known.
     round: Option<u64>,
     /// Steps made in it.
@@ -88,6 +90,9 @@ pub struct Capture {
     sent: Option<(Position, Option<Step>)>,
     /// A step that a lost session may not have committed.
     unsure: Option<(Position, Step)>,
+    /// The number of this process among those that read the input, and whether it stands in the state.
+    owner: Option<u64>,
+    claimed: bool,
     /// Where an interface is captured.
     live: live::Role,
     /// What is processed is logged when the role is stopped, as nobody will go on from there.
@@ -111,6 +116,11 @@ pub fn member(node: &str, lanes: u32) -> Member {
     }
 }
 
+/// What the bus calls an interface of a node.
+pub fn live_source(node: &str, interface: &str) -> String {
+    format!("{node}/{interface}")
+}
+
 impl Capture {
     /// Opens the input once, so that what cannot be opened is said before anything runs.
     pub fn new(
@@ -128,7 +138,7 @@ impl Capture {
                 let print = source::fingerprint(paths)?;
                 (format!("{}/{print}", config.node), Timeline::File)
             }
-            Input::Live(interface, _) => (format!("{}/{interface}", config.node), Timeline::Live),
+            Input::Live(interface, _) => (live_source(&config.node, interface), Timeline::Live),
         };
         let live = live::Role::new(&config, &source, timeline)?;
         Ok(Capture {
@@ -142,10 +152,13 @@ impl Capture {
             workers: Vec::new(),
             pending: Vec::new(),
             from: Position::default(),
+            kept: Position::default(),
             round: None,
             steps: 0,
             sent: None,
             unsure: None,
+            owner: None,
+            claimed: false,
             live,
             ends_when_stopped: false,
             reads_whole: false,
@@ -178,6 +191,12 @@ impl Capture {
         let rows = self.summary.rows.clone();
         let live = self.live.summary().map(|live| Summary { rows, ..live });
         live.unwrap_or_else(|| self.summary.clone())
+    }
+
+    /// The member that it is on the bus, by the name of its source: processes of one node that read different inputs
+    /// do not shut each other out.
+    pub fn member(&self) -> Member {
+        Member { node: self.source.clone(), ..member(&self.config.node, self.config.lanes) }
     }
 
     /// Ends live capture, whatever became of the bus: what was not sent goes to the spool. Says what is left.
@@ -258,7 +277,8 @@ impl Capture {
         let out = outgoing(threads, self.config.lanes, &mut self.seen, &stamp)?;
         let round = self.round();
         self.steps += 1;
-        let reached = Position { packets: number, end, time, ..Position::default() };
+        let owner = self.owner.unwrap_or(0);
+        let reached = Position { packets: number, end, time, owner, ..Position::default() };
         self.ended = end;
         self.send(out, Position { round, steps: self.steps, ..reached })
     }
@@ -336,7 +356,11 @@ impl Role for Capture {
             .with_context(|| format!("position of {} in state.capture", self.source))?;
         if !self.is_lasting() {
             self.unsure.take_if(|(sent, _)| position.covers(sent.id()));
-            return self.live.restored(&self.config.node, &self.source, position);
+        }
+        self.is_ours(&position)?;
+        self.kept = position.clone();
+        if !self.is_lasting() {
+            return Ok(());
         }
         let next = position.round + u64::from(position.end && self.again);
         // Of the reading before this one nothing counts.
@@ -366,7 +390,13 @@ impl Role for Capture {
         if let Some(step) = self.send_again() {
             return Ok(Some(step));
         }
-        if self.ended || matches!(wake, Wake::Assigned(_)) {
+        if self.ended {
+            return Ok(None);
+        }
+        if self.is_lasting() && !self.claimed {
+            return self.claim().map(Some);
+        }
+        if matches!(wake, Wake::Assigned(_)) {
             return Ok(None);
         }
         if self.workers.is_empty() {
@@ -388,16 +418,21 @@ impl Role for Capture {
     }
 
     fn committed(&mut self) -> anyhow::Result<()> {
-        if let Some((position, _)) = self.sent.take()
-            && self.timeline == Timeline::Live
-        {
-            self.live.committed(position);
+        let Some((position, _)) = self.sent.take() else { return Ok(()) };
+        self.claimed |= self.owner == Some(position.owner);
+        if self.timeline == Timeline::Live {
+            self.live.committed(&position);
         }
+        self.kept = position;
         Ok(())
     }
 
     fn done(&self) -> bool {
         self.ended && self.unsure.is_none()
+    }
+
+    fn is_ahead(&self) -> bool {
+        self.live.is_running()
     }
 
     fn backlog(&self) -> bool {
@@ -419,6 +454,32 @@ impl Role for Capture {
 }
 
 impl Capture {
+    /// Whether the input is still this process's, or of nobody.
+    fn is_ours(&mut self, position: &Position) -> anyhow::Result<()> {
+        let Some(mine) = self.owner else { return Ok(()) };
+        if self.live.is_first_look() {
+            // It began before it could know of those before it.
+            self.owner = Some(mine.max(position.owner + 1));
+            return self.live.looked(position, &self.source, self.clock.now_ms());
+        }
+        let (source, node) = (&self.source, &self.config.node);
+        anyhow::ensure!(
+            position.owner <= mine,
+            "another process that began later captures {source} with node name `{node}`: two processes must \
+             not share a node name, and this one, the earlier, ends"
+        );
+        self.claimed = position.owner == mine;
+        Ok(())
+    }
+
+    /// Says in the state whose the source is now; what was sent stays as it is.
+    fn claim(&mut self) -> anyhow::Result<Step> {
+        let least = self.kept.owner + 1;
+        let owner = self.owner.unwrap_or_else(|| self.clock.now_ms().unsigned_abs().max(least));
+        self.owner = Some(owner);
+        self.send(Vec::new(), Position { owner, ..self.kept.clone() })
+    }
+
     /// The step that a lost session did not commit.
     fn send_again(&mut self) -> Option<Step> {
         let (position, step) = self.unsure.take()?;

@@ -111,7 +111,13 @@ impl LaneState {
         value: &Bytes,
         panes: &mut Vec<(Whom, i64, Pane)>,
     ) -> Result<()> {
-        match serde_json::from_slice(key)? {
+        // What no manager has written says nothing of ours, and must not stop the lane for good.
+        let Ok(key) = serde_json::from_slice(key) else {
+            let (lane, key) = (self.lane, String::from_utf8_lossy(key));
+            tracing::error!(lane, %key, "state under a key that is none: passed over");
+            return Ok(());
+        };
+        match key {
             Key::Source(line, name) => {
                 let source: Source = serde_json::from_slice(value)?;
                 self.progress_of(&name).restore(line, name, source);

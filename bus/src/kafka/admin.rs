@@ -166,8 +166,16 @@ fn create(
 /// # Errors
 /// [`BusError`] where the broker does not answer or refuses.
 pub fn describe(config: &Config, partitions: Option<u32>) -> Result<Vec<Described>, BusError> {
+    describe_within(config, partitions, ASK)
+}
+
+fn describe_within(
+    config: &Config,
+    partitions: Option<u32>,
+    patience: Duration,
+) -> Result<Vec<Described>, BusError> {
     let admin = client(config)?;
-    let metadata = admin.inner().fetch_metadata(None, ASK).map_err(|e| match e {
+    let metadata = admin.inner().fetch_metadata(None, patience).map_err(|e| match e {
         KafkaError::MetadataFetch(code) if unreachable(code) => BusError::Session(format!(
             "cannot reach Kafka at {}: {}: is it running, and is [kafka] right for it?",
             config.brokers,
@@ -253,12 +261,12 @@ fn check(row: &mut Described, spec: &Spec, partitions: u32, settings: Option<&Se
     }
 }
 
-/// Checks all topics; gives the partition count.
+/// Checks all topics; gives the partition count. A broker has so long to answer.
 ///
 /// # Errors
 /// [`BusError::Session`] where no broker answers, [`BusError::Fatal`] naming what is wrong.
-pub fn check_topics(config: &Config) -> Result<u32, BusError> {
-    let rows = describe(config, None)?;
+pub(super) fn check_topics(config: &Config, patience: Duration) -> Result<u32, BusError> {
+    let rows = describe_within(config, None, patience)?;
     let wrong: Vec<&Described> = rows.iter().filter(|row| !row.matches()).collect();
     if wrong.len() == rows.len() && rows.iter().all(|row| !row.exists) {
         return Err(BusError::Fatal(format!(

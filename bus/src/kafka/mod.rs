@@ -7,17 +7,20 @@
 //! it, and a new one with the same identity settles it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::drive::Stop;
 use crate::topic::{self, Topic};
 use crate::{Bus, BusError, Lane, Member, Session};
 
 use self::client::{Logged, Role};
 use self::inputs::Reader;
+use self::patience::Patience;
 use self::session::KafkaSession;
 
 pub use self::read::From;
@@ -26,12 +29,16 @@ pub mod admin;
 mod client;
 mod inputs;
 mod member;
+mod patience;
 mod positions;
 mod read;
 mod session;
 
 /// How long a broker may take to answer a question.
 const ASK: Duration = Duration::from_secs(10);
+
+/// How long it may take before it is asked again.
+const ASK_ONCE: Duration = Duration::from_secs(2);
 
 /// Between two times that the same is asked.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
@@ -53,6 +60,10 @@ pub struct Kafka(Arc<Shared>);
 struct Shared {
     config: Config,
     lanes: u32,
+    /// Its topics were looked at.
+    checked: AtomicBool,
+    /// Once it is raised nobody waits long for a broker.
+    stop: OnceLock<Stop>,
     /// Sees the end of what is written.
     written: BaseConsumer<Logged>,
     /// Sees the end of what is committed and not behind an open transaction.
@@ -68,10 +79,37 @@ impl Kafka {
     /// [`BusError::Session`] where no broker answers within ten seconds; [`BusError::Fatal`] for
     /// options that librdkafka does not take and topics that are missing or otherwise wrong.
     pub fn connect(config: Config) -> Result<Kafka, BusError> {
-        let lanes = admin::check_topics(&config)?;
+        Kafka::connect_within(config, ASK)
+    }
+
+    /// The same for those who do not wait ten seconds.
+    ///
+    /// # Errors
+    /// As [`Kafka::connect`].
+    pub fn connect_within(config: Config, patience: Duration) -> Result<Kafka, BusError> {
+        let lanes = admin::check_topics(&config, patience)?;
+        let kafka = Kafka::later(config, lanes)?;
+        kafka.0.checked.store(true, Ordering::SeqCst);
+        Ok(kafka)
+    }
+
+    /// Connects when a session is opened: for who has work to do without a broker, and knows from an earlier time
+    /// how many lanes there are.
+    ///
+    /// # Errors
+    /// [`BusError::Fatal`] for options that librdkafka does not take.
+    pub fn later(config: Config, lanes: u32) -> Result<Kafka, BusError> {
         let written = client::consumer(&config, Role::Written, Logged)?;
         let stable = client::consumer(&config, Role::Stable, Logged)?;
-        Ok(Kafka(Arc::new(Shared { config, lanes, written, stable, visitor: Mutex::default() })))
+        let (checked, stop, visitor) = (AtomicBool::new(false), OnceLock::new(), Mutex::default());
+        Ok(Kafka(Arc::new(Shared { config, lanes, checked, stop, written, stable, visitor })))
+    }
+
+    /// Once this is raised no call waits long for a broker that does not answer.
+    pub fn hurried_by(self, stop: &Stop) -> Kafka {
+        // There is only one stop of a process.
+        let _ = self.0.stop.set(stop.clone());
+        self
     }
 
     /// How it is reached.
@@ -82,6 +120,7 @@ impl Kafka {
 
 impl Bus for Kafka {
     fn open(&self, me: &Member) -> Result<Box<dyn Session>, BusError> {
+        self.0.check()?;
         for topic in me.topics.iter().chain(&me.state) {
             self.0.check_partitions(topic)?;
         }
@@ -94,6 +133,28 @@ impl Bus for Kafka {
 }
 
 impl Shared {
+    /// Looks at the topics, where that was not done when the process began.
+    fn check(&self) -> Result<(), BusError> {
+        if self.checked.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let lanes = admin::check_topics(&self.config, ASK_ONCE)?;
+        if lanes != self.lanes {
+            return Err(BusError::Fatal(format!(
+                "topics have {lanes} partitions, and when this process began without a broker they were \
+                 thought to have {}: start it again",
+                self.lanes
+            )));
+        }
+        self.checked.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// A wait for a broker.
+    fn patience(&self, most: Duration) -> Patience<'_> {
+        Patience::new(most, self.stop.get_or_init(Stop::new))
+    }
+
     fn full(&self, topic: &Topic) -> String {
         topic.full(&self.config.prefix)
     }
@@ -102,7 +163,7 @@ impl Shared {
     fn check_partitions(&self, topic: &Topic) -> Result<(), BusError> {
         let full = self.full(topic);
         let count = || {
-            let found = self.written.fetch_metadata(Some(&full), ASK)?;
+            let found = self.written.fetch_metadata(Some(&full), ASK_ONCE)?;
             let topic = found.topics().iter().find(|topic| topic.name() == full);
             match topic.map_or(0, |topic| topic.partitions().len()) {
                 // A broker that has just started may not have heard of it yet.
@@ -124,7 +185,7 @@ impl Shared {
     }
 
     fn reachable(&self) -> bool {
-        let found = self.written.fetch_metadata(None, ASK);
+        let found = self.written.fetch_metadata(None, ASK_ONCE);
         found.is_ok_and(|found| !found.brokers().is_empty())
     }
 
@@ -135,11 +196,11 @@ impl Shared {
         patience: Duration,
         question: impl Fn() -> Result<T, KafkaError>,
     ) -> Result<T, BusError> {
-        let until = Instant::now() + patience;
+        let mut patience = self.patience(patience);
         loop {
             match question() {
                 Ok(answer) => return Ok(answer),
-                Err(error) if passes(&error) && Instant::now() < until => {
+                Err(error) if passes(&error) && !patience.is_over() => {
                     std::thread::sleep(ASK_AGAIN);
                 }
                 Err(error) => return Err(self.failed(&error, what)),
@@ -166,7 +227,7 @@ impl Shared {
         asks.poll(Duration::ZERO); // what it has to tell would pile up
         let what = format!("asking for the end of {topic}[{lane}]");
         let full = self.full(topic);
-        self.ask(&what, ASK, || asks.fetch_watermarks(&full, partition(lane), ASK))
+        self.ask(&what, ASK, || asks.fetch_watermarks(&full, partition(lane), ASK_ONCE))
     }
 
     /// An error of a client.
@@ -193,6 +254,7 @@ fn passes(error: &KafkaError) -> bool {
                 | Code::WaitingForCoordinator
                 | Code::BrokerTransportFailure
                 | Code::RequestTimedOut
+                | Code::OperationTimedOut
         )
     )
 }

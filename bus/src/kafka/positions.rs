@@ -9,7 +9,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::TRANSACTION_MS;
 use super::inputs::Reader;
-use super::{ASK, Shared, partition};
+use super::{ASK_ONCE, Shared, partition};
 use crate::{BusError, Gap, Lane, Member, Position};
 
 /// How long positions may be withheld by a transaction of an earlier owner of the lane.
@@ -33,7 +33,7 @@ impl Positions<'_> {
             {
                 asked.add_partition(&self.shared.full(topic), partition(*lane));
             }
-            self.read(lanes, &self.consumer.committed_offsets(asked, ASK)?)
+            self.read(lanes, &self.consumer.committed_offsets(asked, ASK_ONCE)?)
         })
     }
 

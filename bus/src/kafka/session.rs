@@ -13,6 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::client::{self, Deliveries};
 use super::member::Membership;
+use super::patience::Patience;
 use super::{Shared, code, partition};
 use crate::codec::{self, Encoded};
 use crate::newest::Newest;
@@ -47,7 +48,8 @@ impl KafkaSession {
     /// Settles what an earlier session left open, then joins the group.
     pub(super) fn open(shared: Arc<Shared>, me: &Member) -> Result<KafkaSession, BusError> {
         let producer = client::producer(&shared.config, me)?;
-        producer.init_transactions(INIT).map_err(|e| {
+        let begun = shared.patience(INIT).resume(|slice| producer.init_transactions(slice));
+        begun.map_err(|e| {
             shared.failed(&e, &format!("opening the transactions of {}", me.name()))
         })?;
         let member = match me.topics.is_empty() {
@@ -100,7 +102,12 @@ impl KafkaSession {
         Ok(records)
     }
 
-    fn send(&self, out: &Outgoing, part: &Encoded) -> Result<(), BusError> {
+    fn send(
+        &self,
+        out: &Outgoing,
+        part: &Encoded,
+        patience: &mut Patience<'_>,
+    ) -> Result<(), BusError> {
         let full = self.shared.full(&out.topic);
         let headers = part.headers.iter().fold(OwnedHeaders::new(), |headers, (name, text)| {
             headers.insert(Header { key: name.as_ref(), value: Some(text.as_str()) })
@@ -109,13 +116,12 @@ impl KafkaSession {
             BaseRecord::<[u8], [u8]>::to(&full).partition(partition(out.lane)).headers(headers);
         record.payload = part.payload.as_deref();
         record.key = out.key.as_deref();
-        let until = Instant::now() + COMMIT;
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err((error, back)) => {
                     let full = code(&error) == Some(RDKafkaErrorCode::QueueFull);
-                    if !full || Instant::now() > until {
+                    if !full || patience.is_over() {
                         let what = format!("sending to {}[{}]", out.topic, out.lane);
                         return Err(self.failed(&error, &what));
                     }
@@ -129,13 +135,13 @@ impl KafkaSession {
 
     /// Waits until the broker has everything that was sent. The commit would do so too, but rdkafka
     /// looks only every tenth of a second.
-    fn arrive(&self) -> Result<(), BusError> {
-        let until = Instant::now() + COMMIT;
+    fn arrive(&self, patience: &mut Patience<'_>) -> Result<(), BusError> {
+        let from = Instant::now();
         while self.producer.in_flight_count() > 0 {
-            if Instant::now() > until {
-                let name = self.me.name();
+            if patience.is_over() {
+                let (name, waited) = (self.me.name(), from.elapsed());
                 return Err(BusError::Session(format!(
-                    "{name}: no broker took a step in {COMMIT:?}"
+                    "{name}: no broker took a step in {waited:.0?}"
                 )));
             }
             // Not `poll(ARRIVE_LOOK)`: rdkafka counts whole milliseconds and spins through what is left.
@@ -147,7 +153,11 @@ impl KafkaSession {
 
     /// Puts the positions, and with them the proof that the lanes are still ours, into the
     /// transaction. A step without positions repeats one for that proof's sake.
-    fn send_positions(&self, positions: Vec<Position>) -> Result<(), BusError> {
+    fn send_positions(
+        &self,
+        positions: Vec<Position>,
+        patience: &mut Patience<'_>,
+    ) -> Result<(), BusError> {
         let Some((member, metadata)) =
             self.member.as_ref().and_then(|member| Some((member, member.generation()?)))
         else {
@@ -164,21 +174,22 @@ impl KafkaSession {
             element.set_metadata(&position.metadata);
         }
         self.producer
-            .send_offsets_to_transaction(&list, metadata, COMMIT)
+            .send_offsets_to_transaction(&list, metadata, patience.left())
             .map_err(|e| self.failed(&e, "committing positions"))
     }
 
     fn transaction(&self, step: &Step, positions: Vec<Position>) -> Result<(), BusError> {
         let records = self.encoded(step)?;
+        let patience = &mut self.shared.patience(COMMIT);
         self.producer.begin_transaction().map_err(|e| self.failed(&e, "beginning a step"))?;
         for (out, parts) in &records {
             for part in parts {
-                self.send(out, part)?;
+                self.send(out, part, patience)?;
             }
         }
-        self.arrive()?;
-        self.send_positions(positions)?;
-        let committed = self.producer.commit_transaction(COMMIT);
+        self.arrive(patience)?;
+        self.send_positions(positions, patience)?;
+        let committed = patience.resume(|slice| self.producer.commit_transaction(slice));
         if let Some(failure) = self.producer.context().first_failure() {
             return Err(BusError::Session(format!("{}: {failure}", self.me.name())));
         }

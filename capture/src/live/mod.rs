@@ -21,12 +21,12 @@ use crossbeam_channel::RecvTimeoutError;
 
 pub use entry::{Entry, Outline};
 pub use queue::Queue;
-pub use spool::Spool;
+pub use spool::{Spool, lanes};
 
 use crate::config::Config;
 use crate::flush::Seen;
 use crate::outgoing::outgoing;
-use crate::position::Id;
+use crate::position::{Id, Position};
 use crate::role::Summary;
 use crate::worker::{Flush, Worker};
 
@@ -135,6 +135,11 @@ impl Live {
     /// Steps up to this one are committed.
     pub fn release(&self, upto: Id) {
         self.shared.lock().queue.release(upto);
+    }
+
+    /// What of the spool this position covers is committed.
+    pub fn forget(&self, position: &Position) {
+        self.shared.lock().queue.forget(|id| position.covers(id));
     }
 
     /// Whether everything captured is committed, or in the role's hand.

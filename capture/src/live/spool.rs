@@ -59,7 +59,7 @@ pub struct Spool {
     writer: Option<File>,
     used: u64,
     /// Held as long as the spool is.
-    _lock: File,
+    lock: File,
 }
 
 struct Segment {
@@ -94,10 +94,20 @@ impl Spool {
             segments: VecDeque::new(),
             writer: None,
             used: 0,
-            _lock: lock,
+            lock,
         };
         let recovered = spool.recover()?;
         Ok((spool, recovered))
+    }
+
+    /// Notes how many lanes the topics have, for [`lanes`].
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn note_lanes(&mut self, lanes: u32) -> io::Result<()> {
+        self.lock.set_len(0)?;
+        self.lock.write_all(lanes.to_string().as_bytes())?;
+        self.lock.sync_data()
     }
 
     /// Where it is.
@@ -274,6 +284,11 @@ impl Spool {
         recovered.rows = self.rows();
         Ok(recovered)
     }
+}
+
+/// How many lanes the topics had when the spool in this folder was last opened with a broker at hand.
+pub fn lanes(dir: &Path) -> Option<u32> {
+    fs::read_to_string(dir.join("lock")).ok()?.parse().ok().filter(|lanes| *lanes > 0)
 }
 
 /// The whole entries of a segment, and how many bytes after them are none.

@@ -22,12 +22,12 @@ pub(super) struct Role {
     /// What waits until capture begins.
     spool: Option<Spool>,
     has_spool: bool,
-    /// As it was committed last.
-    kept: Position,
-    /// The number of this process.
-    owner: Option<u64>,
-    /// It stands in the state.
-    claimed: bool,
+    /// The reading of this process.
+    round: u64,
+    /// Capture began before there was a session, and what the state says of the source is not known yet.
+    is_ahead: bool,
+    /// The newest step that was found in the spool.
+    found: Option<(i64, bool)>,
     unknown_ms: i64,
     /// What is captured instead of the interface.
     #[cfg(test)]
@@ -46,7 +46,10 @@ impl Role {
         };
         let dir = live::spool_dir(below, source);
         match Spool::open(&dir, config.spool_max) {
-            Ok((spool, found)) => {
+            Ok((mut spool, found)) => {
+                if let Err(error) = spool.note_lanes(config.lanes) {
+                    tracing::warn!("cannot write in {}: {error}", dir.display());
+                }
                 if found.rows > 0 || found.bytes_lost > 0 {
                     let (rows, bytes_lost) = (found.rows, found.bytes_lost);
                     tracing::warn!(
@@ -72,31 +75,31 @@ impl Role {
         Ok(role)
     }
 
-    /// What the state says of the source when a session begins.
-    pub(super) fn restored(
+    /// Whether the state was not seen yet, and capture is at work.
+    pub(super) fn is_first_look(&self) -> bool {
+        self.is_ahead
+    }
+
+    /// The state says what of the spool is committed.
+    pub(super) fn looked(
         &mut self,
-        node: &str,
+        position: &Position,
         source: &str,
-        position: Position,
+        now_ms: i64,
     ) -> anyhow::Result<()> {
-        if let Some(mine) = self.owner {
-            anyhow::ensure!(
-                position.owner <= mine,
-                "another process that began later captures {source} with node name `{node}`: two processes \
-                 must not share a node name, and this one, the earlier, ends"
-            );
-            self.claimed = position.owner == mine;
+        self.is_ahead = false;
+        self.report_unknown(position, source, now_ms);
+        if let Some(live) = &self.running {
+            live.forget(position);
         }
-        self.kept = position;
         Ok(())
     }
 
-    pub(super) fn committed(&mut self, position: Position) {
+    pub(super) fn committed(&mut self, position: &Position) {
+        self.is_ahead = false;
         if let Some(live) = &self.running {
             live.release(position.id());
         }
-        self.claimed = true;
-        self.kept = position;
     }
 
     pub(super) fn has_spool(&self) -> bool {
@@ -127,9 +130,8 @@ impl Role {
     }
 
     /// What an earlier process saw before it was killed and gave to nobody is not known.
-    fn report_unknown(&mut self, queue: &Queue, source: &str, now_ms: i64) {
-        let spooled = queue.last_spooled().map(|last| (last.time, last.end));
-        let (time, end) = spooled.unwrap_or((self.kept.time, self.kept.end));
+    fn report_unknown(&mut self, kept: &Position, source: &str, now_ms: i64) {
+        let (time, end) = self.found.unwrap_or((kept.time, kept.end));
         if end || time <= 0 {
             return;
         }
@@ -157,7 +159,7 @@ impl Capture {
         if let Some(step) = self.send_again() {
             return Ok(Some(step));
         }
-        if !self.live.claimed {
+        if !self.claimed {
             return self.claim().map(Some);
         }
         let Some(live) = &self.live.running else { return Ok(None) };
@@ -170,17 +172,11 @@ impl Capture {
         }
     }
 
-    /// Says in the state whose the source is now; what was sent stays as it is.
-    fn claim(&mut self) -> anyhow::Result<Step> {
-        let position = Position { owner: self.live.owner.unwrap_or(0), ..self.live.kept.clone() };
-        self.send(Vec::new(), position)
-    }
-
     fn entry_step(&mut self, entry: Entry) -> anyhow::Result<Step> {
         let Entry { id, packets, time, end, out } = entry;
-        let owner = self.live.owner.unwrap_or(0);
-        self.ended = end && id.round == owner;
-        self.send(out, Position { packets, time, end, owner, ..self.live.kept.after(id) })
+        let owner = self.owner.unwrap_or(0);
+        self.ended = end && id.round == self.live.round;
+        self.send(out, Position { packets, time, end, owner, ..self.kept.after(id) })
     }
 
     /// Open flows are logged, and all that waits is sent.
@@ -201,16 +197,31 @@ impl Capture {
         }
     }
 
+    /// Begins to capture although no broker has answered yet: rows wait in the spool.
+    ///
+    /// # Errors
+    /// The interface cannot be captured.
+    pub fn begin(&mut self) -> anyhow::Result<()> {
+        if self.timeline == Timeline::Live && self.live.running.is_none() {
+            self.live.is_ahead = true;
+            self.start_live()?;
+        }
+        Ok(())
+    }
+
     fn start_live(&mut self) -> anyhow::Result<()> {
         let now_ms = self.clock.now_ms();
-        let owner = now_ms.unsigned_abs().max(self.live.kept.owner + 1);
+        let owner = now_ms.unsigned_abs().max(self.kept.owner + 1);
         let spool = self.live.spool.take();
         let dir = spool.as_ref().map(|spool| spool.dir().to_owned());
         let mut queue = Queue::new(self.config.memory_max, spool, self.config.lanes);
-        self.live.report_unknown(&queue, &self.source, now_ms);
+        self.live.found = queue.last_spooled().map(|last| (last.time, last.end));
+        if !self.live.is_ahead {
+            self.live.report_unknown(&self.kept, &self.source, now_ms);
+        }
         // Readings are in the order of their numbers, also where a clock was set back.
         let owner = owner.max(queue.last_spooled().map_or(0, |last| last.id.round + 1));
-        queue.forget(|id| self.live.kept.covers(id));
+        queue.forget(|id| self.kept.covers(id));
         let sources = self.live_sources()?;
         let threads = sources.len().max(1);
         // Each thread has its share of the limits.
@@ -234,7 +245,8 @@ impl Capture {
         }
         let gather = (config, self.source.clone(), self.clock.clone());
         self.live.running = Some(Live::start(workers, queue, dir, owner, gather)?);
-        self.live.owner = Some(owner);
+        tracing::info!(source = self.source, threads, "capturing");
+        (self.live.round, self.owner) = (owner, Some(owner));
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bus::Bus as _;
 use bus::clock::Manual;
+use bus::drive::{Driver, Stop, Turn, Until};
 use bus::memory::{Memory, Retain};
 
 use model::read;
@@ -104,6 +105,59 @@ fn a_file_is_read_once_whatever_becomes_of_the_last_answer() {
     assert_eq!((again.done(), again.from.packets), (false, 0), "nothing of this reading is kept");
     reopened(&mut again, Some(&twice));
     assert!(again.done() && !again.summary().already_read);
+}
+
+/// Runs the role until it is done or fails, at most so many times.
+fn run(bus: &Memory, role: &mut Capture, most: usize) -> Result<(), String> {
+    let mut driver = Driver::new(&role.member(), &Stop::new(), Until::Forever);
+    for _ in 0..most {
+        match driver.turn(bus, role, &Manual::default()) {
+            Ok(Turn::Ended) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn of_two_that_read_one_file_the_later_goes_on_and_two_files_are_no_matter() {
+    let bus = Memory::new(LANES, Retain::UntilCommitted);
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces/dns.pcap");
+    let mut config = Config::new("n");
+    config.flush_packets = 10;
+    let clock = Arc::new(Manual::default());
+    let start = |path: &str| {
+        let input = Input::Files(vec![path.into()]);
+        Capture::new(config.clone(), input, false, clock.clone()).unwrap().reads_whole()
+    };
+    let (mut first, mut second) = (start(path), start(path));
+    // It has its claim and some steps; then the other comes, which is fenced off by no name it shares.
+    let mut driver = Driver::new(&first.member(), &Stop::new(), Until::Forever);
+    for _ in 0..6 {
+        assert!(driver.turn(&bus, &mut first, &Manual::default()).is_ok());
+    }
+    let sent = first.steps;
+    assert!(first.claimed && sent > 0 && !first.done());
+    assert_eq!(run(&bus, &mut second, 1000), Ok(()));
+    assert!(second.done() && !second.summary().already_read);
+    drop(driver);
+    let said = run(&bus, &mut first, 1000).unwrap_err();
+    assert!(said.contains("node name `n`") && said.contains("the earlier, ends"), "{said}");
+    let mut ids = BTreeSet::new();
+    for record in bus.records(&topic::RAW_CONN) {
+        if let Payload::Rows(_, rows) = &record.payload {
+            ids.extend(read::text(rows, "uid").unwrap().iter().flatten().map(str::to_owned));
+        }
+    }
+    let all = bus.records(&topic::RAW_CONN);
+    let rows = all.iter().map(|record| match &record.payload {
+        Payload::Rows(_, rows) => rows.num_rows(),
+        _ => 0,
+    });
+    assert_eq!(rows.sum::<usize>(), ids.len(), "no row is there twice");
+    let other = start(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces/http.pcap"));
+    assert_ne!(other.member().node, first.member().node);
 }
 
 /// Packets without end.

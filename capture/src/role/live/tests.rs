@@ -14,7 +14,6 @@ use bytes::Bytes;
 
 use super::*;
 use crate::config::SECOND;
-use crate::role::member;
 use crate::source::{Link, LiveOptions, Next, Packet, SourceError, SourceStats};
 
 const LANES: u32 = 2;
@@ -169,6 +168,16 @@ struct Process {
 
 impl Process {
     fn start(broker: &Broker, spool: Option<&Path>, from: i64, began_ms: i64) -> Process {
+        Process::start_with(broker, spool, from, began_ms, |_| ())
+    }
+
+    fn start_with(
+        broker: &Broker,
+        spool: Option<&Path>,
+        from: i64,
+        began_ms: i64,
+        first: impl FnOnce(&mut Capture),
+    ) -> Process {
         let mut config = Config::new("n");
         (config.lanes, config.ignore_checksums) = (LANES, true);
         config.spool = spool.map(Path::to_owned);
@@ -182,10 +191,11 @@ impl Process {
         let upto = Arc::new(AtomicI64::new(from));
         let wire = Wire { next: from, upto: upto.clone(), packet: Vec::new() };
         role.live.sources = vec![Box::new(wire)];
+        first(&mut role);
         let (broker, stop) = (broker.clone(), Stop::new());
         let told = stop.clone();
         let thread = std::thread::spawn(move || {
-            let me = member("n", LANES);
+            let me = role.member();
             let clock = Manual::default();
             let ran = drive(&broker, &me, &mut role, &clock, &told, Until::Forever);
             let left = role.close();
@@ -308,6 +318,51 @@ fn a_stop_without_a_broker_leaves_everything_in_the_spool() {
     let (ran, summary, left) = second.end();
     assert_eq!((ran, left.lost, left.spooled, summary.unknown_ms), (Ok(()), 0, 0, 0));
     assert_eq!(sorted(broker.ports()), (0..200).collect::<Vec<_>>());
+}
+
+#[test]
+fn capture_begins_before_a_broker_answers() {
+    let (broker, dir) = (Broker::new(), tempfile::tempdir().unwrap());
+    let first = Process::start(&broker, Some(dir.path()), 0, EPOCH * 1000);
+    first.let_go(100);
+    wait_for("the first rows", || !broker.ports().is_empty());
+    broker.set(LOSES_ANSWER);
+    first.let_go(400);
+    wait_for("the spool", || spooled_upto(dir.path(), 398));
+    let (ran, _, left) = first.end();
+    assert_eq!((ran, left.lost), (Ok(()), 0));
+    assert_eq!(live::lanes(&dir.path().join("n+eth9")), Some(LANES));
+
+    // What is in the spool and committed is only known once the broker answers. The clock is behind.
+    broker.set(DOWN);
+    let start = |from, began_ms| {
+        let begin = |role: &mut Capture| role.begin().unwrap();
+        Process::start_with(&broker, Some(dir.path()), from, began_ms, begin)
+    };
+    let second = start(1000, (EPOCH - 50) * 1000);
+    second.let_go(1200);
+    wait_for("the spool of the second", || spooled_upto(dir.path(), 1198));
+    broker.set(UP);
+    wait_for("all rows", || broker.ports().iter().any(|port| *port >= 1150));
+    let (ran, summary, left) = second.end();
+    assert_eq!((ran, left.lost, left.spooled), (Ok(()), 0, 0));
+    assert_eq!((summary.rows_dropped, summary.unknown_ms), (0, 0));
+    let all = (0..400).chain(1000..1200).collect::<Vec<_>>();
+    assert_eq!(sorted(broker.ports()), all);
+
+    // One that is stopped before any broker answers leaves all to the next.
+    broker.set(DOWN);
+    let third = start(2000, (EPOCH + 2000) * 1000);
+    third.let_go(2100);
+    wait_for("the spool of the third", || spooled_upto(dir.path(), 2098));
+    let (ran, _, left) = third.end();
+    assert_eq!((ran, left.lost), (Ok(()), 0));
+    broker.set(UP);
+    let fourth = Process::start(&broker, Some(dir.path()), 3000, (EPOCH + 3000) * 1000);
+    wait_for("rows of the third", || broker.ports().len() >= 700);
+    assert_eq!(fourth.end().0, Ok(()));
+    let all = all.into_iter().chain(2000..2100).collect::<Vec<_>>();
+    assert_eq!(sorted(broker.ports()), all);
 }
 
 #[test]
