@@ -96,8 +96,10 @@ pub fn full(load: &'static Load, random: &Random, rounds: usize) {
     let cluster = Cluster::on(kafka::shared().brokers(), SETTINGS);
     let Some(disk) = Disk::new(&cluster.path("out"), DISK) else { return };
     disk.fill(LEFT_BYTES);
-    let sinks = [disk.outer(), disk.outer()];
-    let mut field = Field::start_inside(cluster, load, random, sinks);
+    let mut field = Field::start_inside(cluster, load, random, |stage, _| match stage {
+        Stage::Sink => disk.outer(),
+        _ => Vec::new(),
+    });
     field.published = disk.seen();
     for round in 0..rounds {
         until("a sink says that its disk is full", || {

@@ -13,9 +13,13 @@ use crate::load::Load;
 
 /// Lanes of a process that is gone or halted go to others after so long.
 pub const PATIENCE_OF_GROUPS: Duration = Duration::from_secs(3);
-/// Settings of every cluster here.
-pub const SETTINGS: &str =
-    "[kafka]\n\"session.timeout.ms\" = \"3000\"\n\"heartbeat.interval.ms\" = \"500\"\n";
+/// Settings of every cluster here: that, and several steps of every worker.
+pub const SETTINGS: &str = r#"
+capture.flush_packets = 3000
+[kafka]
+"session.timeout.ms" = "3000"
+"heartbeat.interval.ms" = "500"
+"#;
 
 /// What a process does, in the order of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,29 +60,30 @@ pub struct Field {
 impl Field {
     /// Two aggregators, a manager, two sinks and three workers, all at work.
     pub fn start(cluster: Cluster, load: &'static Load, random: &Random) -> Field {
-        let sinks = [Vec::new(), Vec::new()];
-        Field::start_inside(cluster, load, random, sinks)
+        Field::start_inside(cluster, load, random, |_, _| Vec::new())
     }
 
-    /// The same with each sink inside of a command.
-    pub fn start_inside<const SINKS: usize>(
+    /// The same with each process inside of a command, by its stage and its name.
+    pub fn start_inside(
         cluster: Cluster,
         load: &'static Load,
         random: &Random,
-        sinks: [Vec<String>; SINKS],
+        outer: impl Fn(Stage, &str) -> Vec<String>,
     ) -> Field {
         let (out, random) = (cluster.path("out"), random.clone());
         let (members, published, kills) = (Vec::new(), out.clone(), 0);
         let mut field = Field { cluster, members, random, out, published, kills, load };
-        for stage in [Stage::Aggregate, Stage::Aggregate, Stage::Manage] {
-            field.join(stage);
-        }
-        for (nth, outer) in sinks.into_iter().enumerate() {
-            let node = field.node(Stage::Sink, nth);
-            field.add(Stage::Sink, node, outer);
+        let counts = [(Stage::Aggregate, 2), (Stage::Manage, 1), (Stage::Sink, 2)];
+        for (stage, count) in counts {
+            for nth in 0..count {
+                let node = field.node(stage, nth);
+                let outer = outer(stage, &node.name);
+                field.add(stage, node, outer);
+            }
         }
         for worker in workers(&load.inputs) {
-            field.add(Stage::Capture, worker, Vec::new());
+            let outer = outer(Stage::Capture, &worker.name);
+            field.add(Stage::Capture, worker, outer);
         }
         field
     }

@@ -6,19 +6,81 @@
 //! machine allows. [docs/delivery.md](../../docs/delivery.md) says what each shows.
 
 mod brokers;
+mod clock;
 mod disk;
 mod field;
 #[allow(dead_code, reason = "each test binary needs another part of it")]
 #[path = "../harness/mod.rs"]
 mod harness;
+mod live;
 mod load;
+mod poison;
 mod processes;
 mod proxy;
+mod slow;
+
+use std::time::{Duration, Instant};
 
 use field::SETTINGS;
 use harness::random::Random;
+use load::Load;
+
+/// A long run has so many kills, also where that takes longer than it was given.
+const KILLS_LEAST: usize = 200;
+/// Kills of one round.
+const KILLS_OF_ROUND: usize = 40;
 
 /// The dice of one test, whose seed it prints.
 fn seeded() -> Random {
     Random::new()
+}
+
+/// Whether a machine that runs for hours should stop here.
+fn is_over(until: Instant, kills: usize) -> bool {
+    Instant::now() >= until && kills >= KILLS_LEAST
+}
+
+/// All troubles in turn, for `MINUTES` and until there were enough kills.
+#[test]
+#[ignore = "takes as long as it is told: ./dev chaos --minutes N --seed S"]
+fn long() {
+    let minutes = std::env::var("MINUTES").map_or(10, |text| text.parse().expect("a number"));
+    let until = Instant::now() + Duration::from_secs(60 * minutes);
+    let (mut dice, mut kills, mut rounds) = (Random::new(), 0, 0);
+    let others: [(&str, fn(&Random)); 9] = [
+        ("zombies", |dice| processes::zombies(Load::long(), dice, 4)),
+        ("a storm of rebalances", |dice| processes::storm(Load::long(), dice, 45)),
+        ("a broker that dies", |dice| brokers::outages(Load::long(), dice, 5)),
+        ("leaders that die", |dice| brokers::leaders(Load::long(), dice, 5)),
+        ("full disks", |dice| disk::full(Load::long(), dice, 3)),
+        ("a proxy that cuts", |dice| proxy::cut_off(Load::long(), dice)),
+        ("clocks that jump", |dice| clock::jumps(Load::long(), dice, 60)),
+        ("slow sinks", |dice| slow::sinks(Load::long(), dice)),
+        ("a broker away from live capture", |_| live::away(Duration::from_secs(120))),
+    ];
+    let mut order: Vec<usize> = Vec::new();
+    while !is_over(until, kills) {
+        // Every second round is of kills; between them each other trouble once before any comes again.
+        let seed = dice.below(1 << 32);
+        let (began, mine) = (Instant::now(), Random::from(seed));
+        let name = if rounds % 2 == 0 {
+            kills += processes::kills(Load::long(), &mine, KILLS_OF_ROUND);
+            "kills"
+        } else {
+            if order.is_empty() {
+                order.extend(0..others.len());
+            }
+            let at = dice.below(order.len() as u64) as usize;
+            let (name, trouble) = others[order.swap_remove(at)];
+            eprintln!("round {rounds}: {name}");
+            trouble(&mine);
+            name
+        };
+        rounds += 1;
+        eprintln!(
+            "round {rounds} ({name}) is right after {:?}; {kills} kills so far",
+            began.elapsed()
+        );
+    }
+    eprintln!("{rounds} rounds, {kills} kills: every row once, nothing left over");
 }

@@ -1,0 +1,178 @@
+//! Records that nobody can use, on every topic; and a group whose positions the broker has forgotten.
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use arrow_array::RecordBatch;
+use bus::kafka::Kafka;
+use bus::{Bus as _, Lane, Member, Outgoing, Payload, Step, Topic, codec, topic};
+use bytes::Bytes;
+use model::stream::{Mark, dns};
+
+use crate::SETTINGS;
+use crate::harness::agree::{alone, assert_agree};
+use crate::harness::cluster::{Cluster, node, workers};
+use crate::harness::{files, kafka, split, text};
+
+/// The lane that bad records are written to.
+const LANE: Lane = 1;
+/// What a letter's headers are called before their own names.
+const HEADER: &str = "__connect.errors.";
+
+/// Runs a tool of Kafka's own.
+fn tool(class: &str, args: &[&str]) -> String {
+    let libs = std::env::var("WEIR_KAFKA_LIBS")
+        .unwrap_or_else(|_| text(&crate::harness::root().join(".kafka/libs")));
+    let done = Command::new("java")
+        .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", &format!("{libs}/*"), class])
+        .args(args)
+        .output()
+        .expect("java starts");
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
+/// Writes records as anybody might.
+fn write(cluster: &Cluster, out: Vec<Outgoing>) {
+    let config = bus::kafka::Config {
+        brokers: cluster.brokers().to_owned(),
+        prefix: cluster.prefix().to_owned(),
+        ..Default::default()
+    };
+    let bus = Kafka::connect(config).expect("the broker");
+    let (group, node) = ("stranger".to_owned(), "x".to_owned());
+    let me = Member { group, node, topics: Vec::new(), state: None, home: Vec::new() };
+    let session = bus.open(&me).expect("a session");
+    drop(session.commit(Step { out, ..Step::default() }).expect("a commit"));
+}
+
+fn rows() -> RecordBatch {
+    let mut batch = dns::Batch::default();
+    batch.push(Mark::at(1, 0), dns::Row { query: Some("new.example"), ..dns::Row::unset() });
+    batch.finish("x").0
+}
+
+/// A row of dns from a weir to come.
+fn newer() -> Outgoing {
+    let topic = Topic::log(&dns::DEF);
+    let out = Outgoing::rows(topic.clone(), LANE, &dns::DEF, rows());
+    let mut parts = codec::encode(&out).expect("rows as bytes");
+    let part = parts.remove(0);
+    let headers = part.headers.into_iter().map(|(name, value)| match &*name {
+        "schema" => (name.into_owned(), (dns::DEF.version + 1).to_string()),
+        _ => (name.into_owned(), value),
+    });
+    let payload = Payload::Bytes(part.payload.expect("rows"));
+    Outgoing {
+        payload,
+        headers: headers.collect(),
+        ..Outgoing::document(topic, LANE, "k".into(), None)
+    }
+}
+
+fn text_of(topic: &Topic) -> String {
+    format!("poison in {topic}")
+}
+
+/// Letters by the topic they came from: headers and value.
+fn letters(cluster: &Cluster) -> BTreeMap<String, Vec<(BTreeMap<String, String>, String)>> {
+    let deadletter = topic::DEADLETTER.full(cluster.prefix());
+    let said = tool(
+        "org.apache.kafka.tools.consumer.ConsoleConsumer",
+        &[
+            "--bootstrap-server",
+            cluster.brokers(),
+            "--topic",
+            &deadletter,
+            "--from-beginning",
+            "--isolation-level",
+            "read_committed",
+            "--timeout-ms",
+            "5000",
+            "--formatter-property",
+            "print.headers=true",
+        ],
+    );
+    let mut letters: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    // A value may go over several lines; none of what is looked for does.
+    for line in said.lines().filter(|line| line.starts_with(HEADER)) {
+        let (headers, value) = line.split_once('\t').expect("headers, a tab, the value");
+        let headers: BTreeMap<String, String> = headers
+            .split(HEADER)
+            .filter_map(|header| header.trim_end_matches(',').split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        letters.entry(headers["topic"].clone()).or_default().push((headers, value.to_owned()));
+    }
+    letters
+}
+
+#[test]
+fn what_nobody_can_use_goes_to_the_dead_letters_and_the_partition_goes_on() {
+    let cluster = Cluster::on(kafka::shared().brokers(), SETTINGS);
+    let (inputs, want, out) = (split(), cluster.path("alone"), cluster.path("out"));
+    alone(&inputs, &want);
+    let topics: Vec<Topic> = topic::table().into_iter().map(|spec| spec.topic).collect();
+    let read: Vec<&Topic> = topics.iter().filter(|topic| topic::carries_rows(topic)).collect();
+    let bad = || {
+        let all = topics.iter().filter(|topic| **topic != topic::DEADLETTER);
+        let bytes = |topic: &Topic| Bytes::from(text_of(topic));
+        let document = |topic: &Topic| {
+            Outgoing::document(topic.clone(), LANE, "poison".into(), Some(bytes(topic)))
+        };
+        all.map(document).chain([newer()]).collect::<Vec<_>>()
+    };
+    // Before there is anything else, and behind it.
+    write(&cluster, bad());
+    for worker in cluster.start_all(&workers(&inputs)) {
+        worker.wait().ok();
+    }
+    write(&cluster, bad());
+    let sinks = cluster.sinks(&out, "1h");
+    for nodes in [cluster.aggregators(), cluster.managers(), sinks.clone()] {
+        cluster.drain(&nodes);
+    }
+    assert_agree(&want, &out);
+
+    let letters = letters(&cluster);
+    for topic in read {
+        let letters = letters.get(&topic.full(cluster.prefix()));
+        let letters = letters.unwrap_or_else(|| panic!("no dead letter of {topic}"));
+        let of_it: Vec<_> = letters.iter().filter(|(_, value)| *value == text_of(topic)).collect();
+        // Two, by each group that reads the topic.
+        assert!(of_it.len() >= 2, "{topic}: {letters:?}");
+        for (headers, _) in of_it {
+            assert_eq!(headers["partition"], LANE.to_string());
+            assert!(
+                headers["offset"].parse::<i64>().is_ok_and(|offset| offset >= 0),
+                "{headers:?}"
+            );
+            assert_eq!(headers["exception.message"], "no `stream` header", "{headers:?}");
+        }
+    }
+    let newer = letters[&Topic::log(&dns::DEF).full(cluster.prefix())]
+        .iter()
+        .filter(|(headers, _)| headers["exception.message"].contains("upgrade readers first"));
+    assert!(newer.count() >= 2, "rows of a newer version: {letters:?}");
+
+    forgotten(&cluster, &out);
+    assert_agree(&want, &out);
+}
+
+/// The broker forgets where the sinks stood, as it does after a week without them; they go on where their files end.
+fn forgotten(cluster: &Cluster, out: &std::path::Path) {
+    let before = files(out, "").len();
+    std::thread::sleep(crate::field::PATIENCE_OF_GROUPS + std::time::Duration::from_secs(1));
+    for format in ["tsv", "parquet"] {
+        let group = format!("{}.sink.{format}", cluster.prefix());
+        let said = tool(
+            "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
+            &["--bootstrap-server", cluster.brokers(), "--delete", "--group", &group],
+        );
+        assert!(said.contains("was successful"), "{said}");
+    }
+    let out = text(out);
+    let args = ["sink", "--format", "tsv,parquet", "--rotate", "1h", "--out", &out];
+    let said = cluster.start(&node("s9", &[&args[..], &["--drain"]].concat())).wait().ok().err;
+    assert!(said.contains("the group's position has expired"), "{said}");
+    assert_eq!(files(std::path::Path::new(&out), "").len(), before);
+}
