@@ -40,6 +40,9 @@ fn is_over(until: Instant, kills: usize) -> bool {
     Instant::now() >= until && kills >= KILLS_LEAST
 }
 
+/// A trouble by its name.
+type Trouble = (&'static str, fn(&Random));
+
 /// All troubles in turn, for `MINUTES` and until there were enough kills.
 #[test]
 #[ignore = "takes as long as it is told: ./dev chaos --minutes N --seed S"]
@@ -47,7 +50,7 @@ fn long() {
     let minutes = std::env::var("MINUTES").map_or(10, |text| text.parse().expect("a number"));
     let until = Instant::now() + Duration::from_secs(60 * minutes);
     let (mut dice, mut kills, mut rounds) = (Random::new(), 0, 0);
-    let others: [(&str, fn(&Random)); 9] = [
+    let others: [Trouble; 9] = [
         ("zombies", |dice| processes::zombies(Load::long(), dice, 4)),
         ("a storm of rebalances", |dice| processes::storm(Load::long(), dice, 45)),
         ("a broker that dies", |dice| brokers::outages(Load::long(), dice, 5)),

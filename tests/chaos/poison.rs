@@ -1,35 +1,31 @@
 //! Records that nobody can use, on every topic; and a group whose positions the broker has forgotten.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::path::Path;
 
 use arrow_array::RecordBatch;
 use bus::kafka::Kafka;
 use bus::{Bus as _, Lane, Member, Outgoing, Payload, Step, Topic, codec, topic};
 use bytes::Bytes;
 use model::stream::{Mark, dns};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::SETTINGS;
 use crate::harness::agree::{alone, assert_agree};
 use crate::harness::cluster::{Cluster, node, workers};
-use crate::harness::{files, kafka, split, text};
+use crate::harness::{PATIENCE, files, kafka, split, text};
 
 /// The lane that bad records are written to.
 const LANE: Lane = 1;
+/// Partitions of a topic.
+const LANES: i32 = 4;
 /// What a letter's headers are called before their own names.
 const HEADER: &str = "__connect.errors.";
-
-/// Runs a tool of Kafka's own.
-fn tool(class: &str, args: &[&str]) -> String {
-    let libs = std::env::var("WEIR_KAFKA_LIBS")
-        .unwrap_or_else(|_| text(&crate::harness::root().join(".kafka/libs")));
-    let done = Command::new("java")
-        .args(["-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", &format!("{libs}/*"), class])
-        .args(args)
-        .output()
-        .expect("java starts");
-    String::from_utf8_lossy(&done.stdout).into_owned()
-}
 
 /// Writes records as anybody might.
 fn write(cluster: &Cluster, out: Vec<Outgoing>) {
@@ -73,35 +69,41 @@ fn text_of(topic: &Topic) -> String {
     format!("poison in {topic}")
 }
 
-/// Letters by the topic they came from: headers and value.
-fn letters(cluster: &Cluster) -> BTreeMap<String, Vec<(BTreeMap<String, String>, String)>> {
+/// Headers and value.
+type Letter = (BTreeMap<String, String>, String);
+
+/// Letters by the topic they came from, as any consumer sees them.
+fn letters(cluster: &Cluster) -> BTreeMap<String, Vec<Letter>> {
+    let reader: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", cluster.brokers())
+        .set("group.id", "anybody")
+        .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
+        .create()
+        .expect("a consumer");
     let deadletter = topic::DEADLETTER.full(cluster.prefix());
-    let said = tool(
-        "org.apache.kafka.tools.consumer.ConsoleConsumer",
-        &[
-            "--bootstrap-server",
-            cluster.brokers(),
-            "--topic",
-            &deadletter,
-            "--from-beginning",
-            "--isolation-level",
-            "read_committed",
-            "--timeout-ms",
-            "5000",
-            "--formatter-property",
-            "print.headers=true",
-        ],
-    );
-    let mut letters: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    // A value may go over several lines; none of what is looked for does.
-    for line in said.lines().filter(|line| line.starts_with(HEADER)) {
-        let (headers, value) = line.split_once('\t').expect("headers, a tab, the value");
-        let headers: BTreeMap<String, String> = headers
-            .split(HEADER)
-            .filter_map(|header| header.trim_end_matches(',').split_once(':'))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect();
-        letters.entry(headers["topic"].clone()).or_default().push((headers, value.to_owned()));
+    let mut places = TopicPartitionList::new();
+    for lane in 0..LANES {
+        let added = places.add_partition_offset(&deadletter, lane, Offset::Beginning);
+        added.expect("a place to read from");
+    }
+    reader.assign(&places).expect("an assignment");
+    let (mut letters, mut ends) = (BTreeMap::<_, Vec<Letter>>::new(), 0);
+    while ends < LANES {
+        match reader.poll(PATIENCE).expect("a letter or an end") {
+            Ok(message) => {
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                let headers = message.headers().expect("headers").iter().filter_map(|header| {
+                    let name = header.key.strip_prefix(HEADER)?;
+                    Some((name.to_owned(), text(header.value?)))
+                });
+                let headers: BTreeMap<String, String> = headers.collect();
+                let value = text(message.payload().unwrap_or_default());
+                letters.entry(headers["topic"].clone()).or_default().push((headers, value));
+            }
+            Err(KafkaError::PartitionEOF(_)) => ends += 1,
+            Err(error) => panic!("{error}"),
+        }
     }
     letters
 }
@@ -159,20 +161,22 @@ fn what_nobody_can_use_goes_to_the_dead_letters_and_the_partition_goes_on() {
 }
 
 /// The broker forgets where the sinks stood, as it does after a week without them; they go on where their files end.
-fn forgotten(cluster: &Cluster, out: &std::path::Path) {
+fn forgotten(cluster: &Cluster, out: &Path) {
     let before = files(out, "").len();
     std::thread::sleep(crate::field::PATIENCE_OF_GROUPS + std::time::Duration::from_secs(1));
-    for format in ["tsv", "parquet"] {
-        let group = format!("{}.sink.{format}", cluster.prefix());
-        let said = tool(
-            "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand",
-            &["--bootstrap-server", cluster.brokers(), "--delete", "--group", &group],
-        );
-        assert!(said.contains("was successful"), "{said}");
-    }
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", cluster.brokers())
+        .create()
+        .expect("an admin client");
+    let groups = ["tsv", "parquet"].map(|format| format!("{}.sink.{format}", cluster.prefix()));
+    let names = groups.each_ref().map(String::as_str);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let options = AdminOptions::new();
+    let deleted = runtime.block_on(admin.delete_groups(&names, &options)).expect("an answer");
+    assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
     let out = text(out);
     let args = ["sink", "--format", "tsv,parquet", "--rotate", "1h", "--out", &out];
     let said = cluster.start(&node("s9", &[&args[..], &["--drain"]].concat())).wait().ok().err;
     assert!(said.contains("the group's position has expired"), "{said}");
-    assert_eq!(files(std::path::Path::new(&out), "").len(), before);
+    assert_eq!(files(Path::new(&out), "").len(), before);
 }

@@ -6,6 +6,7 @@
 //! commit for them. Nothing is ever retried inside a session: whatever leaves an outcome open ends
 //! it, and a new one with the same identity settles it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -162,12 +163,18 @@ impl Shared {
     /// A topic that was deleted or made anew since the process began must not be used.
     fn check_partitions(&self, topic: &Topic) -> Result<(), BusError> {
         let full = self.full(topic);
+        // What the broker said last: one that says nothing has not said that there is none.
+        let is_missing = Cell::new(false);
         let count = || {
+            is_missing.set(false);
             let found = self.written.fetch_metadata(Some(&full), ASK_ONCE)?;
             let topic = found.topics().iter().find(|topic| topic.name() == full);
             match topic.map_or(0, |topic| topic.partitions().len()) {
                 // A broker that has just started may not have heard of it yet.
-                0 => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition)),
+                0 => {
+                    is_missing.set(!found.brokers().is_empty());
+                    Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))
+                }
                 count => Ok(count),
             }
         };
@@ -177,16 +184,11 @@ impl Shared {
                 "topic {full} has {count} partitions, the others have {}",
                 self.lanes
             ))),
-            Err(BusError::Session(why)) if self.reachable() => Err(BusError::Fatal(format!(
+            Err(BusError::Session(why)) if is_missing.get() => Err(BusError::Fatal(format!(
                 "topic {full} is missing: run `weir topics create` ({why})"
             ))),
             Err(error) => Err(error),
         }
-    }
-
-    fn reachable(&self) -> bool {
-        let found = self.written.fetch_metadata(None, ASK_ONCE);
-        found.is_ok_and(|found| !found.brokers().is_empty())
     }
 
     /// Asks a question that changes nothing, again while the answer is one that passes.
