@@ -95,6 +95,17 @@ pub struct ClusterConfig {
     pub sources: Option<usize>,
     /// How long to wait for further sources once all that were seen have ended, milliseconds.
     pub grace_ms: Option<i64>,
+    /// The network that this node taps: flows of different sites have nothing to do with each other, whatever
+    /// their addresses. Default: all are one.
+    pub site: Option<String>,
+    /// The tap: nodes that share the packets of one tap name the same. Default: the node's name.
+    pub tap: Option<String>,
+    /// Taps overlap: what several of them saw of a flow is one row, and its rows in other logs come from one of
+    /// them. The same for all nodes; rows of flows then take one way more.
+    pub overlap: Option<bool>,
+    /// How long a half of a flow waits for the other one, which another tap may have seen, such as `330s`. A half
+    /// that sees no end lasts five minutes longer than one that does.
+    pub join_window: Option<String>,
 }
 
 /// `[sink]`
@@ -197,6 +208,7 @@ impl Config {
         if let Some(flush_packets) = self.capture.flush_packets {
             config.flush_packets = flush_packets.max(1);
         }
+        config.place = self.place(node)?;
         if let Some(flows_max) = self.capture.flows_max {
             config.flows_max = flows_max;
         }
@@ -227,6 +239,40 @@ impl Config {
     /// Folder of spools, where there is to be one.
     pub fn spool_dir(&self, typed: Option<&Path>) -> Option<PathBuf> {
         typed.map(Path::to_owned).or_else(|| self.capture.spool.clone())
+    }
+
+    /// Where a node taps the network.
+    fn place(&self, node: &str) -> Result<bus::Place, BadConfig> {
+        let mut place = bus::Place::of_node(node);
+        for (key, name, slot) in [
+            ("site", &self.cluster.site, &mut place.site),
+            ("tap", &self.cluster.tap, &mut place.tap),
+        ] {
+            let Some(name) = name else { continue };
+            if !bus::Place::is_name(name) {
+                return Err(BadConfig(format!(
+                    "cluster.{key}: `{name}` is no name: no / or # in it"
+                )));
+            }
+            slot.clone_from(name);
+        }
+        Ok(place)
+    }
+
+    /// What rows of conn say so that aggregators can join them.
+    pub fn joins(&self) -> capture::config::Joins {
+        if self.overlap() { capture::config::Joins::Copies } else { capture::config::Joins::Halves }
+    }
+
+    /// Whether taps overlap.
+    pub fn overlap(&self) -> bool {
+        self.cluster.overlap.unwrap_or(false)
+    }
+
+    /// How long halves of flows wait, microseconds, if it is set.
+    pub fn join_window_us(&self) -> Result<Option<i64>, BadConfig> {
+        let text = self.cluster.join_window.as_ref();
+        text.map(|text| duration_us("cluster.join_window", text)).transpose()
     }
 
     /// Where a capture node on a bus that lasts keeps what the bus does not take.
@@ -349,7 +395,7 @@ fn typed(key: &str, value: &str) -> toml::Value {
         return toml::Value::Array(items.collect());
     }
     if let Ok(number) = value.parse::<i64>()
-        && !matches!(key, "rotate" | "interim" | "window")
+        && !matches!(key, "rotate" | "interim" | "window" | "join_window" | "site" | "tap")
     {
         return number.into();
     }
@@ -410,6 +456,16 @@ mod tests {
         assert_eq!(config.capture.spool_max, Some(1_000_000));
         assert_eq!(config.capture.hashes.unwrap(), ["md5", "sha1"]);
         assert_eq!(config.sink.format.unwrap(), ["tsv", "parquet"]);
+        set(&mut table, "WEIR_CLUSTER_OVERLAP", "true").unwrap();
+        set(&mut table, "WEIR_CLUSTER_TAP", "7").unwrap();
+        set(&mut table, "WEIR_CLUSTER_JOIN_WINDOW", "60").unwrap();
+        let config: Config = table.clone().try_into().unwrap();
+        assert!(config.overlap() && config.join_window_us().unwrap() == Some(60_000_000));
+        let place = bus::Place { site: String::new(), tap: "7".into() };
+        assert_eq!(config.place("w1").unwrap(), place);
+        set(&mut table, "WEIR_CLUSTER_SITE", "a/b").unwrap();
+        let config: Config = table.clone().try_into().unwrap();
+        assert!(config.place("w1").unwrap_err().0.contains("cluster.site"));
         let error = set(&mut table, "WEIR_SINK_ROTAT", "5m").unwrap_err();
         assert!(error.0.contains("WEIR_SINK_ROTAT"), "{error}");
     }

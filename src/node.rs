@@ -40,6 +40,7 @@ pub fn capture(args: &CaptureArgs, config: &Config) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(System);
     let mut settings = config.capture(&node, lanes, &args.input)?;
     config.spool(&mut settings, args.spool.as_deref());
+    settings.joins = config.joins();
     let mut role = Capture::new(settings, input(&args.input), args.again, clock.clone())?;
     if !is_there {
         role.begin()?;
@@ -167,7 +168,7 @@ fn members(
     if roles.contains(&RoleName::Aggregate) {
         let role = Aggregate::new(aggregate_config(config, node, lanes, wanted.sources)?);
         let role = Acknowledges::new(Box::new(role), "aggregate", node, lanes);
-        runners.push((aggregate::member(node), Box::new(role)));
+        runners.push((aggregate::member(node, config.overlap()), Box::new(role)));
     }
     if roles.contains(&RoleName::Manager) {
         let role = Manager::new(manager_config(config, node, lanes, None)?);

@@ -117,7 +117,8 @@ impl Pipeline {
         all: Stop,
     ) -> anyhow::Result<Pipeline> {
         let bus = Arc::new(Memory::new(LANES, Retain::UntilRead));
-        let members: Vec<Member> = [aggregate::member(node), manager::member(node)]
+        // One sensor has nothing to be joined with.
+        let members: Vec<Member> = [aggregate::member(node, false), manager::member(node)]
             .into_iter()
             .chain(sinks.iter().map(|sink| sink::member(&sink.format, node)))
             .collect();
@@ -126,9 +127,10 @@ impl Pipeline {
             bus.expect(&member.group, &member.topics);
         }
         let mut pipeline = Pipeline { bus, all, stages: Vec::new() };
-        let aggregate = Aggregate::new(aggregate_config(config, node, LANES, Some(1))?);
+        let settings = aggregate_config(config, node, LANES, Some(1))?;
+        let aggregate = Aggregate::new(aggregate::Config { overlap: false, ..settings });
         let aggregate =
-            pipeline.stage(aggregate::member(node), aggregate, &clock, |_| Made::Rows)?;
+            pipeline.stage(aggregate::member(node, false), aggregate, &clock, |_| Made::Rows)?;
         pipeline.stages.push(vec![aggregate]);
         let manager = Manager::new(manager_config(config, node, LANES, policy)?);
         let decisions = |manager: &Manager| Made::Decisions(manager.counters());
@@ -209,6 +211,8 @@ pub fn aggregate_config(
         made.grace_ms = grace_ms;
     }
     (made.site, made.detect) = (detectors::site(config)?, detectors::settings(config)?);
+    made.overlap = config.overlap();
+    made.join_window_us = config.join_window_us()?.unwrap_or(made.join_window_us);
     Ok(made)
 }
 

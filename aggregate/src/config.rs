@@ -23,11 +23,26 @@ pub struct Config {
     pub pane_us: i64,
     /// Members of statistics, notices and observations of assets that a lane holds; above it the oldest go early.
     pub held_max: usize,
+    /// How long a half of a flow waits for the other one after it was written, microseconds of event time.
+    pub join_window_us: i64,
+    /// Taps overlap: what several saw of a flow is one row.
+    pub overlap: bool,
+    /// How long a row waits for its copies there, microseconds of event time.
+    pub copies_us: i64,
     /// Which addresses are local.
     pub site: detect::Site,
     /// Thresholds and windows of detectors; aggregators and managers must have the same.
     pub detect: detect::detector::Settings,
 }
+
+/// Microseconds in a second.
+pub const SECOND: i64 = 1_000_000;
+
+/// A half that saw no end lasts five minutes longer than one that did (`tcp_inactivity_timeout`), and some
+/// seconds pass until it is written.
+const JOIN_WINDOW_US: i64 = 330 * SECOND;
+/// Sensors that see the same packets write the same rows at the same time, as far as their clocks agree.
+const COPIES_US: i64 = 10 * SECOND;
 
 impl Config {
     /// Who buries records here.
@@ -49,6 +64,9 @@ impl Config {
             pane_us: detect::PANE_US,
             // About 100 bytes each: 100 MB for a lane under attack.
             held_max: 1_000_000,
+            join_window_us: JOIN_WINDOW_US,
+            overlap: false,
+            copies_us: COPIES_US,
             site: detect::Site::default(),
             detect: detect::detector::Settings::default(),
         }
@@ -64,6 +82,14 @@ pub struct Counters {
     pub conn_out: u64,
     /// Rows of logs read for detectors.
     pub log_in: u64,
+    /// Rows of conn that became part of another: in = out + merged + still held.
+    pub conn_merged: u64,
+    /// Rows of other flow streams read, where taps overlap.
+    pub copied_in: u64,
+    /// Those passed on.
+    pub copied_out: u64,
+    /// Those that were another observer's: in = out + merged + still held.
+    pub copied_merged: u64,
     /// Rows of notice read.
     pub notice_in: u64,
     /// Rows of notice passed on.

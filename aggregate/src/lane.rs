@@ -11,10 +11,12 @@ use anyhow::{Context as _, Result};
 use bus::{Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline, Topic};
 use bytes::Bytes;
 use detect::Detector;
+use model::stream::conn;
 
 use crate::config::{Config, Counters};
+use crate::join::{feed, shared};
 use crate::observe::{self, Written};
-use crate::sources::{Files, Input, Source, Sources, inputs};
+use crate::sources::{Files, Input, Source, Sources};
 use crate::state::{Key, Note, json};
 use crate::windows::{Outlet, Windows};
 
@@ -79,7 +81,7 @@ impl LaneState {
         let mut state = LaneState {
             lane,
             readings,
-            sources: Sources::default(),
+            sources: Sources::new(config.overlap),
             live: Windows::new(Timeline::Live, lane, config, all.live),
             file: Windows::new(Timeline::File, lane, config, all.file),
             out: Vec::new(),
@@ -103,6 +105,11 @@ impl LaneState {
         };
         let timeline = key.timeline().context("no such timeline")?;
         match key {
+            Key::Held(_, topic, offset) => {
+                let rows: Vec<u64> = serde_json::from_slice(value)?;
+                let held = self.windows(timeline).held(&topic).context("no such topic")?;
+                held.restore(offset, rows);
+            }
             Key::Source(_, name) => {
                 let source: Source = serde_json::from_slice(value)?;
                 self.sources.restore(timeline, name, source);
@@ -160,17 +167,19 @@ impl LaneState {
         };
         let from = (input, record.offset);
         let written = Written { from, is_again, has_source: record.stamp.is_some() };
+        let sites = self.sources.sites();
         let taken = match input {
-            Input::Conn => observe::conn(windows, def, batch, written, work),
+            Input::Conn => feed::conn(windows, def, batch, written, sites, work),
             Input::Notice => observe::notice(windows, def, batch, written, work),
             Input::Known => observe::known(windows, def, batch, written, work),
             Input::Log(log) => observe::log(windows, log, def, batch, written, work),
+            Input::Raw(log) => shared::take(windows, log, def, batch, written, sites, work),
         };
         match taken {
             Err(error) => self.bury(record, is_again, "TRANSFORMATION", &error.to_string(), work),
             Ok(Some(rows)) if !is_again => {
-                let to = Topic::log(&model::stream::conn::DEF);
-                let mut out = Outgoing::rows(to, self.lane, &model::stream::conn::DEF, rows);
+                let def = if let Input::Raw(log) = input { log } else { &conn::DEF };
+                let mut out = Outgoing::rows(Topic::log(def), self.lane, def, rows);
                 out.stamp = record.stamp;
                 self.out.push(out);
             }
@@ -213,8 +222,9 @@ impl LaneState {
     /// Lets the oldest windows go while the lane holds too much: of the timeline that holds more.
     fn relieve(&mut self, work: &mut Work<'_>) -> Result<()> {
         while self.live.weight() + self.file.weight() > work.config.held_max {
-            let mut to =
-                Outlet { config: work.config, counters: work.counters, out: &mut self.out };
+            let (sites, detectors) = (self.sources.sites(), work.detectors);
+            let (config, out) = (work.config, &mut self.out);
+            let mut to = Outlet { config, counters: work.counters, out, detectors, sites };
             if self.live.weight() > self.file.weight() {
                 self.live.force(&mut to)?;
             } else {
@@ -249,7 +259,8 @@ impl LaneState {
         let is_silent = work.now_ms.saturating_sub(heard_live_ms) > config.live_silence_ms;
         let mut live = self.sources.live().unwrap_or(i64::MIN);
         let is_alone = self.sources.live().is_none() && (has_parted || is_silent);
-        if (is_alone || is_drained) && (has_parted || !self.live.is_empty()) {
+        let has_nobody = (is_alone || is_drained) && (has_parted || !self.live.is_empty());
+        if has_nobody {
             // Nobody to wait for: everything open goes.
             live = live.max(self.live.beyond());
         }
@@ -260,7 +271,12 @@ impl LaneState {
             Files::None => is_drained && !self.file.is_empty(),
             Files::Waiting | Files::At(_) => is_drained,
         };
-        let mut to = Outlet { config, counters: work.counters, out: &mut self.out };
+        let (sites, detectors) = (self.sources.sites(), work.detectors);
+        let out = &mut self.out;
+        let mut to = Outlet { config, counters: work.counters, out, detectors, sites };
+        if has_nobody {
+            self.live.finish_flows(live, &mut to)?;
+        }
         self.live.release(live, &mut to)?;
         if is_over {
             self.file.finish(&mut to)?;
@@ -288,6 +304,9 @@ impl LaneState {
             for (key, until) in windows.holds.changes() {
                 changes.insert(key, until.as_ref().map(json));
             }
+            for (key, rows) in windows.held_changes() {
+                changes.insert(key, rows.as_ref().map(json));
+            }
         }
         let lane = self.lane;
         step.state.extend(changes.into_iter().map(|(key, value)| Change {
@@ -295,7 +314,7 @@ impl LaneState {
             key: key.bytes(),
             value,
         }));
-        for input in inputs() {
+        for input in self.sources.inputs() {
             step.positions.extend(self.position(*input)?);
         }
         Ok(before != (step.out.len(), step.state.len(), step.positions.len()))
@@ -304,7 +323,15 @@ impl LaneState {
     /// The position in an input, if it changed.
     fn position(&mut self, input: Input) -> Result<Option<Position>> {
         let oldest = |windows: &Windows| match input {
-            Input::Conn | Input::Log(_) => windows.panes.oldest(input),
+            Input::Conn => {
+                let held = windows.join.open.oldest();
+                [windows.panes.oldest(input), held].into_iter().flatten().min()
+            }
+            Input::Log(_) => windows.panes.oldest(input),
+            Input::Raw(log) => {
+                let held = windows.copies.oldest(log.name);
+                [windows.panes.oldest(input), held].into_iter().flatten().min()
+            }
             Input::Notice => windows.holds.oldest(),
             Input::Known => windows.assets.oldest(),
         };

@@ -19,6 +19,7 @@ pub mod assets;
 pub mod config;
 pub mod emit;
 pub mod holds;
+pub mod join;
 pub mod lane;
 pub mod observe;
 pub mod panes;
@@ -36,12 +37,12 @@ const STEP_BYTES: usize = 32 << 20;
 /// How long input may wait for its step, milliseconds: what a reader downstream sees as delay.
 const STEP_MS: i64 = 200;
 
-/// The consumer group's member for a node.
-pub fn member(node: &str) -> Member {
+/// The consumer group's member for a node; `overlap` as in [`Config::overlap`].
+pub fn member(node: &str, overlap: bool) -> Member {
     Member {
         group: "aggregate".to_owned(),
         node: node.to_owned(),
-        topics: sources::inputs().iter().map(|input| input.topic()).collect(),
+        topics: sources::inputs(overlap).iter().map(|input| input.topic()).collect(),
         state: Some(topic::STATE_AGGREGATE),
         home: Vec::new(),
     }

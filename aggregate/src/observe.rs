@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::{Array, ListArray, RecordBatch, StringArray};
-use detect::rows;
+use detect::{Detector, rows};
 use model::read::{self, ColumnError};
 use model::stream::{self, Def};
 
@@ -54,8 +54,9 @@ pub fn conn(
     work: &mut Work<'_>,
 ) -> Result<Option<RecordBatch>, ColumnError> {
     let batch = checked(&stream::conn::DEF, def, batch)?;
-    show(windows, &stream::conn::DEF, &batch, written, work)?;
+    let late = show(windows, &stream::conn::DEF, &batch, written, work.detectors)?;
     if !written.is_again {
+        work.counters.late += late;
         work.counters.conn_in += batch.num_rows() as u64;
         work.counters.conn_out += batch.num_rows() as u64;
     }
@@ -75,26 +76,32 @@ pub fn log(
     work: &mut Work<'_>,
 ) -> Result<Option<RecordBatch>, ColumnError> {
     let batch = checked(log, def, batch)?;
-    show(windows, log, &batch, written, work)?;
-    work.counters.log_in += if written.is_again { 0 } else { batch.num_rows() as u64 };
+    let late = show(windows, log, &batch, written, work.detectors)?;
+    if !written.is_again {
+        work.counters.late += late;
+        work.counters.log_in += batch.num_rows() as u64;
+    }
     Ok(None)
 }
 
-/// Shows a batch of a stream to the detectors that observe it.
-fn show(
+/// Shows a batch of a stream to the detectors that observe it. Tells how many rows were late.
+///
+/// # Errors
+/// It is no batch of that stream.
+pub fn show(
     windows: &mut Windows,
     def: &'static Def,
     batch: &RecordBatch,
     written: Written,
-    work: &mut Work<'_>,
-) -> Result<(), ColumnError> {
+    detectors: &[Box<dyn Detector>],
+) -> Result<u64, ColumnError> {
     let times = read::time(batch, "_write_ts")?;
     let sensor = read::text(batch, "sensor")?;
     // Other streams than conn have no joined rows.
     let named = read::list(batch, "observers").ok();
     let released = windows.released;
     let mut late = BTreeSet::new();
-    for detector in work.detectors.iter().filter(|d| d.stream().name == def.name) {
+    for detector in detectors.iter().filter(|d| d.stream().name == def.name) {
         detector.observe(batch, &mut |seen| {
             let time = times.value(seen.row);
             let end = windows.panes.end_of(time);
@@ -112,8 +119,7 @@ fn show(
             windows.panes.observe(time, written.from, detector.rule(), begin, &seen, by);
         })?;
     }
-    work.counters.late += if written.is_again { 0 } else { late.len() as u64 };
-    Ok(())
+    Ok(late.len() as u64)
 }
 
 /// Holds the notices of a batch.

@@ -11,6 +11,7 @@ use bus::{Stamp, Timeline, Topic, topic};
 use model::stream::Def;
 use serde::{Deserialize, Serialize};
 
+use crate::join::sites::Sites;
 use crate::state::Key;
 
 /// Sources that a lane follows: far above any cluster's nodes and files at one time.
@@ -27,16 +28,22 @@ pub enum Input {
     Known,
     /// The log of a stream that detectors observe, such as `log.http`.
     Log(&'static Def),
+    /// Rows of a flow stream on their way to its log, such as `raw.http`: where taps overlap.
+    Raw(&'static Def),
 }
 
-/// All of them: what is merged, and what detectors observe besides.
-pub fn inputs() -> &'static [Input] {
-    static INPUTS: LazyLock<Vec<Input>> = LazyLock::new(|| {
-        let merged = [Input::Conn, Input::Notice, Input::Known];
+const MERGED: [Input; 3] = [Input::Conn, Input::Notice, Input::Known];
+
+/// All of them: what is merged, and what detectors observe besides. Where taps overlap, all flow streams instead
+/// of that.
+pub fn inputs(overlap: bool) -> &'static [Input] {
+    static INPUTS: LazyLock<[Vec<Input>; 2]> = LazyLock::new(|| {
         let observed = detect::detector::logs().map(Input::Log);
-        merged.into_iter().chain(observed).collect()
+        let copied = topic::raw_flows().map(Input::Raw);
+        [MERGED.into_iter().chain(observed).collect(), MERGED.into_iter().chain(copied).collect()]
     });
-    &INPUTS
+    let [observed, copied] = &*INPUTS;
+    if overlap { copied } else { observed }
 }
 
 impl Input {
@@ -47,13 +54,16 @@ impl Input {
             Input::Notice => topic::RAW_NOTICE,
             Input::Known => topic::RAW_KNOWN,
             Input::Log(def) => Topic::log(def),
+            Input::Raw(def) => Topic::raw(def),
         }
     }
 
     /// The input that a topic is.
     pub fn of(topic: &Topic) -> Input {
-        static BY_TOPIC: LazyLock<BTreeMap<Topic, Input>> =
-            LazyLock::new(|| inputs().iter().map(|input| (input.topic(), *input)).collect());
+        static BY_TOPIC: LazyLock<BTreeMap<Topic, Input>> = LazyLock::new(|| {
+            let all = inputs(false).iter().chain(inputs(true));
+            all.map(|input| (input.topic(), *input)).collect()
+        });
         BY_TOPIC.get(topic).copied().unwrap_or(Input::Notice)
     }
 
@@ -63,7 +73,7 @@ impl Input {
             Input::Conn => "raw.conn",
             Input::Notice => "raw.notice",
             Input::Known => "raw.known",
-            Input::Log(def) => def.name,
+            Input::Log(def) | Input::Raw(def) => def.name,
         }
     }
 }
@@ -117,12 +127,12 @@ impl Source {
         self.by.get(input.name()).copied().unwrap_or_default()
     }
 
-    fn reached(&self) -> i64 {
-        inputs().iter().map(|input| self.on(input).reached()).min().unwrap_or(i64::MIN)
+    fn reached(&self, inputs: &[Input]) -> i64 {
+        inputs.iter().map(|input| self.on(input).reached()).min().unwrap_or(i64::MIN)
     }
 
-    fn has_ended(&self) -> bool {
-        inputs().iter().all(|input| self.on(input).ended)
+    fn has_ended(&self, inputs: &[Input]) -> bool {
+        inputs.iter().all(|input| self.on(input).ended)
     }
 }
 
@@ -145,12 +155,31 @@ pub enum Files {
 pub struct Sources {
     by: BTreeMap<(Timeline, String), Source>,
     changed: BTreeSet<(Timeline, String)>,
+    /// Who taps where, while nobody came or went.
+    sites: Option<Sites>,
+    overlap: bool,
 }
 
 impl Sources {
+    /// None yet; taps may overlap.
+    pub fn new(overlap: bool) -> Sources {
+        Sources { overlap, ..Sources::default() }
+    }
+
+    /// What each of them tells of its progress on.
+    pub fn inputs(&self) -> &'static [Input] {
+        inputs(self.overlap)
+    }
+
     /// A source as it was kept.
     pub fn restore(&mut self, timeline: Timeline, name: String, source: Source) {
         self.by.insert((timeline, name), source);
+        self.sites = None;
+    }
+
+    /// Who taps where.
+    pub fn sites(&mut self) -> &Sites {
+        self.sites.get_or_insert_with(|| Sites::of(self.by.keys()))
     }
 
     /// A source spoke. False if it is one too many and stays unknown.
@@ -158,6 +187,9 @@ impl Sources {
         let key = (stamp.timeline, stamp.source.clone());
         if self.by.len() >= SOURCES_MAX && !self.by.contains_key(&key) {
             return false;
+        }
+        if !self.by.contains_key(&key) {
+            self.sites = None;
         }
         let source = self.by.entry(key.clone()).or_default();
         source.heard_ms = Some(now_ms);
@@ -175,16 +207,18 @@ impl Sources {
     /// is left.
     pub fn part(&mut self, now_ms: i64, silence_ms: i64) -> bool {
         let mut gone = Vec::new();
+        let inputs = self.inputs();
         for (key, source) in &mut self.by {
             if key.0 != Timeline::Live {
                 continue;
             }
             let heard_ms = *source.heard_ms.get_or_insert(now_ms);
-            if source.has_ended() || now_ms.saturating_sub(heard_ms) > silence_ms {
+            if source.has_ended(inputs) || now_ms.saturating_sub(heard_ms) > silence_ms {
                 gone.push(key.clone());
             }
         }
         for key in &gone {
+            self.sites = None;
             self.by.remove(key);
             self.changed.insert(key.clone());
         }
@@ -193,18 +227,20 @@ impl Sources {
 
     /// The time that all live sources have reached; `None` without one.
     pub fn live(&self) -> Option<i64> {
-        self.of(Timeline::Live).map(Source::reached).min()
+        self.of(Timeline::Live).map(|source| source.reached(self.inputs())).min()
     }
 
     /// Where the file sources stand, of which `want` belong together.
     pub fn files(&self, want: Option<usize>) -> Files {
-        let count = self.of(Timeline::File).count();
+        let (files, inputs) = (|| self.of(Timeline::File), self.inputs());
+        let count = files().count();
         let have_all = count >= want.unwrap_or(1);
         match want {
             _ if count == 0 => Files::None,
-            _ if have_all && self.of(Timeline::File).all(Source::has_ended) => Files::Ended,
+            _ if have_all && files().all(|source| source.has_ended(inputs)) => Files::Ended,
             Some(_) if have_all => {
-                self.of(Timeline::File).map(Source::reached).min().map_or(Files::None, Files::At)
+                let reached = files().map(|source| source.reached(inputs)).min();
+                reached.map_or(Files::None, Files::At)
             }
             _ => Files::Waiting,
         }
@@ -214,6 +250,7 @@ impl Sources {
     pub fn forget_files(&mut self) {
         let files: Vec<_> = self.by.keys().filter(|key| key.0 == Timeline::File).cloned().collect();
         for key in files {
+            self.sites = None;
             self.by.remove(&key);
             self.changed.insert(key);
         }
@@ -241,7 +278,7 @@ mod tests {
     }
 
     fn all(sources: &mut Sources, stamp: Stamp, now_ms: i64) {
-        for input in inputs() {
+        for input in inputs(false) {
             assert!(sources.hear(*input, &stamp, now_ms));
         }
     }
@@ -250,10 +287,10 @@ mod tests {
 
     #[test]
     fn inputs_are_told_by_their_topics() {
-        for input in inputs() {
+        for input in inputs(false).iter().chain(inputs(true)) {
             assert_eq!(Input::of(&input.topic()), *input);
         }
-        assert!(inputs().contains(&HTTP), "{:?}", inputs());
+        assert!(inputs(false).contains(&HTTP), "{:?}", inputs(false));
         assert_eq!(HTTP.topic(), Topic::named("log.http"));
     }
 

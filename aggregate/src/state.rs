@@ -1,6 +1,6 @@
 //! What an aggregator keeps for its next start: beside a position and in its state topic.
 
-use bus::{Position, Timeline};
+use bus::{Position, Timeline, Topic};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +94,8 @@ pub enum Key {
     Source(String, String),
     /// A merged notice went out and its copies may still come: timeline, note, identifier.
     Cover(String, String, String),
+    /// Rows of a record that are held: timeline, topic, offset.
+    Held(String, String, i64),
 }
 
 impl Key {
@@ -107,10 +109,17 @@ impl Key {
         Key::Cover(timeline_name(timeline).to_owned(), note.clone(), identifier.clone())
     }
 
+    /// Of a record of which rows are held.
+    pub fn held(timeline: Timeline, topic: &Topic, offset: i64) -> Key {
+        Key::Held(timeline_name(timeline).to_owned(), topic.to_string(), offset)
+    }
+
     /// The timeline it names.
     pub fn timeline(&self) -> Option<Timeline> {
         match self {
-            Key::Source(timeline, _) | Key::Cover(timeline, ..) => timeline_of(timeline),
+            Key::Source(timeline, _) | Key::Cover(timeline, ..) | Key::Held(timeline, ..) => {
+                timeline_of(timeline)
+            }
         }
     }
 

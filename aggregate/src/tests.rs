@@ -40,7 +40,7 @@ fn files_end_though_live_sources_speak_all_the_time() {
         offset += 1;
         let stamp = Some(Stamp { source: format!("{timeline:?}"), timeline, time, end });
         let of = |topic| record(topic, offset, Payload::Empty, stamp.clone());
-        Wake::Records(sources::inputs().iter().map(|input| of(input.topic())).collect())
+        Wake::Records(sources::inputs(false).iter().map(|input| of(input.topic())).collect())
     };
     let mut said = Vec::new();
     let mut step = |step: Option<Step>, now_ms| {

@@ -2,14 +2,18 @@
 //! assets, and how far they were released.
 
 use anyhow::Result;
-use bus::{Lane, Outgoing, Stamp, Timeline, topic};
+use bus::{Lane, Outgoing, Stamp, Timeline, Topic, topic};
+use detect::Detector;
+use model::stream;
 
 use crate::assets::{Assets, Picked};
 use crate::config::{Config, Counters};
 use crate::emit;
 use crate::holds::{Holds, Merged};
+use crate::join::sites::Sites;
+use crate::join::{Copies, Join, Open, feed, shared};
 use crate::panes::{Entry, Panes, Place};
-use crate::state::Released;
+use crate::state::{Key, Released};
 
 /// Where windows send what they release.
 pub struct Outlet<'a> {
@@ -19,6 +23,10 @@ pub struct Outlet<'a> {
     pub counters: &'a mut Counters,
     /// Records to send.
     pub out: &'a mut Vec<Outgoing>,
+    /// What observes.
+    pub detectors: &'a [Box<dyn Detector>],
+    /// Who taps where.
+    pub sites: &'a Sites,
 }
 
 /// Windows of one timeline.
@@ -32,6 +40,10 @@ pub struct Windows {
     pub holds: Holds,
     /// Observations of assets.
     pub assets: Assets,
+    /// Flows that others may have seen as well.
+    pub join: Join,
+    /// Rows of other streams that others may have written as well.
+    pub copies: Copies,
     /// How far all of it is out.
     pub released: Released,
     /// Up to where managers were told.
@@ -49,10 +61,22 @@ impl Windows {
             panes: Panes::new(config.pane_us),
             holds: Holds::new(timeline, config.notice_hold_us),
             assets: Assets::default(),
+            copies: Copies::default(),
+            join: Join::new(detect::pane_start(released.time, config.pane_us)),
             told: released.time,
             high: released.time,
             released,
         }
+    }
+
+    /// Which of the two it is of.
+    pub fn timeline(&self) -> Timeline {
+        self.timeline
+    }
+
+    /// The lane that it is of.
+    pub fn lane(&self) -> Lane {
+        self.lane
     }
 
     /// A time was heard of: a source reached it, or a row without a source bears it.
@@ -70,7 +94,8 @@ impl Windows {
 
     /// What is held, as limits count.
     pub fn weight(&self) -> usize {
-        self.panes.weight() + self.holds.weight() + self.assets.weight()
+        let joined = self.join.weight() + self.copies.weight();
+        self.panes.weight() + self.holds.weight() + self.assets.weight() + joined
     }
 
     /// The time by which every open window ends, when no source is left to wait for: the latest that
@@ -89,6 +114,12 @@ impl Windows {
     pub fn release(&mut self, time: i64, to: &mut Outlet<'_>) -> Result<()> {
         self.released.time = self.released.time.max(time);
         let time = self.released.time;
+        // Up to the last pane that is over, so that what leaves is in none that stays open.
+        let horizon = detect::pane_start(time, self.panes.pane_us());
+        let ready = self.join.release(horizon, to.config, to.sites.taps(self.timeline));
+        feed::send(self, &ready, to)?;
+        let chosen = self.copies.release(horizon, to.config.copies_us);
+        shared::send(self, chosen, to)?;
         let merged = self.holds.release(time);
         self.send_notices(merged, to)?;
         let copies = self.holds.late_copies();
@@ -111,6 +142,8 @@ impl Windows {
 
     /// Nothing more comes in this round: sends everything, then the end, and begins anew.
     pub fn finish(&mut self, to: &mut Outlet<'_>) -> Result<()> {
+        self.finish_flows(i64::MAX, to)?;
+        self.join.begin_anew();
         let merged = self.holds.force(i64::MAX);
         self.send_notices(merged, to)?;
         let copies = self.holds.late_copies();
@@ -129,10 +162,51 @@ impl Windows {
         Ok(())
     }
 
+    /// Nobody is left to wait for up to this time: flows that wait go.
+    pub fn finish_flows(&mut self, until: i64, to: &mut Outlet<'_>) -> Result<()> {
+        let until = detect::pane_start(until, self.panes.pane_us());
+        let ready = self.join.release_all(until, to.config, to.sites.taps(self.timeline));
+        feed::send(self, &ready, to)?;
+        let (mut chosen, merged) = self.copies.release(i64::MAX, to.config.copies_us);
+        chosen.iter_mut().for_each(|row| row.at = row.at.min(until.saturating_sub(1)));
+        self.copies.forget();
+        shared::send(self, (chosen, merged), to)
+    }
+
+    /// Of a topic the records of which rows are held.
+    pub fn held(&mut self, topic: &str) -> Option<&mut Open> {
+        if *topic == *topic::RAW_CONN.0 {
+            return Some(&mut self.join.open);
+        }
+        let def = topic::raw_flows().find(|def| *Topic::raw(def).0 == *topic)?;
+        Some(self.copies.open_of(def.name))
+    }
+
+    /// Which rows of records are held, as far as that changed.
+    pub fn held_changes(&mut self) -> Vec<(Key, Option<Vec<u64>>)> {
+        let timeline = self.timeline;
+        let key = |topic: &Topic, offset| Key::held(timeline, topic, offset);
+        let of_conn = self.join.open.changes().into_iter();
+        let of_conn = of_conn.map(|(offset, rows)| (key(&topic::RAW_CONN, offset), rows));
+        let others = self.copies.changes().into_iter().map(|(name, offset, rows)| {
+            let topic = stream::find(name).map_or(topic::RAW_CONN, Topic::raw);
+            (key(&topic, offset), rows)
+        });
+        of_conn.chain(others).collect()
+    }
+
     /// The lane holds too much: sends the older part of it before its time.
     pub fn force(&mut self, to: &mut Outlet<'_>) -> Result<()> {
         to.counters.early += 1;
         let [panes, holds] = [self.panes.weight(), self.holds.weight()];
+        if self.join.weight() > panes.max(holds).max(self.assets.weight()) {
+            let ready = self.join.force();
+            return feed::send(self, &ready, to);
+        }
+        if self.copies.weight() > panes.max(holds).max(self.assets.weight()) {
+            let chosen = self.copies.force(to.config.copies_us);
+            return shared::send(self, chosen, to);
+        }
         if self.assets.weight() > panes.max(holds) {
             let (until, picked) = self.assets.force();
             self.released.known = self.released.known.max(until);

@@ -29,9 +29,11 @@ pub mod drive;
 pub mod kafka;
 pub mod memory;
 mod newest;
+pub mod place;
 pub mod sim;
 pub mod topic;
 
+pub use place::Place;
 pub use topic::Topic;
 
 /// Partition n of all topics that a group reads: always held by one member.

@@ -21,6 +21,11 @@ impl Topic {
         Topic(Cow::Owned(format!("log.{}", def.topic_name())))
     }
 
+    /// The topic on which rows of a stream are on their way to the log.
+    pub fn raw(def: &Def) -> Topic {
+        Topic(Cow::Owned(format!("raw.{}", def.topic_name())))
+    }
+
     /// The name on the broker.
     pub fn full(&self, prefix: &str) -> String {
         format!("{prefix}.{}", self.0)
@@ -96,6 +101,13 @@ pub fn carries_rows(topic: &Topic) -> bool {
     name.starts_with("log.") || name.starts_with("raw.") || between.contains(topic)
 }
 
+/// The flow streams other than conn: where taps overlap their rows pass through the aggregators, as a flow's
+/// come from one observer.
+pub fn raw_flows() -> impl Iterator<Item = &'static Def> {
+    let is_flow = |def: &&'static Def| def.key == stream::Key::Flow && def.name != "conn";
+    stream::ALL.iter().copied().filter(is_flow)
+}
+
 /// Names of the topics of which the newest record of each key stays.
 pub fn compacted() -> BTreeSet<Topic> {
     let compact = |spec: &Spec| spec.cleanup == Cleanup::Compact;
@@ -162,6 +174,9 @@ pub fn table() -> Vec<Spec> {
         ),
         row(DEADLETTER, "source partition", "the record", "any consumer", "people", keep),
     ];
+    for def in raw_flows() {
+        rows.push(row(Topic::raw(def), "flow", "rows", "capture", "aggregate", keep));
+    }
     for def in stream::ALL {
         let (key, writers) = match def.key {
             stream::Key::Flow if def.name == "conn" => ("flow", "aggregate"),

@@ -32,6 +32,8 @@ struct Slot {
     stopped: bool,
     /// The flow was not its protocol.
     violated: bool,
+    /// The beginning of the flow looks like its protocol, or there is no telling.
+    looks_right: bool,
 }
 
 /// The application side of one flow.
@@ -40,6 +42,8 @@ pub struct App {
     ids: Option<Arc<FlowIds>>,
     slots: Vec<Slot>,
     probing: Option<Box<Probing>>,
+    /// Analyzers that had not answered when detection ended.
+    left_open: u64,
     services: Services,
     weirds: Vec<&'static str>,
     transport: Option<Transport>,
@@ -106,6 +110,27 @@ impl App {
     /// Confirmed protocols, in the order that they were.
     pub fn services(&self) -> &Services {
         &self.services
+    }
+
+    /// Protocols that it may be: those that its beginning looks like, those that it does not rule out, and
+    /// those that its port alone speaks for.
+    pub fn candidates(&self, dir: Dir, resp_p: u16) -> [Vec<&'static str>; 3] {
+        let alive = || self.slots.iter().filter(|slot| slot.carrier.is_none() && !slot.violated);
+        let named = |looks_right: bool| {
+            alive().filter(move |slot| slot.looks_right == looks_right).map(|slot| slot.name)
+        };
+        let open = self.probing.as_ref().filter(|probing| probing.carrier.is_none());
+        let open = open.map_or(self.left_open, |probing| probing.open);
+        let kinds = analyzer::ALL.iter().enumerate().filter(|(i, _)| open >> i & 1 == 1);
+        // One that bytes without sense would not rule out either waits for the other direction whatever this one is.
+        let mut bytes: [&[u8]; 2] = [&[], &[]];
+        bytes[dir.index()] = &[1; 64];
+        let transport = self.transport.unwrap_or(Transport::Tcp);
+        let start = analyzer::Start { transport, bytes, resp_p };
+        let tells =
+            |kind: &Kind| kind.probe.is_some_and(|probe| probe(&start) == analyzer::Verdict::No);
+        let open = kinds.filter(|(_, kind)| tells(kind)).map(|(_, kind)| kind.name).collect();
+        [named(true).collect(), open, named(false).collect()]
     }
 
     /// Whether any weird was raised.
@@ -274,6 +299,7 @@ impl App {
             confirmed: false,
             stopped: false,
             violated: false,
+            looks_right: kind.probe.is_none(),
         };
         few::push(&mut self.slots, slot);
     }

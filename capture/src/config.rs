@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bus::Place;
+
 use crate::files::hash::Hashes;
 use crate::nets::Nets;
 use crate::worker::FLUSH_PACKETS;
@@ -32,6 +34,10 @@ pub struct Config {
     /// How often a flow that lasts is written as it stands, microseconds, a second at least: one
     /// without packets may last for hours, and has a row each time. None: when it ends only.
     pub interim: Option<i64>,
+    /// What is said of flows so that aggregators can join what several sensors saw of them.
+    pub joins: Joins,
+    /// Where the node taps the network.
+    pub place: Place,
     /// Hashes that are made of every file.
     pub hashes: Hashes,
     /// Bytes above holes that all streams may hold. A stream that would go beyond is given up.
@@ -58,6 +64,8 @@ impl Config {
             local_nets: Nets::private(),
             flows_max: 4_000_000,
             interim: None,
+            joins: Joins::Nothing,
+            place: Place::of_node(node),
             hashes: Hashes::ALL,
             reassembly_max: 512 << 20,
             reassembly_flow_max: 1 << 20,
@@ -66,6 +74,17 @@ impl Config {
             memory_max: 256 << 20,
         }
     }
+}
+
+/// What rows of conn say beyond it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Joins {
+    /// Nothing: there is no other sensor.
+    Nothing,
+    /// Of flows that were seen in one direction, what joins them with the other.
+    Halves,
+    /// Of all flows, as others may have seen the same; rows of all flow streams pass through the aggregators.
+    Copies,
 }
 
 /// Microseconds in a second.

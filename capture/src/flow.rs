@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::config::SECOND;
 use crate::history::History;
 use crate::tcp::{Syn, Tcp};
+use crate::trace::Trace;
 use crate::tunnel::{Around, Carrier};
 
 /// A flow's tuple, the same for both directions: the lower end first.
@@ -56,6 +57,11 @@ impl Key {
     /// IP protocol number.
     pub fn proto(&self) -> u8 {
         self.proto
+    }
+
+    /// Whether its messages have no answer.
+    pub fn is_one_way(&self) -> bool {
+        self.one_way
     }
 
     /// The tuple with the lower end as originator: the same whichever way the flow goes.
@@ -178,7 +184,7 @@ impl Scaled {
 }
 
 /// An idle time, in the whole seconds that all of them are: a flow has no bytes to spare.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Patience(u32);
 
 impl Patience {
@@ -263,6 +269,8 @@ pub struct Meta {
     pub carrier: Carrier,
     /// The assets that it shows.
     pub assets: Assets,
+    /// What joining it with its other half takes, while one direction alone was seen of it.
+    pub trace: Option<Box<Trace>>,
 }
 
 impl Meta {
@@ -294,11 +302,25 @@ impl Meta {
 
     /// Adds a letter, lower case for the responder.
     pub fn letter(&mut self, dir: Dir, letter: u8) {
+        if let Some(trace) = &mut self.trace {
+            trace.letter(letter);
+        }
         if self.history.len() < HISTORY_MAX {
             self.history.push(match dir {
                 Dir::Orig => letter,
                 Dir::Resp => letter.to_ascii_lowercase(),
             });
+        }
+    }
+
+    /// A TCP packet is about to be handled; `reached` says how far the numbers of its sender went before it.
+    pub fn follow(&mut self, dir: Dir, now: i64, reached: impl FnOnce() -> u64) {
+        if self.packets[dir.other().index()] > 0 {
+            self.trace = None;
+        } else if let Some(trace) = &mut self.trace {
+            trace.packet(now);
+        } else if self.packets[dir.index()] == 1 {
+            self.trace = Some(Box::new(Trace::new(self.first, &self.history, reached(), now)));
         }
     }
 

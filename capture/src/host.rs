@@ -162,6 +162,11 @@ impl<'a> Host<'a> {
         let ports = &self.shared.ports;
         let half = orig_unseen && !ports.tcp(tuple.resp_p) && ports.tcp(tuple.orig_p);
         let port = if half { tuple.orig_p } else { tuple.resp_p };
+        self.pause_if_interactive(port);
+    }
+
+    /// Users of some services pause for long.
+    pub fn pause_if_interactive(&mut self, port: u16) {
         if INTERACTIVE_PORTS.contains(&port) {
             self.meta.timeout = Patience::of(timeout::INTERACTIVE);
         }

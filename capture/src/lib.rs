@@ -37,6 +37,7 @@ pub mod source;
 pub mod stream;
 pub mod table;
 pub mod tcp;
+pub mod trace;
 pub mod tunnel;
 pub mod weirds;
 pub mod wheel;

@@ -2,8 +2,8 @@
 
 use arrow_array::RecordBatch;
 use model::stream::{
-    Def, Mark, conn, dnp3, dns, failed_auth, files, ftp, http, known, modbus, notice, ntp,
-    smb_files, smb_mapping, ssh, ssl, tunnel, weird, x509,
+    Def, Mark, conn, dnp3, dns, failed_auth, files, ftp, half, http, known, modbus, notice, ntp,
+    raw_conn, smb_files, smb_mapping, ssh, ssl, tunnel, weird, x509,
 };
 
 use crate::analyzer::FlowIds;
@@ -16,6 +16,8 @@ use crate::weirds;
 pub struct Out {
     /// Flows that ended.
     pub conn: conn::Batch,
+    /// What joining them takes: a row each, or none at all.
+    pub half: half::Batch,
     /// DNS transactions.
     pub dns: dns::Batch,
     /// HTTP transactions.
@@ -172,6 +174,16 @@ impl Out {
             )*};
         }
         take!(smb_files, smb_mapping, ssh, ftp, failed_auth);
+        if !self.half.is_empty() {
+            let (batch, marks) = self.conn.finish(sensor);
+            let (halves, _) = self.half.finish(sensor);
+            let both = raw_conn::beside(&batch, &halves);
+            debug_assert!(both.is_ok(), "a row of half for each of conn");
+            taken.push(match both {
+                Ok(batch) => Rows { def: &raw_conn::DEF, batch, marks },
+                Err(_) => Rows { def: &conn::DEF, batch, marks },
+            });
+        }
         take!(conn, dns, http, ntp, modbus, dnp3, ssl, files, x509, tunnel, known, weird, notice);
         taken
     }

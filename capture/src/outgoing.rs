@@ -5,13 +5,20 @@ use std::collections::BTreeMap;
 use bus::topic::{self, Topic};
 use bus::{Lane, Outgoing, Stamp};
 
+use crate::config::Joins;
 use crate::flush::{self, Seen};
 use crate::out::Rows;
 
 /// The topics that aggregators read: on each of them a source tells its progress.
-fn stamped() -> impl Iterator<Item = Topic> {
+fn stamped(joins: Joins) -> Vec<Topic> {
     let merged = [topic::RAW_CONN, topic::RAW_NOTICE, topic::RAW_KNOWN];
-    merged.into_iter().chain(detect::detector::logs().map(Topic::log))
+    let mut topics = merged.to_vec();
+    match joins {
+        // Where taps overlap logs of flows are the aggregators' own.
+        Joins::Copies => topics.extend(topic::raw_flows().map(Topic::raw)),
+        _ => topics.extend(detect::detector::logs().map(Topic::log)),
+    }
+    topics
 }
 
 /// Puts the rows of some threads in order and addresses them. Where there is a watermark every lane is told
@@ -21,15 +28,17 @@ pub fn outgoing(
     lanes: u32,
     seen: &mut Seen,
     stamp: &Stamp,
+    joins: Joins,
 ) -> anyhow::Result<Vec<Outgoing>> {
     let mut sent = Vec::new();
     let mut unstamped: BTreeMap<Topic, Vec<Lane>> =
-        stamped().map(|topic| (topic, (0..lanes).collect())).collect();
+        stamped(joins).into_iter().map(|topic| (topic, (0..lanes).collect())).collect();
     for rows in flush::merge(threads, lanes, seen)? {
         let topic = match rows.def.name {
-            "conn" => topic::RAW_CONN,
+            "conn" | "raw_conn" => topic::RAW_CONN,
             "notice" => topic::RAW_NOTICE,
             "known" => topic::RAW_KNOWN,
+            _ if unstamped.contains_key(&Topic::raw(rows.def)) => Topic::raw(rows.def),
             _ => Topic::log(rows.def),
         };
         let mut out = Outgoing::rows(topic.clone(), rows.lane, rows.def, rows.batch);

@@ -269,12 +269,12 @@ impl Capture {
         self.summarise(&mut flushes);
         let threads = flushes.into_iter().map(|flush| flush.rows).collect();
         let stamp = Stamp {
-            source: self.source.clone(),
+            source: self.config.place.source(&self.source),
             timeline: self.timeline,
             time: if end { i64::MAX } else { time },
             end,
         };
-        let out = outgoing(threads, self.config.lanes, &mut self.seen, &stamp)?;
+        let out = outgoing(threads, self.config.lanes, &mut self.seen, &stamp, self.config.joins)?;
         let round = self.round();
         self.steps += 1;
         let owner = self.owner.unwrap_or(0);

@@ -54,7 +54,7 @@ impl Cluster {
     fn holding(sources: Option<usize>, held_max: usize) -> Cluster {
         let fake = Fake::new(LANES);
         let config = aggregate::Config { sources, held_max, ..aggregate::Config::new("a1", LANES) };
-        let aggregate = Run::new(Aggregate::new(config), aggregate::member("a1"), &fake);
+        let aggregate = Run::new(Aggregate::new(config), aggregate::member("a1", false), &fake);
         let config = manager::Config::new("m1", LANES);
         let manager = Run::new(Manager::new(config), manager::member("m1"), &fake);
         Cluster { fake, aggregate, manager, now_ms: 0 }
@@ -402,7 +402,7 @@ fn notices_of_nobody_in_particular_pass() {
 fn lanes_that_move_to_another_member_take_everything_along() {
     let mut cluster = Cluster::new(Some(3));
     let config = aggregate::Config { sources: Some(3), ..aggregate::Config::new("a2", LANES) };
-    let mut other = Run::new(Aggregate::new(config), aggregate::member("a2"), &cluster.fake);
+    let mut other = Run::new(Aggregate::new(config), aggregate::member("a2", false), &cluster.fake);
     other.revoke(&[0, 1, 2], &mut cluster.fake, 0);
     let all = workers(Timeline::File, &scan(66, 40, 22), |_, _| true);
     for (n, worker) in all.iter().enumerate() {
@@ -447,7 +447,7 @@ fn on_the_memory_bus_with_the_real_loop() {
     let run = |me: &Member, role: &mut dyn Role| {
         drive(&memory, me, role, &Manual::default(), &Stop::new(), Until::Drained).unwrap();
     };
-    run(&aggregate::member("a1"), &mut aggregate);
+    run(&aggregate::member("a1", false), &mut aggregate);
     run(&manager::member("m1"), &mut manager);
     let mut notices = Vec::new();
     for record in memory.records(&Topic::log(&notice::DEF)) {

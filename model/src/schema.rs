@@ -140,7 +140,8 @@ mod tests {
                 "_write_ts",
                 "sensor",
                 "observers",
-                "final"
+                "final",
+                "observer_uids"
             ]
         );
     }

@@ -10,14 +10,16 @@ use bus::{
     Bus as _, Lane, Member, Outgoing, Payload, Role, Step, Timeline, Topic, documents, topic,
 };
 use capture::Capture;
+use capture::config::Joins;
 use capture::role::Input;
 use manager::Manager;
 use model::stream::{Mark, conn, dns, http, weird};
 use sink::Sink;
 
+use crate::halves;
 use crate::mortal::{Mortal, Shared};
 use crate::node::{Came, Kind, Process};
-use crate::plan::{NO_ALARMS, NO_POLICY, Plan};
+use crate::plan::{COPIES, HALVES, NO_ALARMS, NO_POLICY, Plan};
 use crate::policy;
 use crate::published::{self, Rows};
 use crate::script::Script;
@@ -45,6 +47,8 @@ const NEVER_MS: i64 = 1 << 50;
 #[derive(Clone)]
 enum Producer {
     File(&'static str),
+    /// One direction of it.
+    Half(&'static str, bool),
     Script(Arc<Vec<Vec<Outgoing>>>),
 }
 
@@ -66,6 +70,8 @@ pub struct Cluster {
     sim: Sim,
     dice: Shared,
     dir: tempfile::TempDir,
+    /// Captures made for the run.
+    inputs: tempfile::TempDir,
     producers: Vec<Producer>,
     /// How many file sources there are.
     files: usize,
@@ -91,6 +97,7 @@ impl Cluster {
             sim,
             dice: Arc::new(Mutex::new(Dice::new(plan.seed))),
             dir,
+            inputs: tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap(),
             producers,
             files,
             slots: Vec::new(),
@@ -104,7 +111,7 @@ impl Cluster {
                 .kinds()
                 .map(|kind| Slot {
                     kind,
-                    me: member(kind),
+                    me: member(kind, plan.traffic),
                     process: None,
                     due_ms: 0,
                     drains: false,
@@ -318,7 +325,8 @@ impl Cluster {
         let lane = self.below(LANES as usize) as Lane;
         self.sim.note(|| format!("poison in {topic}[{lane}]"));
         // A log that detectors observe has two readers, and each of them buries it.
-        let is_observed = detect::detector::logs().any(|def| Topic::log(def) == topic);
+        let is_observed = self.plan.traffic != COPIES
+            && detect::detector::logs().any(|def| Topic::log(def) == topic);
         let out = Outgoing { payload, ..Outgoing::document(topic, lane, "x".into(), None) };
         self.sim.set_faults(Faults::NONE);
         self.write(vec![out]);
@@ -360,16 +368,24 @@ impl Cluster {
         Ok(match kind {
             Kind::Produce(n) => match &self.producers[n] {
                 Producer::Script(commits) => {
-                    (Box::new(Script::new(&member(kind), commits.clone())), None)
+                    (Box::new(Script::new(&member(kind, self.plan.traffic), commits.clone())), None)
                 }
-                Producer::File(name) => {
-                    let path =
-                        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/traces").join(name);
+                Producer::File(name) | Producer::Half(name, _) => {
+                    let traces = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/traces");
+                    let path = match &self.producers[n] {
+                        Producer::Half(_, is_up) => halves::write(name, *is_up, self.inputs.path()),
+                        _ => traces.join(name),
+                    };
                     let mut config = capture::Config::new(node);
                     (config.lanes, config.flush_packets) = (LANES, FLUSH_PACKETS);
                     if self.plan.changes {
                         config.flush_packets += self.below(3) as u64 * 17;
                     }
+                    config.joins = match self.plan.traffic {
+                        HALVES => Joins::Halves,
+                        COPIES => Joins::Copies,
+                        _ => Joins::Nothing,
+                    };
                     let clock = Arc::new(self.sim.clone());
                     let role = Capture::new(config, Input::Files(vec![path]), false, clock)?;
                     (Box::new(role.reads_whole()), None)
@@ -382,6 +398,7 @@ impl Cluster {
                     (config.sources, config.live_silence_ms) = (None, patience_ms);
                     config.grace_ms = patience_ms / 2;
                 }
+                config.overlap = self.plan.traffic == COPIES;
                 config.held_max = self.plan.held_max.unwrap_or(config.held_max);
                 (Box::new(Aggregate::new(config)), None)
             }
@@ -401,10 +418,10 @@ impl Cluster {
     }
 }
 
-fn member(kind: Kind) -> Member {
+fn member(kind: Kind, traffic: usize) -> Member {
     match kind {
         Kind::Produce(n) => capture::role::member(&format!("w{n}"), LANES),
-        Kind::Aggregate(n) => aggregate::member(&format!("a{n}")),
+        Kind::Aggregate(n) => aggregate::member(&format!("a{n}"), traffic == COPIES),
         Kind::Manage(n) => manager::member(&format!("m{n}")),
         Kind::Sink(n) => sink::member("json", &format!("s{n}")),
     }
@@ -434,6 +451,14 @@ fn producers(traffic: usize) -> (Vec<Producer>, usize, Vec<Outgoing>) {
             [captures(["dns.pcap", "http.pcap", "scan.pcap"]), scripts(Timeline::File)].concat(),
             6,
         ),
+        HALVES => {
+            let of = |name| [true, false].map(|is_up| Producer::Half(name, is_up));
+            ([of("http.pcap"), of("scan.pcap")].concat(), 4)
+        }
+        COPIES => {
+            let of = |name| vec![Producer::File(name); 2];
+            ([of("http.pcap"), of("scan.pcap")].concat(), 4)
+        }
         1 | NO_ALARMS => ([scripts(Timeline::File), scripts(Timeline::Live)].concat(), 3),
         _ => ([captures(["scan.pcap"; 3]), scripts(Timeline::Live)].concat(), 3),
     };

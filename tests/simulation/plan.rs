@@ -3,13 +3,16 @@
 use bus::sim::{Dice, Faults};
 
 /// Kinds of traffic there are.
-pub const TRAFFICS: usize = 4;
+pub const TRAFFICS: usize = 6;
 
 /// The one of them where workers raise no notices.
 pub const NO_ALARMS: usize = 3;
 
 /// The one of them whose managers have no policy.
 pub const NO_POLICY: usize = 0;
+/// The one where each sensor sees one direction, and the one where two see the same.
+pub const HALVES: usize = 4;
+pub const COPIES: usize = 5;
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -90,7 +93,11 @@ impl Plan {
             poison,
             push,
             held_max,
-            patience_ms: dice.in_1000(250).then(|| dice.below(20_000) as i64),
+            // What was not waited for is not joined.
+            patience_ms: dice
+                .in_1000(250)
+                .then(|| dice.below(20_000) as i64)
+                .filter(|_| traffic < HALVES),
             jump,
             changes: dice.in_1000(500),
             // In a storm nobody would ever come to an end.

@@ -18,7 +18,7 @@ pub(super) struct Probing {
     /// The flow's beginning was not seen.
     partial: bool,
     /// Analyzers that have not said no, by their place in [`ALL`].
-    open: u64,
+    pub(super) open: u64,
 }
 
 impl Probing {
@@ -74,9 +74,17 @@ impl App {
             let is_there = |slot: &Slot| {
                 slot.name == kind.name && slot.carrier == probing.carrier && !slot.violated
             };
+            if verdict == Verdict::Yes
+                && let Some(slot) = self.slots.iter_mut().find(|slot| is_there(slot))
+            {
+                slot.looks_right = true;
+            }
             if verdict == Verdict::Yes && !self.slots.iter().any(is_there) {
                 let slot = self.slots.len();
                 self.attach(kind, probing.carrier);
+                if let Some(slot) = self.slots.get_mut(slot) {
+                    slot.looks_right = true;
+                }
                 if self.slots.len() > slot && !(probing.partial && kind.skips_partial) {
                     self.replay(slot, meta, shared, now, &probing);
                     if is_first {
@@ -90,6 +98,9 @@ impl App {
         let full = data.len() >= PROBE_BYTES_MAX
             || probing.bytes.iter().any(|bytes| bytes.len() >= PROBE_BYTES_MAX);
         let is_last = probing.open == 0 || full || probing.pieces.len() >= PROBE_PIECES_MAX;
+        if probing.carrier.is_none() {
+            self.left_open = probing.open;
+        }
         // An analyzer that was called meanwhile may have begun to look inside of itself.
         if !is_last && self.probing.is_none() {
             if is_first {

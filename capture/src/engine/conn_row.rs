@@ -1,7 +1,9 @@
 //! A flow's row of conn.
 
+use super::half;
 use crate::analyzer::Dir;
 use crate::app::{App, make_ids};
+use crate::config::Joins;
 use crate::flow::{Flow, Meta, Proto};
 use crate::host::Shared;
 use crate::tcp::Tcp;
@@ -30,10 +32,18 @@ pub(super) fn write_conn(flow: &Flow, shared: &mut Shared, now: i64, is_final: b
             &made
         }
     };
-    let (state, sizes) = match &flow.proto {
-        Proto::Tcp(tcp) => tcp_summary(tcp, meta),
-        Proto::Syn(syn) => tcp_summary(&syn.open(), meta),
-        Proto::Datagram(sent) => {
+    let opened;
+    let tcp = match &flow.proto {
+        Proto::Tcp(tcp) => Some(&**tcp),
+        Proto::Syn(syn) => {
+            opened = syn.open();
+            Some(&opened)
+        }
+        Proto::Datagram(_) => None,
+    };
+    let (state, sizes) = match (&flow.proto, tcp) {
+        (_, Some(tcp)) => tcp_summary(tcp, meta),
+        (Proto::Datagram(sent), _) => {
             let sent = [Dir::Orig, Dir::Resp].map(|dir| sent.of(dir));
             let state = match meta.key.proto() {
                 ip_proto::UDP => conn_state::udp(sent[0].is_some(), sent[1].is_some()),
@@ -41,6 +51,7 @@ pub(super) fn write_conn(flow: &Flow, shared: &mut Shared, now: i64, is_final: b
             };
             (state, sent.map(|bytes| bytes.unwrap_or(0)))
         }
+        _ => (conn_state::OTHER, [0, 0]),
     };
     let duration = meta.last - meta.first;
     let lasted = duration > 0;
@@ -73,8 +84,21 @@ pub(super) fn write_conn(flow: &Flow, shared: &mut Shared, now: i64, is_final: b
         community_id: &ids.community_id,
         observers: &[&config.node],
         is_final: Some(is_final),
+        observer_uids: None,
     };
     shared.out.conn.push(mark, row);
+    if config.joins != Joins::Nothing {
+        let tells = is_final && half::is_joinable(meta, &ids.tuple, config.joins);
+        half::write(
+            &mut shared.out,
+            mark,
+            (meta, app),
+            tcp.filter(|_| tells),
+            sizes,
+            tells,
+            config.joins,
+        );
+    }
 }
 
 /// Confirmed protocols: what the flow is a tunnel for, and what its payload is.

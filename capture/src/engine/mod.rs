@@ -3,6 +3,7 @@
 
 mod assets;
 mod conn_row;
+mod half;
 #[cfg(test)]
 mod hostile;
 mod packets;

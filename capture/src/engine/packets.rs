@@ -2,6 +2,7 @@
 
 use crate::analyzer::{Dir, Transport as Carrier};
 use crate::checksum;
+use crate::config::Joins;
 use crate::decode::{Decoded, Icmp, IpPacket, TcpSegment, UdpDatagram};
 use crate::flow::{Key, Meta, Proto, seen};
 use crate::host::Host;
@@ -67,6 +68,9 @@ impl Engine {
         let held = tcp.holds();
         let shard = usize::from(flow.meta.shard);
         let dir = flow.meta.dir(from_high);
+        if self.shared.config.joins != Joins::Nothing {
+            flow.meta.follow(dir, now, || tcp.ends[dir.index()].reached());
+        }
         let mut host = Host::new(
             (now, self.clock),
             Carrier::Tcp,

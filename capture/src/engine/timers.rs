@@ -85,6 +85,7 @@ impl Engine {
             around: Around::new(tunnels),
             carrier: Default::default(),
             assets: Default::default(),
+            trace: None,
         };
         if flip && meta.tuple().resp_h != IpAddr::from([255, 255, 255, 255]) {
             meta.flip();

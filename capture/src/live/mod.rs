@@ -249,12 +249,12 @@ impl Gatherer {
         // No row of any thread is older than this.
         self.time = self.time.max(running.map(|thread| thread.last.time).min().unwrap_or(i64::MIN));
         let stamp = Stamp {
-            source: self.source.clone(),
+            source: self.config.place.source(&self.source),
             timeline: Timeline::Live,
             time: if end { i64::MAX } else { self.time },
             end,
         };
-        let out = outgoing(rows, self.config.lanes, &mut self.seen, &stamp)?;
+        let out = outgoing(rows, self.config.lanes, &mut self.seen, &stamp, self.config.joins)?;
         self.last.number += 1;
         let packets = self.threads.iter().map(|thread| thread.last.number).sum();
         let entry = Entry { id: self.last, packets, time: self.time, end, out };

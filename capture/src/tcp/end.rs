@@ -59,6 +59,25 @@ impl End {
         Self::full_seq(self.ack_seq, self.ack_wraps).wrapping_sub(self.start()) as u64
     }
 
+    /// How far its numbers went, relative to the start.
+    pub fn reached(&self) -> u64 {
+        let last = Self::full_seq(self.last_seq, self.seq_wraps);
+        // Numbers that begin just below their wrap seem to go back.
+        u64::try_from(last.wrapping_sub(self.start())).unwrap_or(0)
+    }
+
+    /// The initial number, if it is known.
+    pub fn initial(&self) -> Option<u32> {
+        (self.state != State::Inactive).then_some(self.start_seq)
+    }
+
+    /// The number that the other side acknowledged last, if it did.
+    pub fn last_acked(&self) -> Option<u32> {
+        // Of an end that was never seen only that is known.
+        let is_acked = self.last_seq != 0 || self.ack_seq != 0;
+        is_acked.then(|| self.ack_seq.wrapping_add(u32::from(self.state == State::Inactive)))
+    }
+
     pub(super) fn none_acked(&self) -> bool {
         let ack = Self::full_seq(self.ack_seq, self.ack_wraps);
         ack == self.start() || ack == self.start() + 1

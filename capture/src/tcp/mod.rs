@@ -122,6 +122,18 @@ impl Tcp {
         if underflow && !flags.rst() {
             host.weird("TCP_seq_underflow_or_misorder");
         }
+        if (len > 0 || (flags.fin() && self.ends[dir.index()].fins == 0))
+            && !underflow
+            && !flags.rst()
+            && let Some(trace) = &mut host.meta.trace
+        {
+            trace.data(rel_seq.wrapping_add(u64::from(flags.syn())), len);
+        }
+        if flags.fin()
+            && let Some(trace) = &mut host.meta.trace
+        {
+            trace.fin(seg.ack);
+        }
         dir = self.history(dir, flags, rel_seq, len, host);
         self.window(dir, seg, host);
         if !self.both_closed() {

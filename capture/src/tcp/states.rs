@@ -5,7 +5,7 @@ use model::conn_state::Endpoint as State;
 use super::end::{delta, is_handshake, two};
 use super::{Close, Tcp};
 use crate::analyzer::Dir;
-use crate::config::timeout;
+use crate::config::{Joins, timeout};
 use crate::decode::{TcpFlags, TcpSegment};
 use crate::flow::Patience;
 use crate::host::Host;
@@ -149,6 +149,9 @@ impl Tcp {
         close: &mut Close,
     ) {
         let (end, peer) = (self.ends[dir.index()].state, self.ends[dir.other().index()].state);
+        if dir == Dir::Orig && flags.ack() && peer == State::Inactive {
+            self.answered_elsewhere(flags, host);
+        }
         if flags.syn() {
             let with_ack = flags.ack() && !flags.fin() && !flags.rst() && end != State::SynAckSent;
             match dir {
@@ -172,6 +175,16 @@ impl Tcp {
             close.close = true;
         } else if len > 0 {
             host.weird("data_before_established");
+        }
+    }
+
+    /// The originator acknowledges what another sensor saw. Where there are such the flow is not given up as
+    /// an attempt: its other half lasts as long as it does.
+    fn answered_elsewhere(&mut self, flags: TcpFlags, host: &mut Host<'_>) {
+        if host.shared.config.joins != Joins::Nothing && !flags.syn() && !flags.rst() {
+            self.attempt_at = 0;
+            host.meta.timeout = host.meta.timeout.max(Patience::of(timeout::TCP_INACTIVITY));
+            host.pause_if_interactive(host.meta.resp_p());
         }
     }
 

@@ -137,7 +137,7 @@ impl Worker {
     /// Only how far it is.
     pub fn progress(&self, lanes: u32, time: i64, end: bool) -> Vec<Outgoing> {
         let stamp = self.stamp(time, end);
-        aggregate::sources::inputs()
+        aggregate::sources::inputs(false)
             .iter()
             .flat_map(|input| (0..lanes).map(move |lane| (input.topic(), lane)))
             .map(|(topic, lane)| Outgoing::punctuation(topic, lane, stamp.clone()))

@@ -61,5 +61,8 @@ stream! {
         /// Whether this is the flow's last row; false for those that tell, at the interval set, how a long
         /// flow stands (`[capture] interim`), with all that it did so far. Unset by older writers: true.
         is_final "final": Option<Bool>,
+        /// Uids that the sensors gave the flow, where its row was made of what several of them saw: the rows
+        /// of other logs have their sensor's.
+        observer_uids "observer_uids": Option<Set<Str>>,
     }
 }

@@ -14,6 +14,7 @@ pub mod dns;
 pub mod failed_auth;
 pub mod files;
 pub mod ftp;
+pub mod half;
 pub mod http;
 pub mod known;
 pub mod known_certs;
@@ -25,6 +26,7 @@ pub mod notice_alarm;
 pub mod notice_tally;
 pub mod ntp;
 pub mod partial;
+pub mod raw_conn;
 pub mod smb_files;
 pub mod smb_mapping;
 pub mod ssh;
@@ -59,7 +61,7 @@ pub static ALL: &[&Def] = &[
 ];
 
 /// The streams that travel between roles and are not logged.
-pub static INTERNAL: &[&Def] = &[&partial::DEF, &known::DEF, &failed_auth::DEF];
+pub static INTERNAL: &[&Def] = &[&partial::DEF, &known::DEF, &failed_auth::DEF, &raw_conn::DEF];
 
 /// The stream of this name, logged or internal.
 pub fn find(name: &str) -> Option<&'static Def> {
@@ -180,19 +182,22 @@ macro_rules! stream {
 
         static SCHEMA: std::sync::OnceLock<arrow_schema::SchemaRef> = std::sync::OnceLock::new();
 
+        /// Its columns.
+        pub(crate) const COLUMNS: &[Column] = &[
+            $($crate::stream!(@column $zn, $zt, Zeek, $($zdoc)*),)*
+            $($crate::stream!(@column $pn, $pt, Policy, $($pdoc)*),)*
+            $crate::stream!(@column "_write_ts", Time, Weir, " Packet time that completed the row."),
+            $crate::stream!(@column "sensor", Str, Weir, " Node that wrote the row."),
+            $($crate::stream!(@column $wn, $wt, Weir, $($wdoc)*),)*
+        ];
+
         /// The stream's definition.
         pub static DEF: Def = Def {
             name: $name,
             doc: concat!($($stream_doc),*),
             key: Key::$key,
             version: $version,
-            columns: &[
-                $($crate::stream!(@column $zn, $zt, Zeek, $($zdoc)*),)*
-                $($crate::stream!(@column $pn, $pt, Policy, $($pdoc)*),)*
-                $crate::stream!(@column "_write_ts", Time, Weir, " Packet time that completed the row."),
-                $crate::stream!(@column "sensor", Str, Weir, " Node that wrote the row."),
-                $($crate::stream!(@column $wn, $wt, Weir, $($wdoc)*),)*
-            ],
+            columns: COLUMNS,
             cell: &SCHEMA,
         };
 

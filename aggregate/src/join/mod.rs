@@ -1,0 +1,255 @@
+//! One row of conn for what several sensors saw of a flow: halves of it, or copies.
+//!
+//! Everything goes by the time rows were written: a piece comes into its group when the watermark passes that
+//! time, a flow leaves it when it is complete or has waited long enough, and what happens is the same in
+//! whatever order records arrived. Rows get the time at which they left as their own, and that is always
+//! in a pane that closes in the same step: of what left nothing has to be rebuilt.
+//!
+//! - [`piece`]: a row as joining sees it. [`flows`]: which pieces are one flow. [`tcp`]: how a flow went.
+//! - [`row`]: the rows that come of it. [`open`]: what a restart needs to know. [`copies`]: rows of other streams.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::config::Config;
+
+pub mod copies;
+pub mod feed;
+pub mod flows;
+pub mod open;
+pub mod piece;
+pub mod row;
+pub mod shared;
+pub mod sites;
+pub mod tcp;
+#[cfg(test)]
+mod tests;
+
+pub use copies::Copies;
+pub use flows::Rules;
+use flows::{Kind, divide};
+pub use open::Open;
+pub use piece::Piece;
+pub use row::Ready;
+
+/// Pieces of one tuple that are looked at together. More within a window is a tuple that begins anew all the
+/// time; the oldest of them go as they are.
+const PIECES_MAX: usize = 32;
+
+/// A tuple at a site.
+type Key = Arc<str>;
+
+/// Place of a piece that its time has not come for: when it was written, began, by whom, and its record and row.
+type Place = (i64, i64, Arc<str>, i64, usize);
+
+#[derive(Debug, Default)]
+struct Group {
+    pieces: Vec<Piece>,
+    /// When one of its flows leaves.
+    due: i64,
+}
+
+/// Taps known, by site.
+pub type Taps = BTreeMap<String, BTreeSet<String>>;
+
+/// Pieces of one timeline of a lane.
+#[derive(Debug)]
+pub struct Join {
+    pending: BTreeMap<Place, (Key, Piece)>,
+    groups: HashMap<Key, Group>,
+    timers: BTreeSet<(i64, Key)>,
+    /// Before this all has happened.
+    horizon: i64,
+    held: usize,
+    /// Flows that left before their time, as a tuple had too many pieces.
+    pub hurried: u64,
+    /// Which rows are held.
+    pub open: Open,
+}
+
+/// What stands between site and tuple in a key.
+const BETWEEN: char = '\n';
+
+/// The key of a tuple at a site.
+pub fn key_of(site: &str, community_id: &str) -> Key {
+    if site.is_empty() {
+        return community_id.into();
+    }
+    format!("{site}{BETWEEN}{community_id}").into()
+}
+
+fn parts(key: &str) -> (&str, &str) {
+    key.split_once(BETWEEN).unwrap_or(("", key))
+}
+
+impl Join {
+    /// Nothing held; all before a time has happened.
+    pub fn new(horizon: i64) -> Join {
+        Join {
+            pending: BTreeMap::new(),
+            groups: HashMap::new(),
+            timers: BTreeSet::new(),
+            horizon,
+            held: 0,
+            hurried: 0,
+            open: Open::default(),
+        }
+    }
+
+    /// A piece. `origin` is the row's place in its record.
+    pub fn take(&mut self, key: Key, mut piece: Piece, origin: usize) {
+        // There must be a time after it.
+        piece.written = piece.written.min(i64::MAX - 1);
+        self.open.take(piece.offset, origin);
+        self.held += 1;
+        let sensor = piece.sensor.clone();
+        let place = (piece.written, piece.first, sensor, piece.offset, origin);
+        piece.origin = origin;
+        self.pending.insert(place, (key, piece));
+    }
+
+    /// All that happens before `horizon`: flows that leave, in order of time.
+    pub fn release(&mut self, horizon: i64, config: &Config, taps: &Taps) -> Vec<Ready> {
+        let mut out = Vec::new();
+        let mut now = self.horizon;
+        loop {
+            let piece = self.pending.first_key_value().map_or(i64::MAX, |(place, _)| place.0);
+            let timer = self.timers.first().map_or(i64::MAX, |(due, _)| *due);
+            if piece.min(timer) >= horizon {
+                break;
+            }
+            now = now.max(piece.min(timer));
+            if piece <= timer {
+                let Some((_, (key, piece))) = self.pending.pop_first() else { break };
+                self.insert(key, piece, now, config, taps, &mut out);
+            } else {
+                let Some((_, key)) = self.timers.pop_first() else { break };
+                self.fire(&key, now, config, taps, &mut out);
+            }
+        }
+        self.horizon = self.horizon.max(horizon);
+        out
+    }
+
+    /// The lane holds too much: the older half goes as it is, whatever may still come for it.
+    pub fn force(&mut self) -> Vec<Ready> {
+        let mut out = Vec::new();
+        let keep = self.held / 2;
+        while self.held > keep {
+            let pieces = if let Some((_, key)) = self.timers.pop_first() {
+                self.groups.remove(&key).map_or(Vec::new(), |group| group.pieces)
+            } else if let Some((_, (_, piece))) = self.pending.pop_first() {
+                vec![piece]
+            } else {
+                break;
+            };
+            // Each alone and with its own time: what a restart reads again of them goes into the same panes.
+            for piece in pieces {
+                let at = piece.written;
+                self.leave(vec![piece], Kind::Copies, at, &mut out);
+            }
+        }
+        self.hurried += out.len() as u64;
+        out
+    }
+
+    /// All that is held leaves, as though its time had come; what comes after this time begins anew.
+    pub fn release_all(&mut self, until: i64, config: &Config, taps: &Taps) -> Vec<Ready> {
+        let mut out = self.release(i64::MAX, config, taps);
+        for ready in &mut out {
+            ready.at = ready.at.min(until.saturating_sub(1));
+        }
+        self.horizon = until;
+        out
+    }
+
+    /// A new round begins, at any time.
+    pub fn begin_anew(&mut self) {
+        self.horizon = i64::MIN;
+    }
+
+    /// Pieces held.
+    pub fn weight(&self) -> usize {
+        self.held
+    }
+
+    fn insert(
+        &mut self,
+        key: Key,
+        piece: Piece,
+        now: i64,
+        config: &Config,
+        taps: &Taps,
+        out: &mut Vec<Ready>,
+    ) {
+        let group = self.groups.entry(key.clone()).or_default();
+        let before = group.due;
+        let is_new = group.pieces.is_empty();
+        group.pieces.push(piece);
+        let too_many = group.pieces.len() > PIECES_MAX;
+        let oldest = too_many.then(|| group.pieces.remove(0));
+        group.due = due(group, &key, config, taps);
+        let after = group.due;
+        if !is_new && before != after {
+            self.timers.remove(&(before, key.clone()));
+        }
+        self.timers.insert((after, key));
+        if let Some(oldest) = oldest {
+            self.hurried += 1;
+            self.leave(vec![oldest], Kind::Copies, now, out);
+        }
+    }
+
+    /// The flows of a group that are due leave it.
+    fn fire(&mut self, key: &Key, now: i64, config: &Config, taps: &Taps, out: &mut Vec<Ready>) {
+        let Some(mut group) = self.groups.remove(key) else { return };
+        let (site, community_id) = parts(key);
+        let mut left: Vec<Option<Piece>> = Vec::new();
+        let flows = divide(&group.pieces, community_id, rules(site, config, taps));
+        left.extend(group.pieces.drain(..).map(Some));
+        for flow in flows.into_iter().filter(|flow| flow.due <= now) {
+            let pieces = flow.members.iter().filter_map(|i| left.get_mut(*i)?.take()).collect();
+            self.leave(pieces, flow.kind, now, out);
+        }
+        group.pieces = left.into_iter().flatten().collect();
+        if group.pieces.is_empty() {
+            return;
+        }
+        group.due = due(&group, key, config, taps);
+        self.timers.insert((group.due, key.clone()));
+        self.groups.insert(key.clone(), group);
+    }
+
+    fn leave(&mut self, pieces: Vec<Piece>, kind: Kind, at: i64, out: &mut Vec<Ready>) {
+        if pieces.is_empty() {
+            return;
+        }
+        self.held = self.held.saturating_sub(pieces.len());
+        pieces.iter().for_each(|piece| self.open.let_go(piece.offset, piece.origin));
+        out.push(Ready { at, kind, pieces });
+    }
+}
+
+fn rules(site: &str, config: &Config, taps: &Taps) -> Rules {
+    Rules {
+        window_us: config.join_window_us,
+        copies_us: config.overlap.then_some(config.copies_us),
+        taps: taps.get(site).map_or(1, BTreeSet::len),
+    }
+}
+
+/// When a group's first flow is due.
+fn due(group: &Group, key: &str, config: &Config, taps: &Taps) -> i64 {
+    let (site, community_id) = parts(key);
+    let rules = rules(site, config, taps);
+    let due = match group.pieces.as_slice() {
+        [piece] => {
+            let whole = rules.copies_us.filter(|_| piece.half.is_none());
+            piece.written.saturating_add(whole.unwrap_or(rules.window_us))
+        }
+        pieces => {
+            divide(pieces, community_id, rules).iter().map(|flow| flow.due).min().unwrap_or(0)
+        }
+    };
+    due.min(i64::MAX - 1)
+}

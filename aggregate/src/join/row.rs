@@ -1,0 +1,296 @@
+//! Rows of conn out of pieces.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_select::interleave::interleave_record_batch;
+use detect::rows;
+use model::stream::{Mark, conn};
+use model::{conn_state, read};
+
+use super::flows::{self, Kind};
+use super::piece::Piece;
+use super::tcp::Told;
+
+/// Nodes and uids named in one row; a cluster has fewer.
+const OBSERVERS_MAX: usize = 64;
+
+/// A flow that goes out.
+#[derive(Debug)]
+pub struct Ready {
+    /// The time that completed it.
+    pub at: i64,
+    /// What its pieces are to each other.
+    pub kind: Kind,
+    /// The pieces; there is at least one.
+    pub pieces: Vec<Piece>,
+}
+
+/// A row for each flow: those that a sensor wrote, and those made of several.
+pub fn batches(ready: &[Ready], does_overlap: bool) -> Result<Vec<RecordBatch>> {
+    let (copies, joined): (Vec<&Ready>, Vec<&Ready>) =
+        ready.iter().partition(|flow| flow.kind == Kind::Copies);
+    let mut out = Vec::new();
+    if !copies.is_empty() {
+        out.push(chosen(&copies)?);
+    }
+    if !joined.is_empty() {
+        out.push(made(&joined, does_overlap)?);
+    }
+    Ok(out)
+}
+
+/// The rows of the first pieces, as their sensors wrote them.
+fn chosen(flows: &[&Ready]) -> Result<RecordBatch> {
+    let mut batches: Vec<&RecordBatch> = Vec::new();
+    let mut places: BTreeMap<*const RecordBatch, usize> = BTreeMap::new();
+    let mut picks = Vec::with_capacity(flows.len());
+    for piece in flows.iter().filter_map(|flow| flow.pieces.first()) {
+        let place = *places.entry(Arc::as_ptr(&piece.rows)).or_insert_with(|| {
+            batches.push(&piece.rows);
+            batches.len() - 1
+        });
+        picks.push((place, piece.row));
+    }
+    let picked = interleave_record_batch(&batches, &picks).context("rows that waited")?;
+    let times = flows.iter().map(|flow| flow.at);
+    let times = TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC");
+    let picked = rows::replace(picked, "_write_ts", Arc::new(times))?;
+    if flows.iter().all(|flow| flow.pieces.len() == 1) {
+        return Ok(picked);
+    }
+    let picked = rows::replace(picked, "observers", names(flows, false, &|_| true)?)?;
+    Ok(rows::replace(picked, "observer_uids", names(flows, true, &|flow| flow.pieces.len() > 1)?)?)
+}
+
+/// A cell a flow: the nodes that saw it, or the uids that they gave it.
+fn names(flows: &[&Ready], uids: bool, is_set: &dyn Fn(&Ready) -> bool) -> Result<ArrayRef> {
+    let mut builder = ListBuilder::new(StringBuilder::new());
+    for flow in flows {
+        let mut names = BTreeSet::new();
+        for piece in &flow.pieces {
+            if uids {
+                names.insert(read::text(&piece.rows, "uid")?.value(piece.row).to_owned());
+            } else {
+                names.extend(read::texts(read::list(&piece.rows, "observers")?, piece.row));
+            }
+        }
+        names.iter().take(OBSERVERS_MAX).for_each(|name| builder.values().append_value(name));
+        builder.append(is_set(flow));
+    }
+    Ok(Arc::new(builder.finish()))
+}
+
+/// Rows made of halves.
+fn made(flows: &[&Ready], does_overlap: bool) -> Result<RecordBatch> {
+    let mut batch = conn::Batch::default();
+    for flow in flows {
+        push(&mut batch, flow, does_overlap)?;
+    }
+    let rows = batch.finish("").0;
+    let first = |flow: &&Ready| flow.pieces.first().map_or(String::new(), |p| p.sensor.to_string());
+    let sensors = StringArray::from_iter_values(flows.iter().map(first));
+    let rows = rows::replace(rows, "sensor", Arc::new(sensors))?;
+    let rows = rows::replace(rows, "observers", names(flows, false, &|_| true)?)?;
+    Ok(rows::replace(rows, "observer_uids", names(flows, true, &|_| true)?)?)
+}
+
+/// A cell of a piece's row.
+struct Cells<'a>(&'a Piece);
+
+impl<'a> Cells<'a> {
+    fn text(&self, name: &str) -> Result<Option<&'a str>> {
+        let (column, row) = (read::text(&self.0.rows, name)?, self.0.row);
+        Ok((!column.is_null(row)).then(|| column.value(row)))
+    }
+
+    fn count(&self, name: &str) -> Result<u64> {
+        let (column, row) = (read::count(&self.0.rows, name)?, self.0.row);
+        let is_set = !column.is_null(row);
+        Ok(if is_set { u64::try_from(column.value(row)).unwrap_or(0) } else { 0 })
+    }
+
+    fn is(&self, name: &str) -> Result<Option<bool>> {
+        let (column, row) = (read::bool(&self.0.rows, name)?, self.0.row);
+        Ok((!column.is_null(row)).then(|| column.value(row)))
+    }
+
+    fn address(&self, name: &str) -> Result<std::net::IpAddr> {
+        let text = self.text(name)?.unwrap_or_default();
+        text.parse().with_context(|| format!("{name} `{text}` is no address"))
+    }
+}
+
+/// What one end sent.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sent {
+    bytes: u64,
+    packets: u64,
+    ip_bytes: u64,
+}
+
+fn push(batch: &mut conn::Batch, flow: &Ready, does_overlap: bool) -> Result<()> {
+    let pieces = &flow.pieces;
+    let used = if does_overlap { one_tap_each(pieces) } else { (0..pieces.len()).collect() };
+    let told = flows::tell(pieces, &used, None);
+    let first = Cells(&pieces[0]);
+    let is_tcp = pieces[0].is_tcp;
+    let mut sent = [Sent::default(); 2];
+    for end in [0, 1] {
+        sent[end] = what_was_sent(pieces, &used, end, is_tcp, &told)?;
+    }
+    let [orig, resp] = [sent[told.orig], sent[1 - told.orig]];
+    let history = std::str::from_utf8(&told.history).unwrap_or_default();
+    let last = used.iter().map(|i| pieces[*i].last).max().unwrap_or(0);
+    let last = told.closed_at.filter(|_| is_tcp).unwrap_or(last);
+    let duration = last.saturating_sub(pieces[0].first);
+    let lasted = duration > 0;
+    let proto = first.text("proto")?.unwrap_or_default();
+    let state = match proto {
+        "tcp" => conn_state::tcp(conn_state::Tcp {
+            orig: told.ends[told.orig].state,
+            resp: told.ends[1 - told.orig].state,
+            has_payload: orig.bytes != 0 || resp.bytes != 0,
+            history: &told.history,
+        }),
+        "udp" => conn_state::udp(history.contains('D'), history.contains('d')),
+        _ => conn_state::OTHER,
+    };
+    // The first row's ends, the other way round where that sensor took them so.
+    let is_turned = pieces[0].is_orig_low != (told.orig == 0);
+    let (o, r) = if is_turned { (1, 0) } else { (0, 1) };
+    let hosts = [first.address("id.orig_h")?, first.address("id.resp_h")?];
+    let local = [first.is("local_orig")?, first.is("local_resp")?];
+    let port = |at: usize| u16::try_from(pieces[0].ports[at]).unwrap_or(0);
+    let service = services(pieces)?;
+    let tunnels = read::texts(read::list(&pieces[0].rows, "tunnel_parents")?, pieces[0].row);
+    let tunnels: Vec<&str> = tunnels.iter().map(String::as_str).collect();
+    let row = conn::Row {
+        ts: pieces[0].first,
+        uid: first.text("uid")?.unwrap_or_default(),
+        orig_h: hosts[o],
+        orig_p: port(o),
+        resp_h: hosts[r],
+        resp_p: port(r),
+        proto,
+        service: service.as_deref(),
+        duration: lasted.then_some(duration),
+        orig_bytes: lasted.then_some(orig.bytes),
+        resp_bytes: lasted.then_some(resp.bytes),
+        conn_state: Some(state),
+        local_orig: local[o],
+        local_resp: local[r],
+        missed_bytes: told.missed_bytes,
+        history: Some(history).filter(|history| !history.is_empty()),
+        orig_pkts: Some(orig.packets),
+        orig_ip_bytes: Some(orig.ip_bytes),
+        resp_pkts: Some(resp.packets),
+        resp_ip_bytes: Some(resp.ip_bytes),
+        tunnel_parents: (!tunnels.is_empty()).then_some(&tunnels),
+        ip_proto: Some(first.count("ip_proto")?),
+        community_id: first.text("community_id")?.unwrap_or_default(),
+        observers: &[],
+        is_final: Some(true),
+        observer_uids: None,
+    };
+    batch.push(Mark::at(flow.at, 0), row);
+    Ok(())
+}
+
+/// Where taps overlap each direction counts as the one of them saw it that saw most.
+fn one_tap_each(pieces: &[Piece]) -> Vec<usize> {
+    let mut packets: BTreeMap<(usize, &str), i64> = BTreeMap::new();
+    for piece in pieces {
+        *packets.entry((piece.end(), &piece.tap)).or_default() += piece.packets;
+    }
+    let best = |end: usize| {
+        let of = packets.iter().filter(|((of, _), _)| *of == end);
+        of.max_by_key(|((_, tap), packets)| (**packets, std::cmp::Reverse(*tap)))
+            .map(|((_, tap), _)| *tap)
+    };
+    let best = [best(0), best(1)];
+    (0..pieces.len()).filter(|i| best[pieces[*i].end()] == Some(&*pieces[*i].tap)).collect()
+}
+
+fn what_was_sent(
+    pieces: &[Piece],
+    used: &[usize],
+    end: usize,
+    is_tcp: bool,
+    told: &Told,
+) -> Result<Sent> {
+    let mut sent = Sent::default();
+    let mut first: Option<&Piece> = None;
+    for piece in used.iter().map(|i| &pieces[*i]) {
+        let Some(half) = &piece.half else { continue };
+        let cells = Cells(piece);
+        if piece.end() != end {
+            continue;
+        }
+        // One of both is zero, and need not be what the role that the sender has at last says.
+        sent.packets += cells.count("orig_pkts")? + cells.count("resp_pkts")?;
+        sent.ip_bytes += cells.count("orig_ip_bytes")? + cells.count("resp_ip_bytes")?;
+        match first {
+            _ if !is_tcp => sent.bytes = sent.bytes.saturating_add(half.reached),
+            None => (first, sent.bytes) = (Some(piece), half.reached),
+            Some(first) => {
+                let reached = piece.upper().and_then(|upper| first.position(upper));
+                sent.bytes = sent.bytes.max(reached.unwrap_or(0));
+            }
+        }
+    }
+    let Some(first) = first else { return Ok(sent) };
+    // What the other side acknowledged was sent, whoever missed it.
+    for piece in used.iter().map(|i| &pieces[*i]).filter(|piece| piece.end() != end) {
+        let acked = piece.half.as_ref().and_then(|half| half.ack);
+        sent.bytes = sent.bytes.max(acked.and_then(|ack| first.position(ack)).unwrap_or(0));
+    }
+    // The SYN and the FIN take a number each.
+    let fin = u64::from(told.ends[end].has_finished);
+    sent.bytes = sent.bytes.saturating_sub(1).saturating_sub(fin);
+    Ok(sent)
+}
+
+/// Protocols that any of the sensors confirmed, in the order of the pieces; and those that one direction shows as
+/// far as one can, and the other does not rule out: most are confirmed by an answer to a question.
+fn services(pieces: &[Piece]) -> Result<Option<String>> {
+    let mut names: Vec<&str> = Vec::new();
+    for piece in pieces {
+        for name in Cells(piece).text("service")?.unwrap_or_default().split(',') {
+            if !name.is_empty() && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    // Of a datagram that is no answer to any other nothing is known; of a stream that was begun before neither.
+    let has_begun = |letter: u8| {
+        let of =
+            |piece: &Piece| piece.half.as_ref()?.letters.iter().find(|(_, l)| *l != b'^').copied();
+        pieces.iter().any(|piece| of(piece).is_some_and(|(_, first)| first == letter))
+    };
+    if !(has_begun(b'S') && has_begun(b'H')) {
+        return Ok((!names.is_empty()).then(|| names.join(",")));
+    }
+    let halves = || pieces.iter().filter_map(|piece| Some((piece.end(), piece.half.as_ref()?)));
+    let has = |names: &str, name: &str| names.split(',').any(|known| known == name);
+    for (end, half) in halves() {
+        let others = || halves().filter(|(other, _)| *other != end).map(|(_, half)| half);
+        for name in half.alive[0].split(',').filter(|name| !name.is_empty()) {
+            let is_possible = others().any(|other| other.alive.iter().any(|of| has(of, name)));
+            if is_possible && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        // Some are told by both directions together only.
+        for name in half.alive[1].split(',').filter(|name| !name.is_empty()) {
+            let is_open = others().any(|other| has(&other.alive[1], name));
+            if is_open && half.data > 1 && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    Ok((!names.is_empty()).then(|| names.join(",")))
+}

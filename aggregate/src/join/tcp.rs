@@ -1,0 +1,364 @@
+//! What one sensor would have said of a TCP flow, from the letters of both directions in order of time.
+//!
+//! A letter of the history stands for the segment that wrote it: those are the segments that move the states of
+//! the ends. The rules are those of capture (`tcp/states.rs`, Zeek's `TCPSessionAdapter.cc`), less all that one
+//! direction settles by itself. `tests/join.rs` holds the two against each other over real captures.
+
+use model::conn_state::Endpoint as State;
+
+use crate::config::SECOND;
+
+/// A flow that was closed or reset stays for stragglers (Zeek's `tcp_close_delay`, `tcp_reset_delay`).
+const CLOSE_US: i64 = 5 * SECOND;
+/// An attempt that nobody answered is given up (`tcp_attempt_delay`).
+const ATTEMPT_US: i64 = 5 * SECOND;
+/// Without packets it ends (`tcp_inactivity_timeout`); users of some services pause for longer
+/// (`conn/inactivity.zeek`).
+const INACTIVITY_US: i64 = 300 * SECOND;
+const INTERACTIVE_US: i64 = 3600 * SECOND;
+const INTERACTIVE_PORTS: [i32; 4] = [21, 22, 23, 513];
+/// The same during the handshake, where it is that of UDP.
+const HANDSHAKE_US: i64 = 60 * SECOND;
+
+/// A segment that wrote a letter, or showed that bytes are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Event {
+    /// When, microseconds.
+    pub at: i64,
+    /// Which end sent it: an index, whatever its role.
+    pub end: usize,
+    /// The letter in upper case; `G` for a hole.
+    pub letter: u8,
+    /// Bytes of the hole that the other end acknowledged.
+    pub missing: u64,
+    /// Of a FIN: the other side's payload was not all acknowledged, so that the close waits.
+    pub waits: bool,
+    /// Of a `^`: the sender became the originator.
+    pub to_orig: bool,
+}
+
+impl Event {
+    /// A letter and nothing else.
+    pub fn letter(at: i64, end: usize, letter: u8) -> Event {
+        Event { at, end, letter, missing: 0, waits: false, to_orig: false }
+    }
+}
+
+/// One end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct End {
+    /// What it has done, and had done before.
+    pub state: State,
+    /// The one before.
+    pub prev: State,
+    /// Its close was taken note of.
+    did_close: bool,
+    /// Whether it sent a FIN, which takes a number.
+    pub has_finished: bool,
+    gaps: u64,
+    /// Letters that it had, of those that each side has once.
+    once: u8,
+}
+
+/// A flow as its letters tell it.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Both ends, by the index that events have.
+    pub ends: [End; 2],
+    /// Which of them is the originator.
+    pub orig: usize,
+    /// Its history.
+    pub history: Vec<u8>,
+    /// Bytes in content gaps.
+    pub missed_bytes: u64,
+    /// Both ends had closed: packets after this are stragglers.
+    pub closed_at: Option<i64>,
+    /// It was closed or reset for good: when it is forgotten.
+    delete_at: Option<i64>,
+    /// The first SYN.
+    attempt_at: Option<i64>,
+}
+
+impl Told {
+    /// A flow whose first packet came from end `first`, which is the responder if that was a guess by its port.
+    pub fn new(first: usize, is_turned: bool) -> Told {
+        Told {
+            ends: Default::default(),
+            orig: if is_turned { 1 - first } else { first },
+            history: if is_turned { vec![b'^'] } else { Vec::new() },
+            missed_bytes: 0,
+            closed_at: None,
+            delete_at: None,
+            attempt_at: None,
+        }
+    }
+
+    /// All of these, which stand in order of time.
+    pub fn hear_all<'a>(mut self, events: impl Iterator<Item = &'a Event>) -> Told {
+        events.for_each(|event| self.hear(event));
+        self
+    }
+
+    fn hear(&mut self, event: &Event) {
+        let (s, letter) = (event.end, event.letter);
+        match letter {
+            b'^' if (s == self.orig) == event.to_orig => return,
+            b'^' => return self.turn(),
+            b'G' => return self.gap(event),
+            b'A' | b'D' if *self.history == *b"H" => {
+                self.turn();
+                self.history = b"^h".to_vec();
+            }
+            b'W' => {
+                let boring = self.ends[1 - s].state == State::Closed;
+                if boring || self.ends[s].state == State::Reset {
+                    return;
+                }
+            }
+            _ => {}
+        }
+        if !self.is_new(s, letter) {
+            return;
+        }
+        self.write(s, letter);
+        match letter {
+            b'S' | b'H' => self.syn(s, letter == b'H', event.at),
+            b'A' | b'D' => self.plain(s, letter == b'D'),
+            b'F' => self.fin(s, event),
+            b'R' => self.reset(s, event.at),
+            b'I' => {
+                // A FIN and a RST at once.
+                self.ends[s].has_finished = true;
+                self.reset(s, event.at);
+            }
+            b'Q' => {
+                self.syn(s, false, event.at);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a side did not have this letter before, of those that it has once: each of several pieces has them.
+    fn is_new(&mut self, end: usize, letter: u8) -> bool {
+        let Some(at) = b"ADIQ".iter().position(|once| *once == letter) else { return true };
+        let (once, bit) = (&mut self.ends[end].once, 1 << at);
+        let is_new = *once & bit == 0;
+        *once |= bit;
+        is_new
+    }
+
+    fn write(&mut self, end: usize, letter: u8) {
+        let is_orig = end == self.orig;
+        let letter = match letter {
+            b'X' => letter,
+            _ if is_orig => letter,
+            _ => letter.to_ascii_lowercase(),
+        };
+        self.history.push(letter);
+    }
+
+    fn turn(&mut self) {
+        self.orig = 1 - self.orig;
+        self.history.push(b'^');
+    }
+
+    fn set(&mut self, end: usize, state: State) {
+        let end = &mut self.ends[end];
+        if end.state != state {
+            (end.prev, end.state) = (end.state, state);
+        }
+    }
+
+    fn syn(&mut self, s: usize, with_ack: bool, at: i64) {
+        let (own, peer) = (self.ends[s].state, self.ends[1 - s].state);
+        match own {
+            State::Inactive if s == self.orig => {
+                self.set(s, if with_ack { State::SynAckSent } else { State::SynSent });
+                self.attempt_at = Some(at);
+            }
+            State::Inactive => {
+                if !with_ack && peer == State::SynAckSent {
+                    // A SYN and its answer in the wrong order.
+                    self.turn();
+                    self.set(s, State::Established);
+                    self.set(1 - s, State::Established);
+                    return;
+                }
+                if peer == State::SynSent {
+                    self.set(1 - s, State::Established);
+                }
+                self.set(s, State::Established);
+            }
+            State::Partial if peer == State::Inactive && !with_ack => self.set(s, State::SynSent),
+            _ => {}
+        }
+    }
+
+    fn plain(&mut self, s: usize, has_payload: bool) {
+        if self.ends[s].state != State::Inactive {
+            return;
+        }
+        let peer = self.ends[1 - s].state;
+        // Some stacks acknowledge a SYN before they answer it.
+        if s != self.orig && !has_payload && peer == State::SynSent {
+            return;
+        }
+        // The SYN was missed, its answer was not.
+        let is_open = peer == State::Established;
+        self.set(s, if is_open { State::Established } else { State::Partial });
+    }
+
+    fn fin(&mut self, s: usize, event: &Event) {
+        self.ends[s].has_finished = true;
+        let (own, peer) = (self.ends[s].state, self.ends[1 - s]);
+        match own {
+            State::Closed | State::Reset => return,
+            State::Established | State::Partial => {
+                self.set(s, State::Closed);
+                // A FIN and then a RST of the other side was a normal end after all.
+                if peer.state == State::Reset && peer.prev == State::Closed {
+                    self.set(1 - s, State::Closed);
+                }
+            }
+            _ => self.set(s, State::Closed),
+        }
+        if !event.waits {
+            self.close(s, event.at);
+        }
+    }
+
+    fn reset(&mut self, s: usize, at: i64) {
+        match self.ends[s].state {
+            State::Reset => return,
+            State::Closed if self.ends[1 - s].state == State::Closed => return,
+            _ => self.set(s, State::Reset),
+        }
+        self.close(s, at);
+    }
+
+    fn close(&mut self, s: usize, at: i64) {
+        if self.ends[s].did_close {
+            return;
+        }
+        self.ends[s].did_close = true;
+        let peer = self.ends[1 - s];
+        if peer.did_close {
+            self.closed_at = Some(at);
+        }
+        let is_complete = self.ends[s].state == State::Reset || peer.did_close;
+        if is_complete || peer.state == State::Inactive {
+            self.delete_at = Some(at.saturating_add(CLOSE_US));
+        }
+    }
+
+    fn gap(&mut self, event: &Event) {
+        let is_clean = |end: &End| {
+            end.state == State::Established
+                || (end.state == State::Closed && end.prev == State::Established)
+        };
+        if event.missing == 0 || !self.ends.iter().all(is_clean) {
+            return;
+        }
+        self.missed_bytes = self.missed_bytes.saturating_add(event.missing);
+        let gaps = &mut self.ends[event.end].gaps;
+        *gaps += 1;
+        // At the 1st, 10th, 100th … only.
+        if 10u64.pow(gaps.ilog10()) == *gaps {
+            self.write(event.end, b'G');
+        }
+    }
+
+    /// Until when a packet still belongs to the flow, of which `last` was the last packet so far.
+    pub fn lives_until(&self, last: i64, ports: [i32; 2]) -> i64 {
+        if let Some(at) = self.delete_at {
+            return at;
+        }
+        let [orig, resp] = [self.ends[self.orig].state, self.ends[1 - self.orig].state];
+        let is_attempt = matches!(orig, State::SynSent | State::SynAckSent);
+        if is_attempt && resp == State::Inactive {
+            return self.attempt_at.unwrap_or(last).saturating_add(ATTEMPT_US);
+        }
+        let is_opening =
+            |state| matches!(state, State::Inactive | State::SynSent | State::SynAckSent);
+        let patience = match () {
+            () if is_opening(orig) && is_opening(resp) => HANDSHAKE_US,
+            () if ports.iter().any(|port| INTERACTIVE_PORTS.contains(port)) => INTERACTIVE_US,
+            () => INACTIVITY_US,
+        };
+        last.saturating_add(patience)
+    }
+
+    /// Whether a SYN begins another flow unless it repeats the first.
+    pub fn is_closing(&self) -> bool {
+        self.ends.iter().any(|end| end.did_close)
+    }
+
+    /// Whether nothing but stragglers can follow: one end was reset.
+    pub fn is_reset(&self) -> bool {
+        self.ends.iter().any(|end| end.state == State::Reset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Letters a second apart, lower case for the second end.
+    fn told(letters: &str) -> Told {
+        let event = |(n, c): (usize, char)| {
+            let end = usize::from(c.is_ascii_lowercase());
+            let letter = c.to_ascii_uppercase() as u8;
+            Event { missing: 100, ..Event::letter(n as i64 * SECOND, end, letter) }
+        };
+        let events: Vec<Event> = letters.chars().enumerate().map(event).collect();
+        Told::new(events[0].end, false).hear_all(events.iter())
+    }
+
+    fn states(letters: &str) -> (State, State, String) {
+        let told = told(letters);
+        let [orig, resp] = [told.ends[told.orig].state, told.ends[1 - told.orig].state];
+        (orig, resp, String::from_utf8(told.history).unwrap())
+    }
+
+    #[test]
+    fn how_flows_go() {
+        use State::{Closed, Established, Inactive, Partial, Reset, SynAckSent, SynSent};
+        for (letters, orig, resp, history) in [
+            ("ShADadFf", Closed, Closed, "ShADadFf"),
+            ("ShADadFfR", Closed, Closed, "ShADadFfR"),
+            ("ShADdFr", Closed, Reset, "ShADdFr"),
+            ("Sr", SynSent, Reset, "Sr"),
+            ("ShR", Reset, Established, "ShR"),
+            ("Sa", SynSent, Inactive, "Sa"),
+            ("DdA", Partial, Partial, "DdA"),
+            ("ha", Inactive, SynAckSent, "^ha"),
+            ("hA", Partial, SynAckSent, "^hA"),
+            ("hS", Established, Established, "Hs^"),
+            ("ShADadG", Established, Established, "ShADadG"),
+            ("DdG", Partial, Partial, "Dd"),
+            ("ShFaW", Closed, Established, "ShFaW"),
+            ("ShFw", Closed, Established, "ShF"),
+        ] {
+            assert_eq!(states(letters), (orig, resp, history.to_owned()), "{letters}");
+        }
+    }
+
+    #[test]
+    fn how_long_a_flow_lives() {
+        let until = |letters: &str| told(letters).lives_until(100 * SECOND, [50_000, 80]) / SECOND;
+        assert_eq!(until("S"), 5);
+        assert_eq!(until("Sh"), 400);
+        assert_eq!(until("ShAFf"), 9);
+        assert_eq!(until("ShAr"), 8);
+        assert_eq!(told("Sh").lives_until(0, [50_000, 22]), INTERACTIVE_US);
+        assert_eq!(told("ShAFf").closed_at, Some(4 * SECOND));
+        assert_eq!(told("ShAF").closed_at, None);
+    }
+
+    #[test]
+    fn gaps_are_told_of_less_and_less() {
+        let told = told("ShADadGGGGGGGGGGGG");
+        assert_eq!(told.missed_bytes, 1200);
+        assert_eq!(told.history.iter().filter(|letter| **letter == b'G').count(), 2);
+    }
+}

@@ -1,0 +1,201 @@
+//! Captures divided between sensors and joined again are the rows of the whole; the same capture at two taps is
+//! its rows once.
+//!
+//! Over the captures of `tests/traces`, or where `WEIR_CASES` names a folder, over every `trace.pcap` below it: then
+//! it prints how many rows are equal, and what differs (`-- --nocapture`).
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of it is test, helpers too")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use capture::config::Joins;
+use proptest::prelude::*;
+
+#[path = "join/rows.rs"]
+mod rows;
+#[path = "join/sensors.rs"]
+mod sensors;
+
+use rows::Score;
+use sensors::{Sensor, aggregated, alone, read};
+
+/// Captures, and whether they are those of other test suites.
+fn captures() -> (Vec<PathBuf>, bool) {
+    let Some(dir) = std::env::var_os("WEIR_CASES") else {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/traces");
+        let names = ["dns", "http", "mixed", "scan", "ssh", "tls", "vlan", "sll", "raw"];
+        return (names.iter().map(|name| dir.join(format!("{name}.pcap"))).collect(), false);
+    };
+    let dirs = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<PathBuf> = dirs.map(|dir| dir.join("trace.pcap")).collect();
+    let only = std::env::var("WEIR_CASE").unwrap_or_default();
+    all.retain(|path| path.exists() && path.to_string_lossy().contains(&only));
+    all.sort();
+    (all, true)
+}
+
+/// Rows of copies that have to be equal, in a hundred.
+const COPIES_LEAST: f64 = 99.0;
+/// The same of halves, and over the captures of other suites: many of those are broken on purpose, have times that
+/// go back, or hold protocols that only both directions together tell.
+const HALVES_LEAST: [f64; 2] = [99.0, 90.0];
+
+fn report(what: &str, score: &Score, worst: &BTreeMap<String, usize>) {
+    println!(
+        "{what}: {:.2} % ({} of {} rows equal, {} too many)",
+        score.percent(),
+        score.equal,
+        score.want,
+        score.more
+    );
+    for (column, (count, example)) in &score.differing {
+        println!("  {column}: {count}, such as {example}");
+    }
+    let mut worst: Vec<_> = worst.iter().filter(|(_, wrong)| **wrong > 0).collect();
+    worst.sort_by_key(|(_, wrong)| std::cmp::Reverse(**wrong));
+    worst.iter().take(20).for_each(|(name, wrong)| println!("  {wrong} in {name}"));
+}
+
+/// Who saw a flow is told beside it, and is what the halves are about.
+const OBSERVERS: [&str; 2] = ["observers", "observer_uids"];
+
+fn is_for_many(row: &rows::Row) -> bool {
+    ["id.orig_h", "id.resp_h"].iter().filter_map(|name| row.get(name)?.parse().ok()).any(|ip| {
+        match ip {
+            IpAddr::V4(ip) => {
+                ip.is_multicast() || ip.is_broadcast() || ip.is_link_local() || ip.is_unspecified()
+            }
+            IpAddr::V6(ip) => {
+                ip.is_multicast() || ip.is_unicast_link_local() || ip.is_unspecified()
+            }
+        }
+    })
+}
+
+#[test]
+fn halves_of_a_capture_join_to_the_rows_of_the_whole() {
+    let (captures, is_foreign) = captures();
+    let (mut score, mut worst) = (Score::default(), BTreeMap::new());
+    for path in &captures {
+        let packets = read(path);
+        let want = alone(&packets);
+        let halves = [true, false].map(|up| {
+            let node = if up { "up" } else { "down" };
+            let sensor = Sensor::new(node, Joins::Halves);
+            sensor.sends(packets.iter().filter(|packet| packet.is_up == up))
+        });
+        let mut turn = 0;
+        let got = aggregated(&|_| {}, halves.into(), &mut |n| {
+            turn += 1;
+            turn % n
+        });
+        let none = Vec::new();
+        // What goes to many is left alone.
+        let rows = |of: &rows::Rows| -> Vec<rows::Row> {
+            of.get("conn")
+                .unwrap_or(&none)
+                .iter()
+                .filter(|row| !is_for_many(row))
+                .cloned()
+                .collect()
+        };
+        let before = score.equal as i64 - score.more as i64;
+        score.add(&rows(&want), &rows(&got), &OBSERVERS);
+        let gained = score.equal as i64 - score.more as i64 - before;
+        let wrong = rows(&want).len() as i64 - gained;
+        worst.insert(path.display().to_string(), usize::try_from(wrong).unwrap_or(0));
+    }
+    report("halves", &score, &worst);
+    let wanted = HALVES_LEAST[usize::from(is_foreign)];
+    assert!(score.percent() >= wanted, "{:.2} % of {} rows", score.percent(), score.want);
+}
+
+#[test]
+fn the_same_capture_at_two_taps_gives_its_rows_once() {
+    let (captures, _) = captures();
+    let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
+    let mut worst = BTreeMap::new();
+    for path in &captures {
+        let packets = read(path);
+        let want = alone(&packets);
+        let taps =
+            ["north", "south"].map(|node| Sensor::new(node, Joins::Copies).sends(packets.iter()));
+        let mut turn = 0;
+        let got = aggregated(&|config| config.overlap = true, taps.into(), &mut |n| {
+            turn += 1;
+            turn % n
+        });
+        for stream in ["conn", "dns", "http", "ssl", "files"] {
+            let none = Vec::new();
+            // What goes to many is left alone.
+            let rows = |of: &rows::Rows| -> Vec<rows::Row> {
+                of.get(stream)
+                    .unwrap_or(&none)
+                    .iter()
+                    .filter(|row| !is_for_many(row))
+                    .cloned()
+                    .collect()
+            };
+            let score = scores.entry(stream).or_default();
+            let before = score.equal as i64 - score.more as i64;
+            score.add(&rows(&want), &rows(&got), &[&OBSERVERS[..], &["peer"]].concat());
+            let wrong =
+                rows(&want).len() as i64 - (score.equal as i64 - score.more as i64 - before);
+            worst.insert(
+                format!("{stream} {}", path.display()),
+                usize::try_from(wrong).unwrap_or(0),
+            );
+        }
+    }
+    for (stream, score) in &scores {
+        let of = worst.iter().filter(|(name, _)| name.starts_with(&format!("{stream} ")));
+        report(stream, score, &of.map(|(name, wrong)| (name.clone(), *wrong)).collect());
+    }
+    for (stream, score) in scores {
+        assert!(
+            score.percent() >= COPIES_LEAST,
+            "{:.2} % of {} rows of {stream}",
+            score.percent(),
+            score.want
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// In whatever order records of two sensors arrive, however many packets lie between their flushes, and whichever
+    /// of them saw which direction of a flow.
+    #[test]
+    fn any_order_and_any_division_give_the_same_rows(
+        seed in any::<u64>(),
+        flushes in [1..300usize, 1..300usize],
+        overlap in any::<bool>(),
+    ) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/traces/mixed.pcap");
+        let packets = read(&path);
+        let joins = if overlap { Joins::Copies } else { Joins::Halves };
+        let run = |flushes: [usize; 2], seed: u64| {
+            let sent = [("a", true), ("b", false)].into_iter().zip(flushes).map(|((node, up), flush)| {
+                let sensor = Sensor { flush, ..Sensor::new(node, joins) };
+                // Every third flow is seen by both where they may see the same.
+                let sees = |packet: &&sensors::Owned| {
+                    packet.is_up == up || (overlap && packet.flow.is_multiple_of(3))
+                };
+                sensor.sends(packets.iter().filter(sees))
+            });
+            let mut state = seed;
+            aggregated(&|config| config.overlap = overlap, sent.collect(), &mut |n| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                (state >> 33) as usize % n
+            })
+        };
+        let (want, got) = (run([1000, 1000], 0), run(flushes, seed));
+        prop_assert!(want.get("conn").is_some_and(|rows| rows.len() > 50));
+        for stream in ["conn", "dns", "http", "ssl", "files"] {
+            prop_assert_eq!(want.get(stream), got.get(stream), "{}", stream);
+        }
+    }
+}
