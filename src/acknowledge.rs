@@ -1,10 +1,11 @@
 //! Roles that decide nothing by the policy still say which document they have, so that `weir policy show`
 //! tells of the whole cluster. Managers, which decide by it, say so themselves.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bus::documents::{Ack, NOTICE_POLICY, Refused};
-use bus::{Lane, Outgoing, Restored, Role, Session, Step, Topic, Wake, topic};
+use bus::{Lane, Outgoing, Position, Restored, Role, Session, Step, Topic, Wake, topic};
 use bytes::Bytes;
 use detect::policy::document::version;
 use manager::decide::Document;
@@ -84,6 +85,14 @@ impl Role for Acknowledges {
 
     fn backlog(&self) -> bool {
         self.role.backlog()
+    }
+
+    fn used(&self, position: &Position) -> i64 {
+        self.role.used(position)
+    }
+
+    fn facts(&self) -> BTreeMap<String, String> {
+        self.role.facts()
     }
 
     fn wait(&self) -> Duration {

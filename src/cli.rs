@@ -53,6 +53,10 @@ pub enum Command {
     Policy(PolicyArgs),
     /// Print a topic as JSON lines, following
     Tail(TailArgs),
+    /// Compare what every role says that it did with what is there
+    Audit(AuditArgs),
+    /// Show who is there, what each holds and how far behind it is
+    Status(StatusArgs),
     /// Print the streams and their columns
     Schema(SchemaArgs),
 }
@@ -278,6 +282,28 @@ pub struct TailArgs {
     /// Only these columns
     #[arg(long, value_name = "COLUMN,…", value_delimiter = ',')]
     pub columns: Vec<String>,
+}
+
+/// `weir audit`
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Read every published file to count its rows; else only those whose size has changed
+    #[arg(long)]
+    pub files: bool,
+}
+
+/// `weir status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+    /// How far back to look for members and what they dropped
+    #[arg(long, default_value = "1h", value_name = "TIME")]
+    pub since: String,
 }
 
 /// `weir schema`

@@ -412,6 +412,11 @@ pub fn duration_us(key: &str, text: &str) -> Result<i64, BadConfig> {
     detect::policy::terms::length_us(text).ok_or_else(wrong)
 }
 
+/// The same as whole minutes, at least one.
+pub fn minutes(key: &str, text: &str) -> Result<i64, BadConfig> {
+    Ok((duration_us(key, text)? / 60_000_000).max(1))
+}
+
 /// The same for `capture.interim`; none is never.
 fn interim_us(text: &str) -> Result<Option<i64>, BadConfig> {
     Ok(Some(duration_us("capture.interim", text)?).filter(|every| *every > 0))

@@ -1,6 +1,7 @@
 //! The `weir` command: what was typed, to the part that does it, to an exit code.
 
 mod acknowledge;
+mod audit;
 mod cli;
 mod config;
 mod crew;
@@ -9,6 +10,7 @@ mod node;
 mod policy;
 mod run;
 mod schema;
+mod status;
 mod stop;
 mod summary;
 mod tail;
@@ -68,6 +70,8 @@ fn dispatch(command: cli::Command, config: config::Config) -> anyhow::Result<()>
         Command::Topics(args) => topics::topics(&args, &config),
         Command::Policy(args) => policy::policy(&args, &config),
         Command::Tail(args) => tail::tail(&args, &config),
+        Command::Audit(args) => audit::audit(&args, &config),
+        Command::Status(args) => status::status(&args, &config),
         Command::Schema(args) => schema::schema(&args),
     }
 }

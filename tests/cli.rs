@@ -26,6 +26,8 @@ const COMMANDS: &[&[&str]] = &[
     &["policy", "push"],
     &["policy", "show"],
     &["policy", "forget"],
+    &["audit"],
+    &["status"],
     &["schema"],
 ];
 

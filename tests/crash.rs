@@ -192,6 +192,7 @@ fn kill_all(inputs: &[String], want: &Path, random: &mut Random) -> bool {
         cluster.drain(nodes);
     }
     assert_agree(want, &out);
+    cluster.run(&["audit", "--files"]).ok();
     is_hit
 }
 
@@ -238,4 +239,5 @@ fn sigterm_in_the_middle_is_a_good_end_and_a_restart_goes_on() {
         cluster.drain(nodes);
     }
     assert_agree(&want, &out);
+    cluster.run(&["audit", "--files"]).ok();
 }

@@ -5,6 +5,7 @@
 #[allow(dead_code, reason = "each test binary needs another part of it")]
 mod harness;
 
+mod books;
 mod cli;
 mod cluster;
 mod crash;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use detect::Detector;
 use model::stream::conn;
 
+use crate::books;
 use crate::config::{Config, Counters};
 use crate::join::{feed, shared};
 use crate::observe::{self, Written};
@@ -55,6 +56,8 @@ pub struct LaneState {
     live: Windows,
     file: Windows,
     out: Vec<Outgoing>,
+    /// Rows open by the last commit, by stream.
+    open: BTreeMap<&'static str, i64>,
     /// Wall-clock times of the last input of each timeline: live sources speak all the time, and files do
     /// not wait for them.
     heard_file_ms: Option<i64>,
@@ -85,6 +88,7 @@ impl LaneState {
             live: Windows::new(Timeline::Live, lane, config, all.live),
             file: Windows::new(Timeline::File, lane, config, all.file),
             out: Vec::new(),
+            open: BTreeMap::new(),
             heard_file_ms: None,
             heard_live_ms: None,
         };
@@ -165,6 +169,7 @@ impl LaneState {
             Timeline::Live => &mut self.live,
             Timeline::File => &mut self.file,
         };
+        let before = is_again.then(|| books::open(windows));
         let from = (input, record.offset);
         let written = Written { from, is_again, has_source: record.stamp.is_some() };
         let sites = self.sources.sites();
@@ -175,6 +180,12 @@ impl LaneState {
             Input::Log(log) => observe::log(windows, log, def, batch, written, work),
             Input::Raw(log) => shared::take(windows, log, def, batch, written, sites, work),
         };
+        // What is rebuilt was open already.
+        if let Some(before) = before {
+            for (name, now) in books::open(windows) {
+                *self.open.entry(name).or_default() += now - before.get(name).unwrap_or(&0);
+            }
+        }
         match taken {
             Err(error) => self.bury(record, is_again, "TRANSFORMATION", &error.to_string(), work),
             Ok(Some(rows)) if !is_again => {
@@ -317,6 +328,12 @@ impl LaneState {
         for input in self.sources.inputs() {
             step.positions.extend(self.position(*input)?);
         }
+        for windows in [&mut self.live, &mut self.file] {
+            for (name, rows) in windows.copies.take_merged() {
+                step.counts.add(format!("merged.{name}"), rows);
+            }
+        }
+        books::grown_open(&mut self.open, &[&self.live, &self.file], &mut step.counts);
         Ok(before != (step.out.len(), step.state.len(), step.positions.len()))
     }
 

@@ -12,10 +12,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use bus::{Lane, Member, Record, Restored, Role, Session, Step, Wake, topic};
+use bus::{Lane, Member, Position, Record, Restored, Role, Session, Step, Wake, topic};
 use detect::Detector;
 
 pub mod assets;
+pub mod books;
 pub mod config;
 pub mod emit;
 pub mod holds;
@@ -54,6 +55,7 @@ pub struct Aggregate {
     detectors: Vec<Box<dyn Detector>>,
     lanes: BTreeMap<Lane, LaneState>,
     counters: Counters,
+    tally: books::Tally,
     /// Records and their bytes taken since the last step, and when the first of them came.
     records: usize,
     bytes: usize,
@@ -69,6 +71,7 @@ impl Aggregate {
             detectors,
             lanes: BTreeMap::new(),
             counters: Counters::default(),
+            tally: books::Tally::default(),
             records: 0,
             bytes: 0,
             since_ms: None,
@@ -109,6 +112,7 @@ impl Aggregate {
             lane.settle(is_drained, &mut work).with_context(|| format!("lane {number}"))?;
             has_done |= lane.collect(&mut step)?;
         }
+        self.tally.grown(&self.counters, &mut step.counts);
         (self.records, self.bytes, self.since_ms) = (0, 0, None);
         Ok(has_done.then_some(step))
     }
@@ -117,6 +121,7 @@ impl Aggregate {
 impl Role for Aggregate {
     fn opened(&mut self, _: &mut dyn Session) -> Result<()> {
         self.lanes.clear();
+        self.tally.forget(&self.counters);
         (self.records, self.bytes, self.since_ms) = (0, 0, None);
         Ok(())
     }
@@ -148,6 +153,8 @@ impl Role for Aggregate {
                 Ok(step)
             }
             Wake::Lost(lanes) => {
+                // All lanes go at once: whoever has them does again what was not committed.
+                self.tally.forget(&self.counters);
                 lanes.iter().for_each(|lane| drop(self.lanes.remove(lane)));
                 Ok(None)
             }
@@ -156,6 +163,10 @@ impl Role for Aggregate {
 
     fn committed(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn used(&self, position: &Position) -> i64 {
+        state::Note::of(position).map_or(position.offset, |note| note.read.max(position.offset))
     }
 }
 

@@ -1,13 +1,17 @@
 //! The one loop that runs every role on every bus: open, restore, wake, commit, and after any failure
 //! of the session the same again.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::books::{Books, Told};
 use crate::clock::Clock;
-use crate::{Bus, BusError, Gap, Lane, Member, Restored, Role, Session, Step, Topic, Wake};
+use crate::{Bus, BusError, Gap, Lane, Member, Restored, Role, Session, Step, Wake};
+
+mod held;
+
+use held::Held;
 
 /// First wait after a session was lost.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -161,6 +165,9 @@ pub struct Driver {
     /// How long to wait for another one.
     backoff: Duration,
     held: Held,
+    books: Books,
+    /// Partitions of a topic.
+    lanes: u32,
     /// The role was told that all is read, and nothing came since.
     let_go: bool,
     /// How often being told gave it more to read.
@@ -181,6 +188,8 @@ impl Driver {
             tried_last: false,
             backoff: BACKOFF_FIRST,
             held: Held::default(),
+            books: Books::new(me),
+            lanes: 1,
             let_go: false,
             rounds: 0,
             looked_ms: None,
@@ -230,6 +239,8 @@ impl Driver {
         self.began = true;
         (self.held, self.let_go, self.rounds) = (Held::default(), false, 0);
         self.looked_ms = None;
+        self.books.opened();
+        self.lanes = bus.lanes();
         match role.opened(&mut *session).map_err(|e| role_failed(&self.me, e)) {
             Ok(()) => self.session = Some(session),
             Err(DriveError::Bus(BusError::Session(lost))) => return Ok(self.lost(&lost)),
@@ -288,16 +299,20 @@ impl Driver {
         let wake = session.next(wait)?;
         run.driver.held.note(&wake);
         let is_assigned = matches!(wake, Wake::Assigned(_));
-        if let Wake::Assigned(lanes) = &wake {
-            run.restore(&mut *session, lanes)?;
+        match &wake {
+            Wake::Assigned(lanes) => run.restore(&mut *session, lanes)?,
+            Wake::Records(records) => run.driver.books.read(records),
+            _ => {}
         }
         session = run.step(session, wake)?;
         if is_assigned {
             session = run.documents(session, true)?;
         }
         if run.role.done() {
+            run.say_farewell(session);
             return Ok(Turn::Ended);
         }
+        session = run.say_there(session)?;
         self.session = Some(session);
         Ok(Turn::Again)
     }
@@ -333,6 +348,8 @@ impl Run<'_> {
                     "records were lost to retention before they were read"
                 );
             }
+            let used = |p: &crate::Position| (p.topic.clone(), self.role.used(p));
+            self.driver.books.restored(lane, positions.iter().map(used).collect());
             let restored = self.role.restored(lane, Restored { positions, gaps, state });
             restored.map_err(|e| role_failed(&self.driver.me, e))?;
         }
@@ -370,24 +387,30 @@ impl Run<'_> {
     /// Wakes the role and commits what it made of it.
     fn step(
         &mut self,
-        session: Box<dyn Session>,
+        mut session: Box<dyn Session>,
         wake: Wake,
     ) -> Result<Box<dyn Session>, DriveError> {
-        let made = self.role.on(wake, self.clock.now_ms());
-        let Some(step) = made.map_err(|e| role_failed(&self.driver.me, e))? else {
-            return Ok(session);
+        let gone = match &wake {
+            Wake::Revoked(lanes) | Wake::Lost(lanes) => lanes.clone(),
+            _ => Vec::new(),
         };
-        self.commit(session, step)
+        let made = self.role.on(wake, self.clock.now_ms());
+        if let Some(step) = made.map_err(|e| role_failed(&self.driver.me, e))? {
+            session = self.commit(session, step)?;
+        }
+        self.driver.books.forget(&gone);
+        Ok(session)
     }
 
     fn commit(
         &mut self,
         session: Box<dyn Session>,
-        step: Step,
+        mut step: Step,
     ) -> Result<Box<dyn Session>, DriveError> {
         if step.is_empty() {
             return Ok(session);
         }
+        self.enter(&mut step, false);
         // What a role writes to its own input is not read yet, whatever end was seen before.
         for out in &step.out {
             self.driver.held.more(&out.topic, out.lane);
@@ -396,6 +419,38 @@ impl Run<'_> {
         self.driver.backoff = BACKOFF_FIRST;
         self.role.committed().map_err(|e| role_failed(&self.driver.me, e))?;
         Ok(session)
+    }
+
+    /// Enters a step into the books.
+    fn enter(&mut self, step: &mut Step, end: bool) {
+        let used: Vec<i64> = step.positions.iter().map(|p| self.role.used(p)).collect();
+        let told = Told {
+            now_ms: self.clock.now_ms(),
+            lanes: self.driver.lanes,
+            held: self.driver.held.lanes.iter().copied().collect(),
+            facts: self.role.facts(),
+            end,
+        };
+        self.driver.books.close(step, &used, told);
+    }
+
+    /// A role that had nothing to commit for a while says that it is there.
+    fn say_there(&mut self, session: Box<dyn Session>) -> Result<Box<dyn Session>, DriveError> {
+        if !self.driver.books.is_due(self.clock.now_ms()) {
+            return Ok(session);
+        }
+        let mut step = Step::default();
+        self.enter(&mut step, false);
+        Ok(session.commit(step)?)
+    }
+
+    /// Says that it ends. Nothing depends on it, so that it may fail.
+    fn say_farewell(&mut self, session: Box<dyn Session>) {
+        let mut step = Step::default();
+        self.enter(&mut step, true);
+        if let Err(error) = session.commit(step) {
+            tracing::debug!(member = self.driver.me.name(), "no last word: {error}");
+        }
     }
 
     /// All that we hold is read. Lets the role go what it waits with, once, and says whether the run
@@ -427,62 +482,15 @@ impl Run<'_> {
         let mut rounds = 0;
         while rounds < STOP_ROUNDS || self.role.backlog() {
             if self.driver.stop.insisted() {
-                break;
+                return Ok(Turn::Ended);
             }
             rounds += 1;
             let made = self.role.on(Wake::Stop, self.clock.now_ms());
             let Some(step) = made.map_err(|e| role_failed(&self.driver.me, e))? else { break };
             session = self.commit(session, step)?;
         }
+        self.say_farewell(session);
         Ok(Turn::Ended)
-    }
-}
-
-/// Lanes held, and which of their partitions are read to the end.
-#[derive(Default)]
-struct Held {
-    lanes: BTreeSet<Lane>,
-    ended: BTreeMap<Lane, BTreeSet<Topic>>,
-    assigned: bool,
-}
-
-impl Held {
-    fn note(&mut self, wake: &Wake) {
-        match wake {
-            Wake::Assigned(lanes) => {
-                self.assigned = true;
-                self.lanes.extend(lanes);
-            }
-            Wake::Revoked(lanes) | Wake::Lost(lanes) => {
-                // Until the group has settled again nobody can say that all is read.
-                self.assigned = false;
-                for lane in lanes {
-                    self.lanes.remove(lane);
-                    self.ended.remove(lane);
-                }
-            }
-            Wake::Records(records) => {
-                for record in records {
-                    self.more(&record.topic, record.lane);
-                }
-            }
-            Wake::End(topic, lane) if self.lanes.contains(lane) => {
-                self.ended.entry(*lane).or_default().insert(topic.clone());
-            }
-            _ => {}
-        }
-    }
-
-    /// There is more to read in this partition.
-    fn more(&mut self, topic: &Topic, lane: Lane) {
-        if let Some(ended) = self.ended.get_mut(&lane) {
-            ended.remove(topic);
-        }
-    }
-
-    fn drained(&self, me: &Member) -> bool {
-        let ended = |lane| self.ended.get(lane).is_some_and(|ended| ended.len() == me.topics.len());
-        self.assigned && !me.topics.is_empty() && self.lanes.iter().all(ended)
     }
 }
 

@@ -3,6 +3,7 @@
 //! - [`Bus`], [`Session`]: what a bus is; [`memory`], [`kafka`]: the two there are, and [`sim`] for simulations;
 //!   all pass the one suite in [`contract`].
 //! - [`Role`], [`drive`]: a role is a synchronous state machine; one loop runs them all.
+//! - [`books`]: what every step took in and gave out, told on `metrics`.
 //! - [`topic`]: the one table of topics. [`codec`]: batches as Arrow IPC, stamps as headers. [`dead`]:
 //!   what becomes of records that are of no use. [`documents`]: who runs which.
 //!
@@ -19,6 +20,7 @@ use arrow_array::RecordBatch;
 use bytes::Bytes;
 use model::stream::Def;
 
+pub mod books;
 pub mod clock;
 pub mod codec;
 #[doc(hidden)]
@@ -216,6 +218,10 @@ pub struct Step {
     pub state: Vec<Change>,
     /// Positions reached.
     pub positions: Vec<Position>,
+    /// What the role counted of its own in this step, for the [`books`].
+    pub counts: books::Counts,
+    /// Files that are committed with it (sink).
+    pub files: Vec<books::File>,
 }
 
 /// Why a role is called.
@@ -407,6 +413,15 @@ pub trait Role: Send {
     /// Whether it has steps ready that it still makes when it stops, one for each time that it is asked.
     fn backlog(&self) -> bool {
         false
+    }
+    /// Up to where a partition's input is done with at a position of this role, and not to be counted again
+    /// when it is read once more from there.
+    fn used(&self, position: &Position) -> i64 {
+        position.offset
+    }
+    /// What else it says of itself on `metrics`, such as the version of the policy that it follows.
+    fn facts(&self) -> std::collections::BTreeMap<String, String> {
+        std::collections::BTreeMap::new()
     }
     /// How long [`Session::next`] may wait for records.
     fn wait(&self) -> Duration {

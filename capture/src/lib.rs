@@ -36,6 +36,7 @@ pub mod services;
 pub mod source;
 pub mod stream;
 pub mod table;
+pub mod tally;
 pub mod tcp;
 pub mod trace;
 pub mod tunnel;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bus::books::Counts;
 use bus::clock::Clock;
 use bus::topic;
 use bus::{
@@ -29,6 +30,7 @@ use crate::live::Left;
 use crate::outgoing::outgoing;
 use crate::position::Position;
 use crate::source::{self, LiveOptions, PacketSource, STDIN};
+use crate::tally::Tally;
 use crate::worker::{self, Flush, Job, Progress, Worker};
 
 mod live;
@@ -101,6 +103,8 @@ pub struct Capture {
     reads_whole: bool,
     /// What was logged already.
     seen: Seen,
+    /// What was told of the threads' counters.
+    tally: Tally,
     ended: bool,
     summary: Summary,
 }
@@ -163,6 +167,7 @@ impl Capture {
             ends_when_stopped: false,
             reads_whole: false,
             seen: Seen::default(),
+            tally: Tally::default(),
             ended: false,
             summary: Summary::default(),
         })
@@ -267,6 +272,7 @@ impl Capture {
         let time = flushes.iter().map(|flush| flush.time).max().unwrap_or(i64::MIN);
         let end = flushes.iter().all(|flush| flush.end);
         self.summarise(&mut flushes);
+        let mut counts = self.tally.grown(self.summary.counters, self.summary.dropped);
         let threads = flushes.into_iter().map(|flush| flush.rows).collect();
         let stamp = Stamp {
             source: self.config.place.source(&self.source),
@@ -274,17 +280,24 @@ impl Capture {
             time: if end { i64::MAX } else { time },
             end,
         };
-        let out = outgoing(threads, self.config.lanes, &mut self.seen, &stamp, self.config.joins)?;
+        let joins = self.config.joins;
+        let (out, rows) = outgoing(threads, self.config.lanes, &mut self.seen, &stamp, joins)?;
+        counts.add_all(&rows);
         let round = self.round();
         self.steps += 1;
         let owner = self.owner.unwrap_or(0);
         let reached = Position { packets: number, end, time, owner, ..Position::default() };
         self.ended = end;
-        self.send(out, Position { round, steps: self.steps, ..reached })
+        self.send(out, counts, Position { round, steps: self.steps, ..reached })
     }
 
     /// A step that sends these records and says that they are sent.
-    fn send(&mut self, out: Vec<Outgoing>, position: Position) -> anyhow::Result<Step> {
+    fn send(
+        &mut self,
+        out: Vec<Outgoing>,
+        counts: Counts,
+        position: Position,
+    ) -> anyhow::Result<Step> {
         for out in &out {
             if let Payload::Rows(def, rows) = &out.payload {
                 *self.summary.rows.entry(def.name).or_default() += rows.num_rows() as u64;
@@ -295,7 +308,7 @@ impl Capture {
             key: Bytes::from(self.source.clone()),
             value: Some(Bytes::from(serde_json::to_vec(&position)?)),
         };
-        let step = Step { out, state: vec![change], positions: Vec::new() };
+        let step = Step { out, state: vec![change], counts, ..Step::default() };
         self.sent = Some((position, (!self.is_lasting()).then(|| step.clone())));
         Ok(step)
     }
@@ -346,6 +359,7 @@ impl Role for Capture {
         self.steps = 0;
         self.from = Position::default();
         self.seen = Seen::default();
+        self.tally = Tally::default();
         Ok(())
     }
 
@@ -410,6 +424,9 @@ impl Role for Capture {
         );
         if flushes.iter().all(|flush| flush.number <= self.from.packets && !flush.end) {
             // An earlier run committed these; what they leave behind is remembered all the same.
+            let mut counters = Counters::default();
+            flushes.iter().for_each(|flush| counters.add(flush.counters));
+            self.tally.grown(counters, 0);
             let threads = flushes.into_iter().map(|flush| flush.rows).collect();
             flush::merge(threads, self.config.lanes, &mut self.seen)?;
             return Ok(None);
@@ -448,6 +465,13 @@ impl Role for Capture {
         !self.is_lasting() && (self.sent.is_some() || self.unsure.is_some() || is_reading)
     }
 
+    fn facts(&self) -> BTreeMap<String, String> {
+        let mut facts = BTreeMap::from([("source".to_owned(), self.source.clone())]);
+        let spooled = self.live.spooled();
+        facts.extend((spooled > 0).then(|| ("spooled_rows".to_owned(), spooled.to_string())));
+        facts
+    }
+
     fn wait(&self) -> Duration {
         Duration::ZERO
     }
@@ -477,7 +501,7 @@ impl Capture {
         let least = self.kept.owner + 1;
         let owner = self.owner.unwrap_or_else(|| self.clock.now_ms().unsigned_abs().max(least));
         self.owner = Some(owner);
-        self.send(Vec::new(), Position { owner, ..self.kept.clone() })
+        self.send(Vec::new(), Counts::default(), Position { owner, ..self.kept.clone() })
     }
 
     /// The step that a lost session did not commit.

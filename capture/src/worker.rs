@@ -4,6 +4,7 @@
 //! Threads that read files all read every packet and handle those of their own virtual shards: that
 //! is cheaper than to hand packets over, and makes the barrier a packet number that all count alike.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -43,6 +44,8 @@ pub struct Flush {
     pub dropped: u64,
     /// Rows that were dropped because the bus was slow.
     pub rows_dropped: u64,
+    /// Those of them since the last flush, by stream.
+    pub lost: BTreeMap<&'static str, u64>,
     /// What went wrong with the input; what came before it is kept.
     pub problems: Vec<String>,
     /// The source is finished.
@@ -142,6 +145,7 @@ struct State {
     /// A flush is owed, as there was no room for the last one.
     owes: bool,
     rows_dropped: u64,
+    lost: BTreeMap<&'static str, u64>,
 }
 
 impl State {
@@ -156,6 +160,7 @@ impl State {
             kept: Vec::new(),
             owes: false,
             rows_dropped: 0,
+            lost: BTreeMap::new(),
         }
     }
 
@@ -169,6 +174,9 @@ impl State {
             return;
         }
         self.rows_dropped += rows as u64;
+        for rows in &new {
+            *self.lost.entry(rows.def.name).or_default() += rows.marks.len() as u64;
+        }
         tracing::error!(rows, "nobody takes the rows of this thread: they are dropped");
     }
 
@@ -183,6 +191,7 @@ impl State {
             open_flows: self.engine.open_flows(),
             dropped,
             rows_dropped: self.rows_dropped,
+            lost: std::mem::take(&mut self.lost),
             problems: std::mem::take(&mut self.problems),
             end,
             stopped: false,

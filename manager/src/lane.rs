@@ -175,6 +175,7 @@ impl LaneState {
             Payload::Bad(_, reason) => ("VALUE_CONVERTER", reason.clone()),
             Payload::Bytes(_) => ("VALUE_CONVERTER", "a document, not rows".to_owned()),
             Payload::Rows(def, batch) => {
+                let before = *work.counters;
                 let taken = match input {
                     Input::Partial => self.take_partials(def, batch, line, work),
                     Input::Notice => self.take_notices(def, batch, line, work),
@@ -182,7 +183,11 @@ impl LaneState {
                 };
                 match taken {
                     Ok(()) => return Ok(()),
-                    Err(error) => ("TRANSFORMATION", format!("{error:#}")),
+                    Err(error) => {
+                        // Its rows are dead, whatever some of them were counted as.
+                        *work.counters = before;
+                        ("TRANSFORMATION", format!("{error:#}"))
+                    }
                 }
             }
         };

@@ -16,6 +16,7 @@ use bus::{Lane, Member, Record, Restored, Role, Session, Step, Topic, Wake, topi
 use detect::Detector;
 
 pub mod assets;
+pub mod books;
 pub mod config;
 pub mod decide;
 pub mod emit;
@@ -56,6 +57,7 @@ pub struct Manager {
     lanes: BTreeMap<Lane, LaneState>,
     counters: Counters,
     following: Following,
+    tally: books::Tally,
     /// Records and their bytes taken since the last step, and when the first of them came.
     records: usize,
     bytes: usize,
@@ -69,7 +71,8 @@ impl Manager {
         let (lanes, counters) = (BTreeMap::new(), Counters::default());
         let following = Following::default();
         let (records, bytes, since_ms) = (0, 0, None);
-        Manager { config, detectors, lanes, counters, following, records, bytes, since_ms }
+        let tally = books::Tally::default();
+        Manager { config, detectors, lanes, counters, tally, following, records, bytes, since_ms }
     }
 
     /// What was counted so far.
@@ -105,6 +108,7 @@ impl Manager {
             lane.settle(is_drained, &mut Work { config, detectors, counters });
             has_done |= lane.collect(&mut step);
         }
+        self.tally.grown(&self.counters, &mut step.counts);
         (self.records, self.bytes, self.since_ms) = (0, 0, None);
         has_done.then_some(step)
     }
@@ -114,6 +118,7 @@ impl Role for Manager {
     fn opened(&mut self, _: &mut dyn Session) -> Result<()> {
         self.lanes.clear();
         self.following.forget();
+        self.tally.forget(&self.counters);
         (self.records, self.bytes, self.since_ms) = (0, 0, None);
         Ok(())
     }
@@ -151,6 +156,8 @@ impl Role for Manager {
                 Ok(step)
             }
             Wake::Lost(lanes) => {
+                // All lanes go at once: whoever has them does again what was not committed.
+                self.tally.forget(&self.counters);
                 lanes.iter().for_each(|lane| drop(self.lanes.remove(lane)));
                 Ok(None)
             }

@@ -189,6 +189,8 @@ impl Sink {
         if step.out.is_empty() && step.positions.is_empty() {
             return Ok(None);
         }
+        let told = |entry: &Entry| (entry.counter, entry.stream.clone(), entry.rows);
+        step.files = flight.entries.iter().map(told).collect();
         self.flight = Some(flight);
         Ok(Some(step))
     }

@@ -16,6 +16,7 @@ use manager::Manager;
 use model::stream::{Mark, conn, dns, http, weird};
 use sink::Sink;
 
+use crate::books;
 use crate::halves;
 use crate::mortal::{Mortal, Shared};
 use crate::node::{Came, Kind, Process};
@@ -165,6 +166,9 @@ impl Cluster {
         }
         if self.plan.traffic != NO_POLICY {
             self.acknowledge()?;
+        }
+        if let Some(wrong) = books::differences(&self.sim) {
+            return Err(wrong);
         }
         let mut rows = published::rows(self.dir.path())?;
         rows.extend(published::inside(&self.sim));
@@ -334,7 +338,8 @@ impl Cluster {
         self.poison += if is_observed { 2 } else { 1 };
     }
 
-    fn write(&mut self, out: Vec<Outgoing>) {
+    fn write(&mut self, mut out: Vec<Outgoing>) {
+        out.push(books::of_nobody(&out, self.sim.now_ms()));
         let me = Member { group: "first".into(), ..capture::role::member("first", LANES) };
         let session = self.sim.open(&me).unwrap_or_else(|e| panic!("{e}"));
         drop(session.commit(Step { out, ..Step::default() }).unwrap_or_else(|e| panic!("{e}")));

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bus::sim::{Dice, Sim};
-use bus::{Bus as _, Lane, Member, Restored, Role, Session, Step, Topic, Wake};
+use bus::{Bus as _, Lane, Member, Position, Restored, Role, Session, Step, Topic, Wake};
 
 use crate::published::files;
 
@@ -131,6 +131,10 @@ impl Role for Mortal {
 
     fn owes(&self) -> bool {
         self.role.owes()
+    }
+
+    fn used(&self, position: &Position) -> i64 {
+        self.role.used(position)
     }
 
     fn wait(&self) -> Duration {

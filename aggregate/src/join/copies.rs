@@ -66,6 +66,10 @@ pub struct Copies {
     /// The same by stream and record: what a restart has to read again.
     needed: BTreeMap<&'static str, BTreeMap<i64, usize>>,
     open: BTreeMap<&'static str, Open>,
+    /// Rows that wait, by stream.
+    held: BTreeMap<&'static str, i64>,
+    /// Rows that another observer's stood for, by stream, and that were not told of yet.
+    merged: BTreeMap<&'static str, i64>,
 }
 
 impl Copies {
@@ -75,7 +79,10 @@ impl Copies {
         self.witness(&item, written, offset);
         self.open_of(item.def.name).take(offset, origin);
         let place = (written, item.def.name, item.by.clone(), offset, origin);
-        self.pending.insert(place, item);
+        let name = item.def.name;
+        if self.pending.insert(place, item).is_none() {
+            *self.held.entry(name).or_default() += 1;
+        }
     }
 
     /// Somebody wrote a row of a flow.
@@ -122,7 +129,9 @@ impl Copies {
             return 0;
         };
         self.open_of(name).let_go(offset, origin);
+        *self.held.entry(name).or_default() -= 1;
         if self.is_merged(&item, written, wait_us) {
+            *self.merged.entry(name).or_default() += 1;
             return 1;
         }
         out.push(Chosen { item, at: written.saturating_add(wait_us), offset });
@@ -170,6 +179,16 @@ impl Copies {
         self.seen.clear();
         self.ages.clear();
         self.needed.clear();
+    }
+
+    /// How many rows wait, by stream.
+    pub fn held(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        self.held.iter().map(|(name, rows)| (*name, *rows))
+    }
+
+    /// How many rows another observer's stood for since this was asked last, by stream.
+    pub fn take_merged(&mut self) -> BTreeMap<&'static str, i64> {
+        std::mem::take(&mut self.merged)
     }
 
     /// Which rows of a stream are held.

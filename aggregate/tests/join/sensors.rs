@@ -121,7 +121,7 @@ impl Sensor {
         }
         engine.finish();
         flush(&mut engine, true);
-        sent
+        sent.into_iter().map(|(out, _)| out).collect()
     }
 }
 

@@ -42,6 +42,9 @@ mod header {
     pub(super) const END: &str = "end";
 }
 
+/// The header with the number of rows.
+pub const ROWS: &str = header::ROWS;
+
 /// A header: name and text.
 pub type Header = (Cow<'static, str>, String);
 

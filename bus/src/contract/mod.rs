@@ -29,8 +29,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// How long one look at a bus waits.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Where checks read from: topics of bytes that nothing compacts.
-pub const IN: Topic = topic::METRICS;
+/// Where checks read from: topics of bytes; nothing compacts them within a check. The loop writes to `metrics`.
+pub const IN: Topic = topic::FILES;
 /// Where checks write to, or read from as a second topic.
 pub const OUT: Topic = topic::DEADLETTER;
 /// A state topic.

@@ -27,7 +27,9 @@ const PRODUCER_KBYTES: usize = 128 << 10;
 
 /// What is set for every client unless `[kafka]` says otherwise.
 const DEFAULTS: &[(&str, &str)] = &[
-    ("session.timeout.ms", "10000"),
+    // A static member that died keeps its lanes for so long: with what a rebalance and reading back take, others
+    // have them within ten seconds. Brokers allow no less unless group.min.session.timeout.ms says so.
+    ("session.timeout.ms", "6000"),
     ("heartbeat.interval.ms", "1000"),
     // Longer than any step.
     ("max.poll.interval.ms", "300000"),
@@ -68,6 +70,8 @@ pub(super) enum Role<'a> {
     Stable,
     /// Reads partitions that it is told, outside of any group.
     Reads,
+    /// Asks where a group stands, and joins nothing.
+    Asks(&'a str),
     /// A member of a group that reads so many partitions at most.
     Member(&'a Member, usize),
 }
@@ -141,6 +145,9 @@ pub(super) fn consumer<C: ConsumerContext>(
         Role::Reads => {
             // librdkafka wants a name of a group even of a consumer that joins none.
             native.set("group.id", format!("{}.reads", config.prefix));
+        }
+        Role::Asks(group) => {
+            native.set("group.id", format!("{}.{group}", config.prefix));
         }
         Role::Member(me, partitions) => {
             let (least, most) = PREFETCH_PARTITION;

@@ -16,7 +16,7 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
-use super::{Config, code, failed, partition, said};
+use super::{Config, Seen, code, failed, partition, said};
 use crate::{BusError, Lane, MAX_WAKE_BYTES, MAX_WAKE_RECORDS, Record, Topic, codec};
 
 /// A consumer with our context.
@@ -153,6 +153,8 @@ pub(super) struct Inputs {
     list: Vec<Input>,
     /// Where the next look begins, so that no partition starves another.
     turn: usize,
+    /// Records are only looked at.
+    pub(super) skims: bool,
 }
 
 /// What one look found.
@@ -160,8 +162,16 @@ pub(super) struct Inputs {
 pub(super) struct Found {
     /// Records in order of lanes and topics.
     pub(super) records: Vec<Record>,
+    /// Those that are only looked at, as they come.
+    pub(super) seen: Vec<Seen>,
     /// Partitions whose end was reached after these records.
     pub(super) ends: Vec<(Topic, Lane)>,
+}
+
+impl Found {
+    fn is_full(&self) -> bool {
+        self.records.len() + self.seen.len() >= MAX_WAKE_RECORDS
+    }
 }
 
 impl Inputs {
@@ -190,7 +200,7 @@ impl Inputs {
         }
         list.sort_by(|a, b| (a.lane, &a.topic).cmp(&(b.lane, &b.topic)));
         consumer.assign(&partitions).map_err(|e| failed(config, &e, "beginning to read"))?;
-        Ok(Inputs { list, turn: 0 })
+        Ok(Inputs { list, turn: 0, skims: false })
     }
 
     /// Where each partition is read next; `None` is the beginning of its log.
@@ -209,11 +219,11 @@ impl Inputs {
         let (count, mut bytes) = (self.list.len(), 0);
         for i in 0..count {
             let at = (self.turn + i) % count;
-            if found.records.len() >= MAX_WAKE_RECORDS || bytes >= MAX_WAKE_BYTES {
+            if found.is_full() || bytes >= MAX_WAKE_BYTES {
                 self.turn = at;
                 break;
             }
-            self.list[at].take(config, &mut found, &mut bytes)?;
+            self.list[at].take(config, &mut found, &mut bytes, self.skims)?;
         }
         let order = |r: &Record| (r.lane, r.topic.clone(), r.offset);
         if !found.records.is_sorted_by_key(order) {
@@ -229,10 +239,16 @@ impl Input {
         config: &Config,
         found: &mut Found,
         bytes: &mut usize,
+        skims: bool,
     ) -> Result<(), BusError> {
-        while found.records.len() < MAX_WAKE_RECORDS && *bytes < MAX_WAKE_BYTES {
+        while !found.is_full() && *bytes < MAX_WAKE_BYTES {
             match self.queue.poll(Duration::ZERO) {
                 None => break,
+                Some(Ok(message)) if skims => {
+                    *bytes += message.payload_len();
+                    self.next = Some(message.offset() + 1);
+                    found.seen.push(seen(&self.topic, self.lane, &message));
+                }
                 Some(Ok(message)) => {
                     let record = record(&self.topic, self.lane, &message);
                     *bytes += message.payload_len();
@@ -274,4 +290,12 @@ fn record(topic: &Topic, lane: Lane, message: &BorrowedMessage<'_>) -> Record {
     let key = message.key().map(Bytes::copy_from_slice);
     let payload = message.payload().map(Bytes::copy_from_slice);
     codec::decode(topic, lane, message.offset(), key, payload, headers)
+}
+
+/// A message by its headers.
+fn seen(topic: &Topic, lane: Lane, message: &BorrowedMessage<'_>) -> Seen {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
+    let headers = headers.filter_map(|h| Some((h.key.to_owned(), text(h.value?)))).collect();
+    Seen { topic: topic.clone(), lane, offset: message.offset(), headers }
 }

@@ -25,6 +25,7 @@ use self::patience::Patience;
 use self::session::KafkaSession;
 
 pub use self::read::From;
+pub use self::skim::Seen;
 
 pub mod admin;
 mod client;
@@ -34,6 +35,7 @@ mod patience;
 mod positions;
 mod read;
 mod session;
+mod skim;
 
 /// How long a broker may take to answer a question.
 const ASK: Duration = Duration::from_secs(10);

@@ -17,22 +17,22 @@ use crate::{BusError, Lane, Topic};
 const SETTLE: Duration = Duration::from_millis(TRANSACTION_MS as u64 + 15_000);
 
 /// How long the broker may leave a reader without a record or an end.
-const SILENCE: Duration = Duration::from_secs(30);
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// Between two looks at an open transaction.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// One reading of some partitions. The process has one consumer for all of them, one after another:
 /// making one takes most of a second.
-struct Visit<'a> {
+pub(super) struct Visit<'a> {
     // Before the consumer: its queues hold it too.
-    inputs: Inputs,
+    pub(super) inputs: Inputs,
     consumer: Arc<Reader>,
     home: MutexGuard<'a, Option<Arc<Reader>>>,
 }
 
 impl<'a> Visit<'a> {
-    fn begin(shared: &'a Shared, starts: Vec<Start>) -> Result<Visit<'a>, BusError> {
+    pub(super) fn begin(shared: &'a Shared, starts: Vec<Start>) -> Result<Visit<'a>, BusError> {
         let mut home = shared.visitor.lock().unwrap_or_else(PoisonError::into_inner);
         let consumer = match home.take() {
             Some(consumer) => consumer,
@@ -42,8 +42,14 @@ impl<'a> Visit<'a> {
         Ok(Visit { inputs, consumer, home })
     }
 
+    /// Waits a little for more.
+    pub(super) fn serve(&self) {
+        while self.consumer.poll(Duration::ZERO).is_some() {} // connections lost and found
+        self.consumer.context().bell().wait(Duration::from_millis(50));
+    }
+
     /// Gives the consumer back for the next reading; one that failed is not kept.
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         self.inputs = Inputs::default();
         if self.consumer.unassign().is_ok() {
             *self.home = Some(self.consumer);
@@ -58,6 +64,8 @@ pub enum From {
     Beginning,
     /// Behind what is committed now.
     Now,
+    /// At the first record that the broker took at this time or later, milliseconds.
+    Time(i64),
 }
 
 impl super::Kafka {
@@ -78,6 +86,7 @@ impl super::Kafka {
             let at = match from {
                 From::Beginning => None,
                 From::Now => Some(self.0.stable(topic, lane)?.1),
+                From::Time(ms) => Some(self.0.since(topic, lane, ms)?),
             };
             Ok((topic.clone(), lane, at))
         };
@@ -193,8 +202,7 @@ impl Shared {
                 let places = places.join(" ");
                 return Err(BusError::Session(format!("no end of {places} within {SILENCE:?}")));
             } else {
-                while visit.consumer.poll(Duration::ZERO).is_some() {} // connections lost and found
-                visit.consumer.context().bell().wait(Duration::from_millis(50));
+                visit.serve();
                 if !each(None) {
                     break;
                 }

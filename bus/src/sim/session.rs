@@ -124,9 +124,9 @@ impl Session for SimSession {
         let Some(inner) = self.inner.take() else {
             return Err(BusError::Session(format!("{}: it is gone", self.me.name())));
         };
-        let Step { out, state, positions } = step;
+        let Step { out, state, positions, .. } = step;
         let sizes = (out.len(), state.len(), positions.len());
-        self.inner = Some(inner.commit(Step { out: Vec::new(), state, positions })?);
+        self.inner = Some(inner.commit(Step { state, positions, ..Step::default() })?);
         self.shared.send(out.into_iter().map(sent).collect());
         self.shared.world().note(|| format!("{}: committed {sizes:?}", self.me.name()));
         self.shared.fails(&self.me, "the answer of a commit", |faults| faults.answer)?;

@@ -4,6 +4,7 @@
 //! bus would carry them ([`bus::codec`]): a spool is read by every later version that reads the topics.
 
 use anyhow::Context as _;
+use bus::books::Counts;
 use bus::codec;
 use bus::topic::Topic;
 use bus::{Outgoing, Payload, Record};
@@ -26,6 +27,8 @@ pub struct Entry {
     pub time: i64,
     /// The reading ends with it.
     pub end: bool,
+    /// What was counted in it.
+    pub counts: Counts,
     /// Its records.
     pub out: Vec<Outgoing>,
 }
@@ -37,6 +40,8 @@ struct Head {
     time: i64,
     end: bool,
     rows: u64,
+    #[serde(default)]
+    counts: Counts,
     records: Vec<RecordHead>,
 }
 
@@ -104,7 +109,8 @@ impl Entry {
             }
         }
         let Outline { id, time, end, rows } = self.outline();
-        let head = Head { id, packets: self.packets, time, end, rows, records };
+        let (packets, counts) = (self.packets, self.counts.clone());
+        let head = Head { id, packets, time, end, rows, counts, records };
         let head = serde_json::to_vec(&head)?;
         let mut bytes =
             Vec::with_capacity(4 + head.len() + payloads.iter().map(Bytes::len).sum::<usize>());
@@ -143,8 +149,8 @@ impl Entry {
                 }
             }
         }
-        let Head { id, packets, time, end, .. } = head;
-        Ok((Entry { id, packets, time, end, out }, refused))
+        let Head { id, packets, time, end, counts, .. } = head;
+        Ok((Entry { id, packets, time, end, counts, out }, refused))
     }
 }
 
@@ -187,7 +193,9 @@ pub(super) mod tests {
             Outgoing::rows(Topic::log(def), 0, def, batch.finish("n").0),
             Outgoing::punctuation(topic::RAW_CONN, 1, stamp),
         ];
-        Entry { id: Id { round, number }, packets: 5, time: 1_000_000, end: false, out }
+        let mut counts = Counts::default();
+        counts.add("made.dns", rows);
+        Entry { id: Id { round, number }, packets: 5, time: 1_000_000, end: false, counts, out }
     }
 
     #[test]
@@ -198,7 +206,10 @@ pub(super) mod tests {
         let (back, refused) = Entry::from_bytes(&bytes, 2).unwrap();
         assert!(refused.is_empty(), "{refused:?}");
         assert_eq!((back.outline(), back.packets), (first.outline(), 5));
-        assert_eq!(back.out[1].stamp, first.out[1].stamp);
+        assert_eq!(
+            (back.out[1].stamp.as_ref(), &back.counts),
+            (first.out[1].stamp.as_ref(), &first.counts)
+        );
         let (Payload::Rows(_, a), Payload::Rows(_, b)) =
             (&first.out[0].payload, &back.out[0].payload)
         else {

@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bus::books::Counts;
 use bus::clock::Clock;
 use bus::{Stamp, Timeline};
 use crossbeam_channel::RecvTimeoutError;
@@ -28,6 +29,7 @@ use crate::flush::Seen;
 use crate::outgoing::outgoing;
 use crate::position::{Id, Position};
 use crate::role::Summary;
+use crate::tally::{self, Tally};
 use crate::worker::{Flush, Worker};
 
 /// How long a step waits for the rows of a thread: somewhat longer than the time between its flushes.
@@ -102,6 +104,7 @@ impl Live {
             last: Id { round, number: 0 },
             time: i64::MIN,
             dropped_said: (0, i64::MIN),
+            tally: Tally::default(),
         };
         let name = "capture-gather".to_owned();
         let thread = std::thread::Builder::new().name(name).spawn(move || gatherer.run());
@@ -151,6 +154,11 @@ impl Live {
     /// Whether steps wait.
     pub fn owes(&self) -> bool {
         !self.shared.lock().queue.is_empty()
+    }
+
+    /// Rows that wait on disk.
+    pub fn spooled(&self) -> u64 {
+        self.shared.lock().queue.rows().1
     }
 
     /// Tells the threads to log what is open and end.
@@ -211,6 +219,8 @@ struct Gatherer {
     time: i64,
     /// Packets that the kernel dropped when that was said last, and when.
     dropped_said: (u64, i64),
+    /// What was told of the threads' counters.
+    tally: Tally,
 }
 
 impl Gatherer {
@@ -227,11 +237,15 @@ impl Gatherer {
 
     /// One step of what the threads have, once each has something or has had the time for it.
     fn gather(&mut self) -> anyhow::Result<()> {
-        let mut rows = Vec::new();
+        let (mut rows, mut counts) = (Vec::new(), Counts::default());
         for thread in self.threads.iter_mut().filter(|thread| !thread.ended) {
             match thread.worker.flushes.recv_timeout(GATHER) {
                 Ok(mut flush) => {
                     thread.ended = flush.end;
+                    for (stream, lost) in std::mem::take(&mut flush.lost) {
+                        counts.add(format!("made.{stream}"), lost as i64);
+                        tally::dropped("thread_full", stream, lost, &mut counts);
+                    }
                     rows.push(std::mem::take(&mut flush.rows));
                     thread.last = flush;
                 }
@@ -254,11 +268,14 @@ impl Gatherer {
             time: if end { i64::MAX } else { self.time },
             end,
         };
-        let out = outgoing(rows, self.config.lanes, &mut self.seen, &stamp, self.config.joins)?;
+        let joins = self.config.joins;
+        let (out, made) = outgoing(rows, self.config.lanes, &mut self.seen, &stamp, joins)?;
+        counts.add_all(&made);
         self.last.number += 1;
         let packets = self.threads.iter().map(|thread| thread.last.number).sum();
-        let entry = Entry { id: self.last, packets, time: self.time, end, out };
         let summary = self.summarise();
+        counts.add_all(&self.tally.grown(summary.counters, summary.dropped));
+        let entry = Entry { id: self.last, packets, time: self.time, end, counts, out };
         let mut state = self.shared.lock();
         state.queue.push(entry, self.clock.now_ms());
         let problems = std::mem::take(&mut state.summary.problems);

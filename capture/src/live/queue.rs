@@ -6,9 +6,13 @@
 
 use std::collections::VecDeque;
 
+use bus::Payload;
+use bus::books::Counts;
+
 use super::entry::{Entry, Outline};
 use super::spool::Spool;
 use crate::position::Id;
+use crate::tally;
 
 /// How long steps wait in memory before they go to disk: so much of them a kill may cost.
 const SPILL_AFTER_MS: i64 = 10_000;
@@ -32,6 +36,8 @@ pub struct Queue {
     /// The last one that the role was given.
     given: Option<Id>,
     dropped: Dropped,
+    /// What was counted in steps that were given up, to be told with the next.
+    counts: Counts,
     /// What is wrong with the spool, said once.
     trouble: Option<String>,
     /// Rows are being dropped, which was said.
@@ -49,6 +55,7 @@ impl Queue {
             lanes,
             given: None,
             dropped: Dropped::default(),
+            counts: Counts::default(),
             trouble: None,
             drops: false,
         }
@@ -76,7 +83,7 @@ impl Queue {
     }
 
     /// Adds the newest step.
-    pub fn push(&mut self, entry: Entry, now_ms: i64) {
+    pub fn push(&mut self, mut entry: Entry, now_ms: i64) {
         let size = entry.memory();
         let waits = self.memory.front().is_some_and(|(at, _)| now_ms - at >= SPILL_AFTER_MS);
         if waits || self.is_spooling() || self.memory_bytes + size > self.memory_max {
@@ -88,6 +95,7 @@ impl Queue {
             self.give_up(&entry);
             return;
         }
+        entry.counts.add_all(&std::mem::take(&mut self.counts));
         if self.drops && self.memory_bytes + size <= self.memory_max / 2 {
             self.drops = false;
             tracing::warn!(rows = self.dropped.rows, "rows are kept again; so many were dropped");
@@ -106,6 +114,13 @@ impl Queue {
     fn give_up(&mut self, entry: &Entry) {
         self.dropped.steps += 1;
         self.dropped.rows += entry.rows();
+        self.counts.add_all(&entry.counts);
+        for out in &entry.out {
+            if let Payload::Rows(def, rows) = &out.payload {
+                let rows = rows.num_rows() as u64;
+                tally::dropped("queue_full", def.name, rows, &mut self.counts);
+            }
+        }
         if !std::mem::replace(&mut self.drops, true) {
             let why = match (&self.spool, &self.trouble) {
                 (None, _) => "there is no spool (capture.spool)",

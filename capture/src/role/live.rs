@@ -110,6 +110,11 @@ impl Role {
         self.running.is_some()
     }
 
+    /// Rows that wait on disk.
+    pub(super) fn spooled(&self) -> u64 {
+        self.running.as_ref().map_or(0, Live::spooled)
+    }
+
     /// Whether steps wait.
     pub(super) fn owes(&self) -> bool {
         self.running.as_ref().is_some_and(Live::owes)
@@ -173,10 +178,10 @@ impl Capture {
     }
 
     fn entry_step(&mut self, entry: Entry) -> anyhow::Result<Step> {
-        let Entry { id, packets, time, end, out } = entry;
+        let Entry { id, packets, time, end, counts, out } = entry;
         let owner = self.owner.unwrap_or(0);
         self.ended = end && id.round == self.live.round;
-        self.send(out, Position { packets, time, end, owner, ..self.kept.after(id) })
+        self.send(out, counts, Position { packets, time, end, owner, ..self.kept.after(id) })
     }
 
     /// Open flows are logged, and all that waits is sent.

@@ -9,7 +9,7 @@ use arrow_array::RecordBatch;
 use model::stream::{Column, Def};
 
 use super::cells::{Cells, elements};
-use super::{About, Format, Layout, Writer, number, seal, text};
+use super::{About, Format, Layout, Writer, lines, number, seal, text};
 
 /// Rows are gathered up to this many bytes before the file is written to.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -34,6 +34,10 @@ impl Format for Json {
     fn open(&self, file: File, about: About<'_>) -> Result<Box<dyn Writer>> {
         let buffer = Vec::with_capacity(BUFFER_BYTES + BUFFER_BYTES / 8);
         Ok(Box::new(Objects { file, line: Line::of(about.def), buffer, written: 0 }))
+    }
+
+    fn rows(&self, file: File) -> Result<u64> {
+        lines(file, None)
     }
 }
 

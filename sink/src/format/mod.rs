@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 use std::fs::File;
+use std::io::{BufRead as _, BufReader};
 
 use anyhow::{Context as _, Result};
 use arrow_array::RecordBatch;
@@ -62,6 +63,8 @@ pub trait Format: Debug + Send + Sync {
     fn layout(&self) -> Layout;
     /// Begins an empty file.
     fn open(&self, file: File, about: About<'_>) -> Result<Box<dyn Writer>>;
+    /// How many rows a finished file has.
+    fn rows(&self, file: File) -> Result<u64>;
 }
 
 /// A file being written.
@@ -77,6 +80,16 @@ pub trait Writer: Send {
     /// Ends the file and makes it durable; gives its size. `positions` says in JSON which offsets the
     /// rows came from, for formats that have a place for it.
     fn finish(self: Box<Self>, now_ms: i64, positions: &str) -> Result<u64>;
+}
+
+/// Lines of a file, without those that begin with this.
+fn lines(file: File, without: Option<u8>) -> Result<u64> {
+    let (mut rows, mut file, mut line) = (0, BufReader::new(file), Vec::new());
+    while file.read_until(b'\n', &mut line)? > 0 {
+        rows += u64::from(without.is_none() || line.first() != without.as_ref());
+        line.clear();
+    }
+    Ok(rows)
 }
 
 /// Makes a finished file durable and tells its size.

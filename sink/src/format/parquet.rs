@@ -12,6 +12,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::schema::types::ColumnPath;
 
 use super::{About, Format, Layout, Writer, seal};
@@ -50,6 +51,11 @@ impl Format for Parquet {
         let properties = properties(about)?;
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties))?;
         Ok(Box::new(Table { writer, schema, tree }))
+    }
+
+    fn rows(&self, file: File) -> Result<u64> {
+        let reader = SerializedFileReader::new(file)?;
+        Ok(u64::try_from(reader.metadata().file_metadata().num_rows())?)
     }
 }
 

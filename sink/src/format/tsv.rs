@@ -10,7 +10,7 @@ use arrow_array::RecordBatch;
 use model::stream::{Column, Def, Origin};
 
 use super::cells::{Cells, elements};
-use super::{About, Format, Layout, Writer, number, seal, text};
+use super::{About, Format, Layout, Writer, lines, number, seal, text};
 use crate::config::Columns;
 use crate::time::Civil;
 
@@ -39,6 +39,10 @@ impl Format for Tsv {
         let mut buffer = Vec::with_capacity(BUFFER_BYTES + BUFFER_BYTES / 8);
         push_header(&mut buffer, about, &columns);
         Ok(Box::new(Lines { file, columns, buffer, written: 0 }))
+    }
+
+    fn rows(&self, file: File) -> Result<u64> {
+        lines(file, Some(b'#'))
     }
 }
 

@@ -1,0 +1,61 @@
+//! What an aggregator counts of its own for the books ([`bus::books`]).
+
+use std::collections::BTreeMap;
+
+use bus::books::Counts;
+use model::stream;
+
+use crate::config::Counters;
+use crate::windows::Windows;
+
+/// What was told of counters that only grow; steps of a session that was lost are told again by those that do
+/// their work again.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tally(Counters);
+
+impl Tally {
+    /// What was counted until now is not told.
+    pub fn forget(&mut self, now: &Counters) {
+        self.0 = *now;
+    }
+
+    /// What the counters have grown by since the last step.
+    pub fn grown(&mut self, now: &Counters, counts: &mut Counts) {
+        let was = std::mem::replace(&mut self.0, *now);
+        for (name, now, was) in [
+            ("merged.notice", now.notice_merged, was.notice_merged),
+            ("merged.conn", now.conn_merged, was.conn_merged),
+            ("late", now.late, was.late),
+            ("early", now.early, was.early),
+            ("records_gone", now.records_gone, was.records_gone),
+        ] {
+            counts.add(name, i64::try_from(now.saturating_sub(was)).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// Rows of windows that wait and are in no topic that is written, by stream.
+pub fn open(windows: &Windows) -> BTreeMap<&'static str, i64> {
+    let mut open: BTreeMap<&'static str, i64> = windows.copies.held().collect();
+    let held = [
+        (stream::conn::DEF.name, windows.join.weight()),
+        (stream::notice::DEF.name, windows.holds.weight()),
+        (stream::known::DEF.name, windows.assets.weight()),
+    ];
+    for (name, rows) in held {
+        *open.entry(name).or_default() += i64::try_from(rows).unwrap_or(i64::MAX);
+    }
+    open
+}
+
+/// Tells of rows that wait more or less than by the last commit.
+pub fn grown_open(was: &mut BTreeMap<&'static str, i64>, now: &[&Windows], counts: &mut Counts) {
+    let mut open = BTreeMap::new();
+    for (name, rows) in now.iter().flat_map(|windows| self::open(windows)) {
+        *open.entry(name).or_default() += rows;
+    }
+    let was = std::mem::replace(was, open.clone());
+    was.iter().for_each(|(name, rows)| counts.add(format!("open.{name}"), -rows));
+    open.iter().for_each(|(name, rows)| counts.add(format!("open.{name}"), *rows));
+    counts.0.retain(|_, by| *by != 0);
+}

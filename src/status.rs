@@ -1,0 +1,265 @@
+//! `weir status`: who is there, what each holds, how far behind it is, what was dropped, and who is silent; from
+//! `metrics` and the positions of groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+
+use bus::books::{HEARTBEAT_MS, Record};
+use bus::clock::{Clock as _, System};
+use bus::kafka::{From, Kafka};
+use bus::{Bus as _, Lane, Payload, Topic, topic};
+use serde_json::{Value, json};
+
+use crate::audit::used;
+use crate::cli::StatusArgs;
+use crate::config::{Config, minutes};
+
+/// Who has said nothing for so long is silent: some heartbeats, and what a busy machine adds.
+const SILENT_MS: i64 = 3 * HEARTBEAT_MS;
+/// Of a partition with fewer offsets to read it is looked how many are records: transactions leave marks.
+const LOOK_MOST: i64 = 1_000;
+
+/// What is known of a member.
+#[derive(Debug, Default)]
+struct Member {
+    last: Record,
+    /// Packets that the kernel dropped, and rows that were, in the time looked at.
+    packets_dropped: i64,
+    rows_dropped: i64,
+}
+
+/// Members by group and node.
+type Members = BTreeMap<(String, String), Member>;
+
+/// Records not read yet, by group and lane.
+type Lag = BTreeMap<String, BTreeMap<Lane, u64>>;
+
+/// Prints who is there.
+pub fn status(args: &StatusArgs, config: &Config) -> anyhow::Result<()> {
+    let kafka = Kafka::connect(config.kafka()?)?;
+    let now_ms = System.now_ms();
+    let back_ms = minutes("--since", &args.since)?.saturating_mul(60_000);
+    let members = members(&kafka, now_ms.saturating_sub(back_ms))?;
+    let lag = lag(&kafka, &members, config.overlap())?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let all = as_json(&members, &lag, kafka.lanes(), now_ms);
+        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&all)?)?);
+    }
+    if members.is_empty() {
+        return Ok(writeln!(out, "nobody was heard of in the last {}", args.since)?);
+    }
+    let (node, lanes) = ("node", "lanes");
+    writeln!(
+        out,
+        "{node:16} {:14} {:8} {lanes:12} {:8} {:8} {:>9} {:>9} {:>9}  last seen",
+        "role", "state", "weir", "policy", "lag", "lost pkts", "lost rows"
+    )?;
+    for ((role, node), member) in &members {
+        let Record { lanes, weir, facts, at_ms, .. } = &member.last;
+        let policy = facts.get("policy").map_or("-", String::as_str);
+        let lanes = if role == "capture" { "-".to_owned() } else { ranges(lanes) };
+        writeln!(
+            out,
+            "{node:16} {role:14} {:8} {lanes:12} {weir:8} {policy:8} {:>9} {:>9} {:>9}  {} s ago",
+            state(member, now_ms),
+            of(&lag, role, member),
+            member.packets_dropped,
+            member.rows_dropped,
+            (now_ms - at_ms).max(0) / 1000,
+        )?;
+    }
+    for (role, lanes) in unheld(&members, kafka.lanes(), now_ms) {
+        writeln!(out, "nobody holds lanes {} of {role}", ranges(&lanes))?;
+    }
+    Ok(())
+}
+
+fn members(kafka: &Kafka, since_ms: i64) -> anyhow::Result<Members> {
+    let mut members = Members::new();
+    kafka.tail(&topic::METRICS, From::Time(since_ms), false, &mut |record| {
+        if let Some(Payload::Bytes(json)) = record.map(|record| record.payload)
+            && let Ok(told) = serde_json::from_slice::<Record>(&json)
+        {
+            hear(&mut members, told);
+        }
+        true
+    })?;
+    Ok(members)
+}
+
+fn hear(members: &mut Members, told: Record) {
+    let member = members.entry((told.group.clone(), told.node.clone())).or_default();
+    member.packets_dropped += told.counts.get("kernel_drops");
+    let dropped = told.counts.0.iter().filter(|(name, _)| {
+        // What was logged already is not lost.
+        name.starts_with("dropped.") && !name.starts_with("dropped.repeated.")
+    });
+    member.rows_dropped += dropped.map(|(_, by)| by).sum::<i64>();
+    member.last = told;
+}
+
+fn state(member: &Member, now_ms: i64) -> &'static str {
+    if member.last.end {
+        "ended"
+    } else if now_ms - member.last.at_ms > SILENT_MS {
+        "SILENT"
+    } else {
+        "running"
+    }
+}
+
+/// What a group reads.
+fn topics(role: &str, overlap: bool) -> Vec<Topic> {
+    match role.strip_prefix("sink.") {
+        Some(format) => sink::member(format, "").topics,
+        None if role == "aggregate" => aggregate::member("", overlap).topics,
+        None if role == "manager" => manager::member("").topics,
+        None => Vec::new(),
+    }
+}
+
+fn lag(kafka: &Kafka, members: &Members, overlap: bool) -> anyhow::Result<Lag> {
+    let mut lag = Lag::new();
+    let roles: BTreeSet<&String> = members.keys().map(|(role, _)| role).collect();
+    for role in roles {
+        let topics = topics(role, overlap);
+        if topics.is_empty() {
+            continue;
+        }
+        let mut at: BTreeMap<(Topic, Lane), i64> = BTreeMap::new();
+        for position in kafka.positions(role, &topics)? {
+            at.insert((position.topic.clone(), position.lane), used(role, &position));
+        }
+        let of_role = lag.entry(role.clone()).or_default();
+        for topic in topics {
+            let mut near = BTreeMap::new();
+            for lane in 0..kafka.lanes() {
+                let (first, end) = kafka.ends(&topic, lane)?;
+                let next = at.get(&(topic.clone(), lane)).copied().unwrap_or(first).max(first);
+                let count = of_role.entry(lane).or_default();
+                match end - next {
+                    ..=0 => {}
+                    1..LOOK_MOST => _ = near.insert(lane, next),
+                    far => *count += far.unsigned_abs(),
+                }
+            }
+            if near.is_empty() {
+                continue;
+            }
+            // The others are looked at from their end.
+            let looked: BTreeSet<Lane> = near.keys().copied().collect();
+            for lane in (0..kafka.lanes()).filter(|lane| !looked.contains(lane)) {
+                near.insert(lane, kafka.ends(&topic, lane)?.1);
+            }
+            kafka.skim(&topic, &near, &mut |seen| {
+                if looked.contains(&seen.lane) {
+                    *of_role.entry(seen.lane).or_default() += 1;
+                }
+            })?;
+        }
+    }
+    Ok(lag)
+}
+
+/// What the lanes of a member have waiting.
+fn of(lag: &Lag, role: &str, member: &Member) -> String {
+    let Some(lanes) = lag.get(role) else { return "-".to_owned() };
+    let mine = member.last.lanes.iter().filter_map(|lane| lanes.get(lane));
+    mine.sum::<u64>().to_string()
+}
+
+/// Lanes of groups that no running member holds.
+fn unheld(members: &Members, lanes: Lane, now_ms: i64) -> BTreeMap<String, Vec<Lane>> {
+    let mut held: BTreeMap<String, BTreeSet<Lane>> = BTreeMap::new();
+    for ((role, _), member) in members.iter().filter(|((role, _), _)| role != "capture") {
+        let held = held.entry(role.clone()).or_default();
+        if state(member, now_ms) == "running" {
+            held.extend(&member.last.lanes);
+        }
+    }
+    let free = |held: BTreeSet<Lane>| (0..lanes).filter(|lane| !held.contains(lane)).collect();
+    let all = held.into_iter().map(|(role, held)| (role, free(held)));
+    all.filter(|(_, free): &(_, Vec<Lane>)| !free.is_empty()).collect()
+}
+
+fn as_json(members: &Members, lag: &Lag, lanes: Lane, now_ms: i64) -> Value {
+    let each = members.iter().map(|((role, node), member)| {
+        let Record { lanes, weir, facts, at_ms, run, .. } = &member.last;
+        json!({
+            "node": node, "role": role, "state": state(member, now_ms).to_lowercase(),
+            "lanes": lanes, "weir": weir, "facts": facts, "last_seen_ms": at_ms,
+            "silent_for_ms": (now_ms - at_ms).max(0), "since_ms": run,
+            "packets_dropped": member.packets_dropped, "rows_dropped": member.rows_dropped,
+        })
+    });
+    json!({
+        "lanes": lanes,
+        "members": each.collect::<Vec<_>>(),
+        "lag": lag,
+        "unheld": unheld(members, lanes, now_ms),
+    })
+}
+
+/// Lanes as `0-3,7`.
+fn ranges(lanes: &[Lane]) -> String {
+    let mut sorted = lanes.to_vec();
+    sorted.sort_unstable();
+    let runs = sorted.chunk_by(|a, b| a + 1 == *b);
+    let texts: Vec<String> = runs
+        .filter_map(|run| match (run.first()?, run.last()?) {
+            (first, last) if first == last => Some(first.to_string()),
+            (first, last) => Some(format!("{first}-{last}")),
+        })
+        .collect();
+    if texts.is_empty() { "none".to_owned() } else { texts.join(",") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(group: &str, node: &str, at_ms: i64, lanes: &[Lane]) -> Record {
+        Record {
+            group: group.into(),
+            node: node.into(),
+            at_ms,
+            lanes: lanes.to_vec(),
+            ..Record::default()
+        }
+    }
+
+    #[test]
+    fn the_silent_are_shown_as_such_and_their_lanes_as_nobodys() {
+        let mut members = Members::new();
+        let mut w0 = told("capture", "w0", 90_000, &[2]);
+        w0.counts.add("kernel_drops", 4);
+        w0.counts.add("dropped.queue_full.dns", 3);
+        w0.counts.add("dropped.repeated.weird", 9);
+        hear(&mut members, w0.clone());
+        hear(&mut members, w0);
+        hear(&mut members, told("manager", "m0", 10_000, &[0, 1]));
+        hear(&mut members, told("manager", "m1", 99_000, &[2]));
+        hear(&mut members, Record { end: true, ..told("sink.tsv", "s0", 1_000, &[0, 1, 2]) });
+        let state = |role: &str, node: &str| state(&members[&(role.into(), node.into())], 100_000);
+        assert_eq!(state("capture", "w0"), "running");
+        assert_eq!((state("manager", "m0"), state("manager", "m1")), ("SILENT", "running"));
+        assert_eq!(state("sink.tsv", "s0"), "ended");
+        let unheld = unheld(&members, 3, 100_000);
+        assert_eq!(unheld["manager"], [0, 1]);
+        assert_eq!(unheld["sink.tsv"], [0, 1, 2]);
+        assert!(!unheld.contains_key("capture"));
+        let w0 = &members[&("capture".into(), "w0".into())];
+        assert_eq!((w0.packets_dropped, w0.rows_dropped), (8, 6));
+        let lag = Lag::from([("manager".into(), [(0, 5), (1, 6), (2, 7)].into())]);
+        let json = as_json(&members, &lag, 3, 100_000);
+        assert_eq!(json["members"][1]["state"], "silent");
+        assert_eq!(of(&lag, "manager", &members[&("manager".into(), "m0".into())]), "11");
+    }
+
+    #[test]
+    fn lanes_are_short() {
+        assert_eq!(ranges(&[3, 0, 1, 7, 2]), "0-3,7");
+        assert_eq!(ranges(&[]), "none");
+    }
+}
