@@ -33,6 +33,7 @@ use crate::source::{self, LiveOptions, PacketSource, STDIN};
 use crate::tally::Tally;
 use crate::worker::{self, Flush, Job, Progress, Worker};
 
+mod claim;
 mod live;
 
 /// How long one call waits for a flush: the stop flag is looked at in between.
@@ -196,12 +197,6 @@ impl Capture {
         let rows = self.summary.rows.clone();
         let live = self.live.summary().map(|live| Summary { rows, ..live });
         live.unwrap_or_else(|| self.summary.clone())
-    }
-
-    /// The member that it is on the bus, by the name of its source: processes of one node that read different inputs
-    /// do not shut each other out.
-    pub fn member(&self) -> Member {
-        Member { node: self.source.clone(), ..member(&self.config.node, self.config.lanes) }
     }
 
     /// Ends live capture, whatever became of the bus: what was not sent goes to the spool. Says what is left.
@@ -478,32 +473,6 @@ impl Role for Capture {
 }
 
 impl Capture {
-    /// Whether the input is still this process's, or of nobody.
-    fn is_ours(&mut self, position: &Position) -> anyhow::Result<()> {
-        let Some(mine) = self.owner else { return Ok(()) };
-        if self.live.is_first_look() {
-            // It began before it could know of those before it.
-            self.owner = Some(mine.max(position.owner + 1));
-            return self.live.looked(position, &self.source, self.clock.now_ms());
-        }
-        let (source, node) = (&self.source, &self.config.node);
-        anyhow::ensure!(
-            position.owner <= mine,
-            "another process that began later captures {source} with node name `{node}`: two processes must \
-             not share a node name, and this one, the earlier, ends"
-        );
-        self.claimed = position.owner == mine;
-        Ok(())
-    }
-
-    /// Says in the state whose the source is now; what was sent stays as it is.
-    fn claim(&mut self) -> anyhow::Result<Step> {
-        let least = self.kept.owner + 1;
-        let owner = self.owner.unwrap_or_else(|| self.clock.now_ms().unsigned_abs().max(least));
-        self.owner = Some(owner);
-        self.send(Vec::new(), Counts::default(), Position { owner, ..self.kept.clone() })
-    }
-
     /// The step that a lost session did not commit.
     fn send_again(&mut self) -> Option<Step> {
         let (position, step) = self.unsure.take()?;
