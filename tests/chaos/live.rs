@@ -112,7 +112,9 @@ fn spooled(spool: &Path) -> usize {
                 .out
                 .iter()
                 .map(|out| match &out.payload {
-                    bus::Payload::Rows(def, rows) if def.name == "conn" => rows.num_rows(),
+                    bus::Payload::Rows(_, rows) if out.topic == bus::topic::RAW_CONN => {
+                        rows.num_rows()
+                    }
                     _ => 0,
                 })
                 .sum::<usize>();
