@@ -116,6 +116,8 @@ impl Windows {
         let time = self.released.time;
         // Up to the last pane that is over, so that what leaves is in none that stays open.
         let horizon = detect::pane_start(time, self.panes.pane_us());
+        // Of files without a number another one may begin at any time.
+        self.join.knows_taps = self.timeline == Timeline::Live || to.config.sources.is_some();
         let ready = self.join.release(horizon, to.config, to.sites.taps(self.timeline));
         feed::send(self, &ready, to)?;
         let chosen = self.copies.release(horizon, to.config.copies_us);
@@ -165,6 +167,7 @@ impl Windows {
     /// Nobody is left to wait for up to this time: flows that wait go.
     pub fn finish_flows(&mut self, until: i64, to: &mut Outlet<'_>) -> Result<()> {
         let until = detect::pane_start(until, self.panes.pane_us());
+        self.join.knows_taps = true;
         let ready = self.join.release_all(until, to.config, to.sites.taps(self.timeline));
         feed::send(self, &ready, to)?;
         let (mut chosen, merged) = self.copies.release(i64::MAX, to.config.copies_us);

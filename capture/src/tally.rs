@@ -2,6 +2,8 @@
 
 use bus::books::Counts;
 
+use model::stream::{conn, raw_conn};
+
 use crate::engine::Counters;
 use crate::out::Rows;
 
@@ -40,13 +42,18 @@ impl Tally {
 /// Rows as threads made them.
 pub fn made<'a>(rows: impl IntoIterator<Item = &'a Rows>, counts: &mut Counts) {
     for rows in rows {
-        counts.add(format!("made.{}", rows.def.name), rows.marks.len() as i64);
+        counts.add(format!("made.{}", logged(rows.def.name)), rows.marks.len() as i64);
     }
 }
 
 /// Rows that were made and go nowhere.
 pub fn dropped(reason: &str, stream: &str, rows: u64, counts: &mut Counts) {
-    counts.add(format!("dropped.{reason}.{stream}"), signed(rows));
+    counts.add(format!("dropped.{reason}.{}", logged(stream)), signed(rows));
+}
+
+/// The stream that rows end in: what joining needs beside rows of conn makes them no others.
+fn logged(stream: &str) -> &str {
+    if stream == raw_conn::DEF.name { conn::DEF.name } else { stream }
 }
 
 fn signed(count: u64) -> i64 {

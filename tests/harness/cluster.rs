@@ -9,6 +9,9 @@ use tempfile::TempDir;
 use super::weir::{Done, Running, command};
 use super::{folder, kafka, text};
 
+/// What workers of a test share is one tap, as behind a load balancer: nothing of a flow waits for another half.
+const TAP: &str = "test";
+
 /// Partitions of every topic: several for each of two members.
 const PARTITIONS: &str = "4";
 
@@ -88,7 +91,9 @@ impl Cluster {
         if self.config.is_some() {
             ours.extend(["--config", &config]);
         }
-        command(&[&ours, args].concat())
+        let mut command = command(&[&ours, args].concat());
+        command.env("WEIR_CLUSTER_TAP", TAP);
+        command
     }
 
     /// Starts `weir` with these arguments.

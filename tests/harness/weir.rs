@@ -59,7 +59,7 @@ pub struct Done {
 impl Done {
     /// It has to have ended well.
     pub fn ok(self) -> Done {
-        assert_eq!(self.code, Some(0), "{}\n{}", self.what, self.err);
+        assert_eq!(self.code, Some(0), "{}\n{}{}", self.what, self.err, self.out);
         self
     }
 

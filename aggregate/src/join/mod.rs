@@ -65,6 +65,8 @@ pub struct Join {
     pub hurried: u64,
     /// Which rows are held.
     pub open: Open,
+    /// All taps are known: where there is one, nothing has another half.
+    pub knows_taps: bool,
 }
 
 /// What stands between site and tuple in a key.
@@ -93,6 +95,7 @@ impl Join {
             held: 0,
             hurried: 0,
             open: Open::default(),
+            knows_taps: false,
         }
     }
 
@@ -182,13 +185,14 @@ impl Join {
         taps: &Taps,
         out: &mut Vec<Ready>,
     ) {
+        let rules = self.rules(&key, config, taps);
         let group = self.groups.entry(key.clone()).or_default();
         let before = group.due;
         let is_new = group.pieces.is_empty();
         group.pieces.push(piece);
         let too_many = group.pieces.len() > PIECES_MAX;
         let oldest = too_many.then(|| group.pieces.remove(0));
-        group.due = due(group, &key, config, taps);
+        group.due = due(&group.pieces, &key, rules);
         let after = group.due;
         if !is_new && before != after {
             self.timers.remove(&(before, key.clone()));
@@ -203,9 +207,9 @@ impl Join {
     /// The flows of a group that are due leave it.
     fn fire(&mut self, key: &Key, now: i64, config: &Config, taps: &Taps, out: &mut Vec<Ready>) {
         let Some(mut group) = self.groups.remove(key) else { return };
-        let (site, community_id) = parts(key);
         let mut left: Vec<Option<Piece>> = Vec::new();
-        let flows = divide(&group.pieces, community_id, rules(site, config, taps));
+        let rules = self.rules(key, config, taps);
+        let flows = divide(&group.pieces, parts(key).1, rules);
         left.extend(group.pieces.drain(..).map(Some));
         for flow in flows.into_iter().filter(|flow| flow.due <= now) {
             let pieces = flow.members.iter().filter_map(|i| left.get_mut(*i)?.take()).collect();
@@ -215,9 +219,20 @@ impl Join {
         if group.pieces.is_empty() {
             return;
         }
-        group.due = due(&group, key, config, taps);
+        group.due = due(&group.pieces, key, rules);
         self.timers.insert((group.due, key.clone()));
         self.groups.insert(key.clone(), group);
+    }
+
+    /// By what the pieces of a key are joined.
+    fn rules(&self, key: &str, config: &Config, taps: &Taps) -> Rules {
+        let taps = taps.get(parts(key).0).map_or(1, BTreeSet::len);
+        let waits = |time_us| if self.knows_taps && taps < 2 { 0 } else { time_us };
+        Rules {
+            window_us: waits(config.join_window_us),
+            copies_us: config.overlap.then_some(waits(config.copies_us)),
+            taps,
+        }
     }
 
     fn leave(&mut self, pieces: Vec<Piece>, kind: Kind, at: i64, out: &mut Vec<Ready>) {
@@ -230,25 +245,15 @@ impl Join {
     }
 }
 
-fn rules(site: &str, config: &Config, taps: &Taps) -> Rules {
-    Rules {
-        window_us: config.join_window_us,
-        copies_us: config.overlap.then_some(config.copies_us),
-        taps: taps.get(site).map_or(1, BTreeSet::len),
-    }
-}
-
 /// When a group's first flow is due.
-fn due(group: &Group, key: &str, config: &Config, taps: &Taps) -> i64 {
-    let (site, community_id) = parts(key);
-    let rules = rules(site, config, taps);
-    let due = match group.pieces.as_slice() {
+fn due(pieces: &[Piece], key: &str, rules: Rules) -> i64 {
+    let due = match pieces {
         [piece] => {
             let whole = rules.copies_us.filter(|_| piece.half.is_none());
             piece.written.saturating_add(whole.unwrap_or(rules.window_us))
         }
         pieces => {
-            divide(pieces, community_id, rules).iter().map(|flow| flow.due).min().unwrap_or(0)
+            divide(pieces, parts(key).1, rules).iter().map(|flow| flow.due).min().unwrap_or(0)
         }
     };
     due.min(i64::MAX - 1)
