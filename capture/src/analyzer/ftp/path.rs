@@ -16,17 +16,44 @@ fn prefix(path: &[u8]) -> usize {
     }
 }
 
-/// `name` seen from a directory, without what does not matter.
+/// `name` seen from a directory that is [compressed](compress), without what does not matter.
 pub fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if is_absolute(name) || dir.is_empty() {
         return compress(name);
     }
-    let slash: &[u8] = if dir.ends_with(b"/") { b"" } else { b"/" };
-    compress(&[dir, slash, name].concat())
+    // Only the name is looked at: the directory is the same for many.
+    let mut path = dir.to_vec();
+    for part in name.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => up(&mut path),
+            _ => push(&mut path, part),
+        }
+    }
+    path
+}
+
+fn push(path: &mut Vec<u8>, part: &[u8]) {
+    if !path.is_empty() && !path.ends_with(b"/") {
+        path.push(b'/');
+    }
+    path.extend_from_slice(part);
+}
+
+/// Goes up by one from a path that is compressed, as far as it can go.
+fn up(path: &mut Vec<u8>) {
+    let slash = memchr::memrchr(b'/', path);
+    let last = path.get(slash.map_or(0, |at| at + 1)..).unwrap_or_default();
+    match last {
+        b"" | b"~" | b".." => push(path, b".."),
+        b"." => path.push(b'.'),
+        // Of `/a` the root is left.
+        _ => path.truncate(slash.map_or(0, |at| at.max(1))),
+    }
 }
 
 /// Without `.`, `..` and double slashes, as far as they can go.
-fn compress(path: &[u8]) -> Vec<u8> {
+pub fn compress(path: &[u8]) -> Vec<u8> {
     let has = |what: &[u8]| memchr::memmem::find(path, what).is_some();
     if !has(b"/.") && !has(b"//") {
         return match path {
@@ -110,12 +137,27 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        /// From a directory that is compressed it is the same as all at once.
+        #[test]
+        fn joined_a_name_at_a_time(dir in "[/~.a]{1,9}", name in "[/~.a]{0,9}") {
+            let dir = compress(dir.as_bytes());
+            if !dir.is_empty() && !is_absolute(name.as_bytes()) {
+                let whole = compress(&[&dir, &b"/"[..], name.as_bytes()].concat());
+                assert_eq!(join(&dir, name.as_bytes()), whole);
+            }
+        }
+    }
+
     #[test]
     fn joined() {
         for (dir, name, want) in [
             (".", "index.html", "./index.html"),
             ("/pub", "a", "/pub/a"),
-            ("/pub/", "../a", "/a"),
+            ("/pub", "../a", "/a"),
+            ("/", "a", "/a"),
+            ("/", "..", "/.."),
+            (".", "../a", "../a"),
             ("/pub", "/etc/b", "/etc/b"),
             ("/pub", "C:\\x", "C:\\x"),
             ("", "a", "a"),

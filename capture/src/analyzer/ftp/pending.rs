@@ -70,7 +70,9 @@ impl Pending {
 
     /// The command that a reply is most likely for: one that takes its code, and is named in it.
     pub fn best(&self, code: u16, message: &[u8]) -> Option<&Command> {
-        let says = |what: &[u8]| memmem::find(message, what).is_some();
+        // Looking for a text takes time by its length too, and many short replies may follow a long command.
+        let says =
+            |what: &[u8]| what.len() <= message.len() && memmem::find(message, what).is_some();
         let score = |command: &Command| {
             let mut score = 0;
             if command.takes(code) {

@@ -30,8 +30,12 @@ const NAME_MAX: usize = 128;
 /// Bytes logged of an argument or reply (`FTP::max_arg_length`, `FTP::max_reply_msg_length`).
 const TEXT_MAX: usize = 4096;
 
-/// Bytes kept of the current directory, which a client can make longer with every command.
-const DIR_MAX: usize = 8192;
+/// Bytes kept of the current directory, which a client can make longer with every command. It stands in every row
+/// of a file, and nine bytes make one: a long one would make gigabytes of rows out of few packets.
+const DIR_MAX: usize = 512;
+
+/// Bytes of a URL before its path, at most: `ftp://[` and an address.
+const HOST_MAX: usize = 64;
 
 /// Rejected logins of one connection that detectors hear of: far more than any threshold, and servers hang up long
 /// before.
@@ -194,10 +198,14 @@ impl Session {
         let mut dir = match (&command.word[..], code) {
             (b"CWD", 250) => path::join(dir, &command.argument),
             (b"CDUP", 200 | 250) => path::join(dir, b"/.."),
-            (b"PWD" | b"XPWD", 257) => path::find(message).to_vec(),
+            (b"PWD" | b"XPWD", 257) => path::compress(path::find(message)),
             _ => return,
         };
-        dir.truncate(DIR_MAX);
+        if dir.len() > DIR_MAX {
+            // A cut may leave the start of a name that means something by itself.
+            dir.truncate(DIR_MAX);
+            dir = path::compress(&dir);
+        }
         self.dir = Some(dir);
         self.pending.moved(command);
     }
@@ -209,9 +217,14 @@ impl Session {
 
     /// A command is complete (`FTP::ftp_message`).
     fn message(&mut self, cx: &mut Cx<'_>, command: &Command) {
-        let mut arg = command.argument.clone();
-        let mut len = command.argument_len;
-        if OF_FILES.contains(&&command.word[..]) {
+        let logged = LOGGED.contains(&&command.word[..]);
+        let may_be_long = command.argument_len.saturating_add(DIR_MAX + HOST_MAX) > TEXT_MAX;
+        let (mut arg, mut len) = (Vec::new(), 0);
+        if logged || may_be_long {
+            (arg, len) = (command.argument.clone(), command.argument_len);
+        }
+        // What makes no row needs its URL only where that is too long.
+        if (logged || may_be_long) && OF_FILES.contains(&&command.word[..]) {
             let dir = self.dir.as_deref().unwrap_or(b".");
             arg = path::url(cx.ids.tuple.resp_h, dir, &arg);
             len = arg.len() + command.argument_len.saturating_sub(command.argument.len());
@@ -231,7 +244,7 @@ impl Session {
         }
         let (fuid, mime) = cx.expected.take_file(cx.ids.order);
         let (file_size, channel) = (self.file_size.take(), self.channel.take());
-        if !LOGGED.contains(&&command.word[..]) {
+        if !logged {
             return;
         }
         let ids = cx.ids.clone();

@@ -155,6 +155,24 @@ fn texts_that_are_too_long() {
 }
 
 #[test]
+fn a_long_directory_is_cut() {
+    let mut bench = talk(&[
+        (Dir::Orig, &format!("CWD /{}\r\n", "d".repeat(8000))),
+        (Dir::Resp, "220 hello\r\n250 done\r\n"),
+    ]);
+    for _ in 0..100 {
+        bench.feed(Dir::Orig, b"DELE\n");
+        bench.feed(Dir::Resp, b"250\n");
+    }
+    bench.finish();
+    assert_eq!(bench.weirds, ["FTP_arg_too_long"]);
+    let args = cells(&mut bench, &["arg"]);
+    assert_eq!(args.len(), 100);
+    let want = format!("ftp://10.0.0.2/{}", "d".repeat(511));
+    assert!(args.iter().all(|arg| *arg == want), "{}", args[0].len());
+}
+
+#[test]
 fn auth_tls_hands_on() {
     let bench =
         talk(&[(Dir::Orig, "AUTH TLS\r\n"), (Dir::Resp, "234 go\r\n"), (Dir::Orig, "\x16\x03")]);
