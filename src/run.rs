@@ -138,6 +138,8 @@ impl Pipeline {
         pipeline.stages.push(vec![manager]);
         let mut last = Vec::new();
         for config in sinks {
+            // What was read is gone from this bus.
+            let config = sink::Config { waits_for_room: false, ..config };
             let member = sink::member(&config.format, node);
             let role = Sink::new(config, LANES)?;
             let files = |sink: &Sink| Made::Files(Box::new(sink.summary().clone()));

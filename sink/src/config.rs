@@ -50,6 +50,9 @@ pub struct Config {
     pub columns: Columns,
     /// Files of unrotated names may be replaced.
     pub force: bool,
+    /// Where the disk is full the sink waits for room and reads again what it gave up. Not where the bus lets go
+    /// of what was read: there is no way back.
+    pub waits_for_room: bool,
     /// Prefix of topics on the broker; dead letters say where they came from by the whole name.
     pub prefix: String,
 }
@@ -66,6 +69,7 @@ impl Config {
             age_max_ms: None,
             columns: Columns::Zeek,
             force: false,
+            waits_for_room: true,
             prefix: "weir".to_owned(),
         }
     }

@@ -191,9 +191,11 @@ impl Output {
         record: Record,
         now_ms: i64,
     ) -> Result<Option<(i64, i64)>> {
-        self.positions.insert(record.lane, record.offset + 1);
-        self.since_ms.get_or_insert(now_ms);
         let done = files.done.get(&(record.topic.clone(), record.lane));
+        // Whoever goes on from a position that is committed takes all after it for not written yet.
+        let reached = (record.offset + 1).max(done.copied().unwrap_or(0));
+        self.positions.insert(record.lane, reached);
+        self.since_ms.get_or_insert(now_ms);
         if done.is_some_and(|done| record.offset < *done) {
             return Ok(None);
         }

@@ -124,7 +124,12 @@ impl Place {
     pub fn sweep(&self) -> Result<()> {
         let corner = self.dir.join(&self.corner);
         let looked = || format!("cannot read {}", corner.display());
-        for entry in fs::read_dir(&corner).with_context(looked)? {
+        let entries = match fs::read_dir(&corner) {
+            // Taken away with its last file, and on a disk that is full it cannot be made anew.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.with_context(looked)?,
+        };
+        for entry in entries {
             let path = entry.with_context(looked)?.path();
             if !path.is_dir() {
                 remove(&path)?;

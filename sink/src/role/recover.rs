@@ -108,6 +108,9 @@ impl Sink {
         if !full::is_full(&error) {
             return error;
         }
+        if !self.files.config.waits_for_room {
+            return self.no_room(error);
+        }
         let held = self.files.place.held();
         let error = self.pause(held, error);
         let gone = self.forget().and_then(|()| self.files.place.sweep());
@@ -116,7 +119,15 @@ impl Sink {
 
     /// The same where committed files may lie under temporary names.
     pub(super) fn failed(&mut self, error: anyhow::Error) -> anyhow::Error {
-        if full::is_full(&error) { self.pause(0, error) } else { error }
+        match full::is_full(&error) {
+            true if self.files.config.waits_for_room => self.pause(0, error),
+            true => self.no_room(error),
+            false => error,
+        }
+    }
+
+    fn no_room(&self, error: anyhow::Error) -> anyhow::Error {
+        error.context(format!("no room in {}", self.files.place.root().display()))
     }
 
     /// Ends the session until there is room for as much as was held, and more.

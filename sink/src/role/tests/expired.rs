@@ -36,6 +36,24 @@ fn what_is_in_files_is_passed_over() {
 }
 
 #[test]
+fn what_is_passed_over_is_never_committed_in_part() {
+    let (dir, mut world) = (tempfile::tempdir().unwrap(), World::default());
+    let config = config(dir.path(), "tsv", Some(MINUTE_US));
+    let mut first = open(&config, &world);
+    let all = || vec![conn_record(0, 0, conn_rows(3)), conn_record(0, 6, conn_rows(2))];
+    drive(&mut first, &mut world, records(all()), 0);
+    drive(&mut first, &mut world, Wake::Stop, 0);
+
+    // Stopped again before it has come as far as the files go.
+    world.positions.clear();
+    let mut second = open(&config, &world);
+    drive(&mut second, &mut world, records(vec![conn_record(0, 0, conn_rows(3))]), 0);
+    drive(&mut second, &mut world, Wake::Stop, 0);
+    assert_eq!(world.positions[&(Topic::log(&conn::DEF), 0)], 7);
+    assert_eq!(rows_of(dir.path()), 5);
+}
+
+#[test]
 fn a_position_that_is_there_counts_alone() {
     let (dir, mut world) = (tempfile::tempdir().unwrap(), World::default());
     let config = config(dir.path(), "tsv", Some(MINUTE_US));

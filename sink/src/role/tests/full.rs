@@ -63,6 +63,32 @@ fn what_is_full_is_asked_again_and_said_once() {
 }
 
 #[test]
+fn no_room_for_the_corner_itself_is_waited_for_too() {
+    let (dir, mut world) = (tempfile::tempdir().unwrap(), World::default());
+    let mut sink = open(&config(dir.path(), "tsv", Some(MINUTE_US)), &world);
+    drive(&mut sink, &mut world, records(vec![conn_record(0, 0, conn_rows(5))]), 0);
+    assert!(drive(&mut sink, &mut world, Wake::Stop, 0));
+    assert!(!dir.path().join(".tmp-s1-tsv").exists());
+    let no_room = std::io::Error::from_raw_os_error(28);
+    let text = session_ends(Err::<(), _>(sink.give_way(anyhow::Error::from(no_room))));
+    assert!(text.contains("no room in"), "{text}");
+}
+
+#[test]
+fn without_a_way_back_the_disk_is_the_end() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), World::default());
+    let config = Config { waits_for_room: false, ..config(dir.path(), "tsv", None) };
+    let mut sink = open(&config, &world);
+    fill(&sink, "conn.log");
+    assert!(sink.on(records(vec![conn_record(0, 0, conn_rows(5))]), 0).unwrap().is_none());
+    let error = sink.on(Wake::Drained, 0).unwrap_err();
+    assert!(error.downcast_ref::<BusError>().is_none(), "{error:#}");
+    let text = format!("{error:#}");
+    assert!(text.contains(&format!("no room in {}", sink.files.place.root().display())), "{text}");
+    assert!(sink.full.is_none() && sink.summary().pauses == 0);
+}
+
+#[test]
 fn another_failure_of_the_disk_is_still_the_end() {
     let (dir, world) = (tempfile::tempdir().unwrap(), World::default());
     let mut sink = open(&config(dir.path(), "tsv", None), &world);
