@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::books::{Books, Told};
 use crate::clock::Clock;
-use crate::{Bus, BusError, Gap, Lane, Member, Restored, Role, Session, Step, Wake};
+use crate::{Bus, BusError, Lane, Member, Restored, Role, Session, Step, Wake};
 
 mod held;
 
@@ -336,18 +336,7 @@ impl Run<'_> {
         for &lane in lanes {
             let mut state = Vec::new();
             let positions = session.restore(lane, &mut |key, value| state.push((key, value)))?;
-            let gaps = session.gaps();
-            for Gap { topic, lane, from, to } in &gaps {
-                let member = self.driver.me.name();
-                tracing::error!(
-                    member,
-                    %topic,
-                    lane,
-                    from,
-                    to,
-                    "records were lost to retention before they were read"
-                );
-            }
+            let gaps = held::gaps(session, &self.driver.me, self.role, lane, &positions)?;
             let used = |p: &crate::Position| (p.topic.clone(), self.role.used(p));
             self.driver.books.restored(lane, positions.iter().map(used).collect());
             let restored = self.role.restored(lane, Restored { positions, gaps, state });

@@ -352,6 +352,11 @@ pub trait Session: Send {
     fn gaps(&mut self) -> Vec<Gap> {
         Vec::new()
     }
+    /// Where a role itself says that it stood in a partition just restored, of which the group has no position:
+    /// what retention took after that. Refused where the log ends before.
+    fn stood(&mut self, _position: Position) -> Result<Option<Gap>, BusError> {
+        Ok(None)
+    }
     /// Reads a compacted topic of documents whole, to its present end, all lanes in order.
     fn documents(
         &mut self,
@@ -383,6 +388,10 @@ pub trait Role: Send {
     fn opened(&mut self, session: &mut dyn Session) -> anyhow::Result<()>;
     /// One lane as its last commit left it.
     fn restored(&mut self, lane: Lane, from: Restored) -> anyhow::Result<()>;
+    /// Up to where it has read a partition by its own books, asked where the group has no position any more.
+    fn stood(&self, _topic: &Topic, _lane: Lane) -> Option<i64> {
+        None
+    }
     /// The next event; `now_ms` is wall-clock time by the injected clock, for ages only.
     fn on(&mut self, wake: Wake, now_ms: i64) -> anyhow::Result<Option<Step>>;
     /// The step is lasting: what may only follow it is done here (the sink renames files).
@@ -436,6 +445,27 @@ impl Restored {
     /// How many records are gone.
     pub fn records_gone(&self) -> u64 {
         self.gaps.iter().map(|gap| gap.from.abs_diff(gap.to)).sum()
+    }
+}
+
+impl Position {
+    /// What a log that goes from `first` to `end` has no more of what is to be read from here; refused where it
+    /// ends before.
+    fn kept(
+        &self,
+        first: i64,
+        end: i64,
+        name: impl Fn() -> String,
+    ) -> Result<Option<Gap>, BusError> {
+        if self.offset > end {
+            return Err(BusError::Fatal(format!(
+                "{}: committed is {self}, and the log ends at {end}: the topic was cut or made anew; use a new \
+                 prefix",
+                name()
+            )));
+        }
+        let gap = Gap { topic: self.topic.clone(), lane: self.lane, from: self.offset, to: first };
+        Ok((self.offset < first).then_some(gap))
     }
 }
 

@@ -306,6 +306,10 @@ impl Role for Sink {
         Ok(())
     }
 
+    fn stood(&self, topic: &Topic, lane: Lane) -> Option<i64> {
+        self.catalog.get(&(topic.clone(), lane)).copied()
+    }
+
     fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {
         let step = self.wake(wake, now_ms);
         step.map_err(|error| self.give_way(error))

@@ -2,7 +2,32 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Lane, Member, Topic, Wake};
+use crate::{BusError, Gap, Lane, Member, Position, Role, Session, Topic, Wake};
+
+/// What is gone of a lane just restored, after where the group stood, or else the role by its own books.
+pub(super) fn gaps(
+    session: &mut dyn Session,
+    me: &Member,
+    role: &dyn Role,
+    lane: Lane,
+    committed: &[Position],
+) -> Result<Vec<Gap>, BusError> {
+    let mut gaps = session.gaps();
+    for topic in &me.topics {
+        if committed.iter().any(|position| position.topic == *topic) {
+            continue;
+        }
+        let Some(offset) = role.stood(topic, lane) else { continue };
+        let topic = topic.clone();
+        gaps.extend(session.stood(Position { topic, lane, offset, metadata: String::new() })?);
+    }
+    for Gap { topic, lane, from, to } in &gaps {
+        let member = me.name();
+        tracing::error!(member, %topic, lane, from, to,
+            "records were lost to retention before they were read");
+    }
+    Ok(gaps)
+}
 
 /// Lanes held, and which of their partitions are read to the end.
 #[derive(Default)]

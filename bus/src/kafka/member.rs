@@ -342,7 +342,7 @@ impl Membership {
         Ok(true)
     }
 
-    fn positions(&self) -> Positions<'_> {
+    pub(super) fn positions(&self) -> Positions<'_> {
         Positions { shared: &self.shared, consumer: &self.consumer, me: &self.me }
     }
 }

@@ -62,18 +62,9 @@ impl Positions<'_> {
     /// moves to the first record that is kept, and what lies between is given back.
     pub(super) fn keep(&self, position: &mut Position) -> Result<Option<Gap>, BusError> {
         let (first, end) = self.shared.written(&position.topic, position.lane)?;
-        if position.offset > end {
-            return Err(BusError::Fatal(format!(
-                "{}: committed is {position}, and the log ends at {end}: the topic was cut or made \
-                 anew; use a new prefix",
-                self.me.name()
-            )));
-        }
-        if position.offset >= first {
-            return Ok(None);
-        }
-        let from = std::mem::replace(&mut position.offset, first);
-        Ok(Some(Gap { topic: position.topic.clone(), lane: position.lane, from, to: first }))
+        let gap = position.kept(first, end, || self.me.name())?;
+        position.offset = position.offset.max(first);
+        Ok(gap)
     }
 
     /// Whether there is nothing after the committed positions of these lanes.

@@ -272,6 +272,11 @@ impl Session for KafkaSession {
         self.member.as_mut().map(Membership::gaps).unwrap_or_default()
     }
 
+    fn stood(&mut self, mut position: Position) -> Result<Option<Gap>, BusError> {
+        let member = self.member.as_ref();
+        member.map_or(Ok(None), |member| member.positions().keep(&mut position))
+    }
+
     fn settled(&mut self) -> Result<bool, BusError> {
         self.member.as_ref().map_or(Ok(true), Membership::settled)
     }

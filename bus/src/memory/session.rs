@@ -328,6 +328,13 @@ impl Session for MemorySession {
         std::mem::take(&mut self.gaps)
     }
 
+    fn stood(&mut self, position: Position) -> Result<Option<Gap>, BusError> {
+        let state = self.shared.lock();
+        let log = state.log(&position.topic, position.lane);
+        let (first, end) = log.map_or((0, 0), |log| (log.trimmed(), log.next()));
+        position.kept(first, end, || self.me.name())
+    }
+
     fn settled(&mut self) -> Result<bool, BusError> {
         let state = self.shared.lock();
         self.alive(&state)?;

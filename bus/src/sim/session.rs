@@ -101,6 +101,10 @@ impl Session for SimSession {
         self.inner.as_mut().map(|inner| inner.gaps()).unwrap_or_default()
     }
 
+    fn stood(&mut self, position: Position) -> Result<Option<Gap>, BusError> {
+        self.alive()?.stood(position)
+    }
+
     fn settled(&mut self) -> Result<bool, BusError> {
         if self.shared.world().is_on_its_way(&self.me) {
             return Ok(false);

@@ -89,7 +89,8 @@ impl Sink {
         Ok(())
     }
 
-    /// Kafka forgets where a group stood that was away for long (`offsets.retention.minutes`). The files tell.
+    /// Kafka forgets where a group stood that was away for long (`offsets.retention.minutes`). The files tell. What
+    /// retention took after them is a gap, which the bus has told of.
     pub(super) fn take_up(&mut self, lane: Lane, committed: &[Position]) {
         for topic in self.outputs.keys() {
             let key = (topic.clone(), lane);
@@ -98,7 +99,7 @@ impl Sink {
                 continue;
             }
             tracing::warn!(%topic, lane, from = reached,
-                "the group's position has expired; what is before is in files already and is passed over");
+                "the group has no position, and files of it go so far by the catalog: what is before is passed over");
             self.files.done.insert(key, *reached);
         }
     }

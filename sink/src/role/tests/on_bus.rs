@@ -70,6 +70,64 @@ fn what_retention_took_is_a_counted_gap_and_no_end() {
     assert_eq!(run(), (40, 3));
 }
 
+/// A member that reads the same catalog, of a group that has no positions.
+fn forgotten() -> Member {
+    Member { group: "sink.tsv.forgotten".into(), ..member("tsv", "s1") }
+}
+
+#[test]
+fn what_retention_took_after_the_files_is_counted_too() {
+    let (sim, dir) = (Sim::new(LANES, 1, Faults::NONE).paced(), tempfile::tempdir().unwrap());
+    let log = Topic::log(&conn::DEF);
+    let write = || {
+        let out = vec![Outgoing::rows(log.clone(), 1, &conn::DEF, conn_rows(10))];
+        let writer = Member { topics: Vec::new(), ..member("tsv", "w") };
+        let session = sim.open(&Member { group: "capture".into(), ..writer }).unwrap();
+        drop(session.commit(Step { out, ..Step::default() }).unwrap());
+    };
+    let run = |me: &Member| {
+        let config = config(dir.path(), "tsv", Some(MINUTE_US));
+        let mut sink = Sink::new(config, LANES).unwrap();
+        bus::drive::drive(&sim, me, &mut sink, &sim, &Stop::new(), Until::Drained).unwrap();
+        (sink.summary().rows_out, sink.summary().records_gone)
+    };
+    write();
+    assert_eq!(run(&member("tsv", "s1")), (10, 0));
+    (0..3).for_each(|_| write());
+    let newest = sim.records(&log).iter().map(|record| record.offset).max();
+    sim.cut(&log, 1, newest.unwrap());
+    // Two records, and the marks of three transactions.
+    assert_eq!(run(&forgotten()), (10, 5));
+}
+
+#[test]
+fn files_that_go_beyond_the_log_are_refused() {
+    let (old, _) = filled(8);
+    let dir = tempfile::tempdir().unwrap();
+    let run = |bus: &Memory| {
+        let mut sink = Sink::new(config(dir.path(), "tsv", Some(MINUTE_US)), LANES).unwrap();
+        let (me, stop) = (forgotten(), Stop::new());
+        bus::drive::drive(bus, &me, &mut sink, &clock::System, &stop, Until::Drained)
+    };
+    run(&old).unwrap();
+    // The topics of rows were made anew, the catalog was not.
+    let (anew, _) = filled(1);
+    let writer = Member { topics: Vec::new(), state: None, home: vec![0], ..member("tsv", "w2") };
+    let session = anew.open(&Member { group: "copy".into(), ..writer }).unwrap();
+    let copy = |record: Record| Outgoing {
+        topic: record.topic,
+        lane: record.lane,
+        key: record.key,
+        payload: record.payload,
+        stamp: None,
+        headers: Vec::new(),
+    };
+    let out = old.records(&topic::FILES).into_iter().map(copy).collect();
+    drop(session.commit(Step { out, ..Step::default() }).unwrap());
+    let error = format!("{:#}", run(&anew).unwrap_err());
+    assert!(error.contains("cut or made anew"), "{error}");
+}
+
 #[test]
 fn several_nodes_share_the_lanes_and_the_folder() {
     let (bus, rows) = filled(60);
