@@ -187,8 +187,8 @@ mod tests {
         let plain = written(&Tsv, &conn_rows(1), 0, Columns::Zeek);
         let all = written(&Tsv, &conn_rows(1), 0, Columns::Weir);
         assert!(plain.contains("ip_proto\tcommunity_id\n"));
-        assert!(all.contains("community_id\t_write_ts\tsensor\tobservers\tfinal\n"));
-        assert!(all.contains("\tnode-1\tn1,n2\t-\n"), "{all}");
+        assert!(all.contains("\tobservers\tfinal\tobserver_uids\n"));
+        assert!(all.contains("\tnode-1\tn1,n2\t-\t-\n"), "{all}");
     }
 
     #[test]
