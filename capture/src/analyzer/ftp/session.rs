@@ -37,6 +37,13 @@ const DIR_MAX: usize = 512;
 /// Bytes of a URL before its path, at most: `ftp://[` and an address.
 const HOST_MAX: usize = 64;
 
+/// Bytes of text in the rows of a connection: so many, and [`ROWS_FOR_BYTE`] for each that was heard. Directory, user
+/// and password stand in every row and nine bytes make one, so that rows beyond all proportion to what was said
+/// fill a flush's columns (2 GiB). People's sessions stay far below: their directories are shorter than eight
+/// times a command with its reply.
+const ROWS_FREE: u64 = 16 * 1024;
+const ROWS_FOR_BYTE: u64 = 8;
+
 /// Rejected logins of one connection that detectors hear of: far more than any threshold, and servers hang up long
 /// before.
 const FAILED_MAX: u32 = 1000;
@@ -66,11 +73,15 @@ pub struct Session {
     dir: Option<Vec<u8>>,
     /// Logins that were rejected.
     failed: u32,
+    /// Bytes of commands and replies, and of texts in rows.
+    heard: u64,
+    written: u64,
 }
 
 impl Session {
     /// A command with its argument.
     pub fn request(&mut self, cx: &mut Cx<'_>, word: &[u8], argument: &[u8]) {
+        self.heard += (word.len() + argument.len()) as u64;
         // The one before it is complete.
         if self.reply.is_some()
             && let Some(command) = self.current.take()
@@ -103,6 +114,7 @@ impl Session {
 
     /// A line of a reply. `goes_on` says that more of it follows, and a code of 0 that it is in the middle.
     pub fn reply(&mut self, cx: &mut Cx<'_>, code: u16, message: &[u8], goes_on: bool) {
+        self.heard += message.len() as u64;
         self.begin(cx);
         if goes_on && code == 0 && self.reply.is_some() && !is_like_reply(message) {
             return;
@@ -253,6 +265,13 @@ impl Session {
         let (command_text, arg) = (text::from_wire(&command.word), text::from_wire(&arg));
         let reply = self.reply.as_ref();
         let message = reply.map(|(_, message)| text::from_wire(message));
+        let texts = [user.as_deref(), password.as_deref(), Some(&*arg), message.as_deref()];
+        let bytes: u64 = texts.into_iter().flatten().map(|text| text.len() as u64).sum();
+        if self.written + bytes > ROWS_FREE + ROWS_FOR_BYTE * self.heard {
+            cx.weird("FTP_too_many_rows", None, Some("FTP"));
+            return;
+        }
+        self.written += bytes;
         let row = ftp::Row {
             ts: command.ts,
             uid: &ids.uid,

@@ -173,6 +173,22 @@ fn a_long_directory_is_cut() {
 }
 
 #[test]
+fn rows_are_in_proportion_to_what_was_said() {
+    let mut bench = talk(&[
+        (Dir::Orig, &format!("CWD /{}\r\n", "d".repeat(500))),
+        (Dir::Resp, "220 hello\r\n250 done\r\n"),
+    ]);
+    for _ in 0..10_000 {
+        bench.feed(Dir::Orig, b"DELE\n");
+        bench.feed(Dir::Resp, b"250\n");
+    }
+    assert_eq!(bench.weirds[0], "FTP_too_many_rows");
+    let bytes: usize = cells(&mut bench, &["arg"]).iter().map(String::len).sum();
+    // Four bytes a command are heard, none of the reply.
+    assert!((300_000..400_000).contains(&bytes), "{bytes}");
+}
+
+#[test]
 fn auth_tls_hands_on() {
     let bench =
         talk(&[(Dir::Orig, "AUTH TLS\r\n"), (Dir::Resp, "234 go\r\n"), (Dir::Orig, "\x16\x03")]);
