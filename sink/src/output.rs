@@ -128,10 +128,7 @@ impl Open {
 }
 
 fn failure(place: &Place, temp: &str) -> String {
-    format!(
-        "cannot write {}: nothing of it was committed, and it is written again once the disk takes it",
-        place.path(temp).display()
-    )
+    format!("cannot write {}: nothing of it was committed", place.path(temp).display())
 }
 
 /// What a step says of one stream.

@@ -128,7 +128,10 @@ impl Sink {
     }
 
     fn no_room(&self, error: anyhow::Error) -> anyhow::Error {
-        error.context(format!("no room in {}", self.files.place.root().display()))
+        error.context(format!(
+            "no room in {}, and this bus gives no row twice: make room and run again",
+            self.files.place.root().display()
+        ))
     }
 
     /// Ends the session until there is room for as much as was held, and more.
