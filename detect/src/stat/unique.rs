@@ -12,13 +12,81 @@ use serde::{Deserialize, Serialize};
 /// detector asks for.
 pub const MEMBERS_CEILING: usize = 4096;
 
+/// Latest members known in their order: all members are looked at once for so many that give way to earlier
+/// ones, not for each. About the square root of the ceiling, as the few are shifted about themselves.
+const LATEST_MAX: usize = 64;
+
 /// Distinct members. JSON: `{"max":25,"first":{"10.0.0.1":1700000000000000},"more":false}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(from = "Wire")]
 pub struct Unique {
     max: usize,
     first: BTreeMap<String, i64>,
     more: bool,
+    /// The least of the times.
+    #[serde(skip)]
+    begun: Option<i64>,
+    /// Only ever filled while full.
+    #[serde(skip)]
+    latest: Latest,
+}
+
+impl PartialEq for Unique {
+    /// What was seen counts, not what is remembered of its order.
+    fn eq(&self, other: &Unique) -> bool {
+        (self.max, self.more) == (other.max, other.more) && self.first == other.first
+    }
+}
+
+impl Eq for Unique {}
+
+/// Some members, ascending by time and name: all members that are no less than the first of these.
+#[derive(Debug, Clone, Default)]
+struct Latest(Vec<(i64, String)>);
+
+impl Latest {
+    /// The very latest of all members.
+    fn peek(&mut self, all: &BTreeMap<String, i64>) -> Option<(i64, &str)> {
+        if self.0.is_empty() {
+            self.refill(all);
+        }
+        self.0.last().map(|(at, member)| (*at, member.as_str()))
+    }
+
+    fn refill(&mut self, all: &BTreeMap<String, i64>) {
+        #[cfg(test)]
+        tests::LOOKED_AT.with(|n| n.set(n.get() + all.len()));
+        let mut of: Vec<(i64, &str)> = all.iter().map(|(m, at)| (*at, m.as_str())).collect();
+        let earlier = of.len().saturating_sub(LATEST_MAX);
+        if earlier > 0 {
+            of.select_nth_unstable(earlier);
+        }
+        let late = of.get_mut(earlier..).unwrap_or_default();
+        late.sort_unstable();
+        self.0 = late.iter().map(|(at, member)| (*at, (*member).to_owned())).collect();
+    }
+
+    /// There is a new member, or one that is no longer here.
+    fn insert(&mut self, at: i64, member: &str) {
+        let place = self.place(at, member);
+        // Before the first there may be members that are not here.
+        if place > 0 {
+            self.0.insert(place, (at, member.to_owned()));
+        }
+    }
+
+    /// A member turns out to have been seen earlier.
+    fn moved(&mut self, from: i64, to: i64, member: &str) {
+        let place = self.place(from, member);
+        if self.0.get(place).is_some_and(|(at, known)| (*at, known.as_str()) == (from, member)) {
+            self.0.remove(place);
+            self.insert(to, member);
+        }
+    }
+
+    fn place(&self, at: i64, member: &str) -> usize {
+        self.0.partition_point(|(known_at, known)| (*known_at, known.as_str()) < (at, member))
+    }
 }
 
 /// What JSON may hold, before limits are put to it.
@@ -32,8 +100,9 @@ struct Wire {
 impl From<Wire> for Unique {
     fn from(wire: Wire) -> Unique {
         let max = wire.max.clamp(1, MEMBERS_CEILING);
-        let mut unique = Unique { max, first: wire.first, more: wire.more };
+        let mut unique = Unique { first: wire.first, more: wire.more, ..Unique::new(max) };
         unique.truncate();
+        unique.begun = unique.first.values().copied().min();
         unique
     }
 }
@@ -41,32 +110,49 @@ impl From<Wire> for Unique {
 impl Unique {
     /// Nothing yet; keeps the earliest `max` members.
     pub fn new(max: usize) -> Unique {
-        Unique { max: max.clamp(1, MEMBERS_CEILING), first: BTreeMap::new(), more: false }
+        Unique {
+            max: max.clamp(1, MEMBERS_CEILING),
+            first: BTreeMap::new(),
+            more: false,
+            begun: None,
+            latest: Latest::default(),
+        }
     }
 
     /// A member was seen at a time; tells by how much the weight grew.
     pub fn observe(&mut self, at: i64, member: &str) -> usize {
         if let Some(first) = self.first.get_mut(member) {
-            *first = at.min(*first);
+            if at < *first {
+                self.latest.moved(*first, at, member);
+                *first = at;
+                self.begin(at);
+            }
             return 0;
         }
         if self.first.len() < self.max {
             self.first.insert(member.to_owned(), at);
+            self.begin(at);
             return 1;
         }
         self.more = true;
-        let Some((latest, latest_at)) = self.latest() else { return 0 };
-        if (at, member) < (latest_at, latest) {
-            let latest = latest.to_owned();
-            self.first.remove(&latest);
+        let Some(latest) = self.latest.peek(&self.first) else { return 0 };
+        if (at, member) < latest {
+            if let Some((_, gone)) = self.latest.0.pop() {
+                self.first.remove(&gone);
+            }
             self.first.insert(member.to_owned(), at);
+            self.latest.insert(at, member);
+            self.begin(at);
         }
         0
     }
 
     /// Adds what another saw. The larger limit holds.
     pub fn merge(&mut self, other: &Unique) {
-        self.max = self.max.max(other.max);
+        if self.max < other.max {
+            self.max = other.max;
+            self.latest.0.clear();
+        }
         self.more |= other.more;
         for (member, at) in &other.first {
             self.observe(*at, member);
@@ -118,7 +204,7 @@ impl Unique {
 
     /// When the first member was seen.
     pub fn first(&self) -> Option<i64> {
-        self.first.values().copied().min()
+        self.begun
     }
 
     /// When the number of distinct members reached `count`; `None` if it did not, or if `count` is
@@ -129,8 +215,8 @@ impl Unique {
         times.get(count.checked_sub(1)?).copied()
     }
 
-    fn latest(&self) -> Option<(&str, i64)> {
-        self.first.iter().map(|(member, at)| (member.as_str(), *at)).max_by_key(|(m, at)| (*at, *m))
+    fn begin(&mut self, at: i64) {
+        self.begun = Some(self.begun.map_or(at, |begun| begun.min(at)));
     }
 
     fn truncate(&mut self) {
@@ -147,10 +233,24 @@ impl Unique {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::cell::Cell;
+
     use proptest::prelude::*;
 
     use super::*;
+
+    thread_local! {
+        /// Members or keys looked at in search of those that must go.
+        pub static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// How many are looked at meanwhile.
+    pub fn looked_at(meanwhile: impl FnOnce()) -> usize {
+        LOOKED_AT.set(0);
+        meanwhile();
+        LOOKED_AT.get()
+    }
 
     fn seen(of: &[(i64, u8)]) -> Unique {
         let mut unique = Unique::new(4);
@@ -186,6 +286,21 @@ mod tests {
         assert_eq!(serde_json::from_str::<Unique>(&huge).unwrap().max, MEMBERS_CEILING);
     }
 
+    #[test]
+    fn members_that_are_too_many_do_not_cost_a_look_at_all_each() {
+        let (most, n) = (1024_usize, 16 * 1024_i64);
+        let mut later = Unique::new(most);
+        let in_order = looked_at(|| (0..n).for_each(|at| _ = later.observe(at, &at.to_string())));
+        assert_eq!((in_order, later.reached(most)), (most, Some(1023)));
+        let mut earlier = Unique::new(most);
+        let reverse = looked_at(|| (0..n).for_each(|at| _ = earlier.observe(-at, &at.to_string())));
+        assert_eq!((earlier.first(), earlier.reached(most)), (Some(1 - n), Some(1024 - n)));
+        assert!(reverse <= n as usize / LATEST_MAX * most, "{reverse}");
+        let merged = looked_at(|| later.merge(&earlier));
+        assert_eq!(later, earlier);
+        assert!(merged <= (most / LATEST_MAX + 1) * most, "{merged}");
+    }
+
     fn sightings() -> impl Strategy<Value = Vec<(i64, u8)>> {
         proptest::collection::vec((0i64..50, 0u8..12), 0..40)
     }
@@ -197,6 +312,27 @@ mod tests {
             prop_assert_eq!(merged(&[&a, &b]), merged(&[&b, &a]));
             prop_assert_eq!(merged(&[&merged(&[&a, &b]), &c]), merged(&[&a, &merged(&[&b, &c])]));
             prop_assert_eq!(merged(&[&a, &a]), a.clone());
+        }
+
+        // More members than are known in their order.
+        #[test]
+        fn the_earliest_stay_in_whatever_order_they_come(
+            all in proptest::collection::vec((0i64..1000, 0u16..400), 0..1500),
+        ) {
+            let max = 2 * LATEST_MAX;
+            let (mut unique, mut naive) = (Unique::new(max), BTreeMap::new());
+            for (at, member) in all {
+                unique.observe(at, &member.to_string());
+                let first = naive.entry(member.to_string()).or_insert(at);
+                *first = at.min(*first);
+            }
+            let mut naive: Vec<(i64, &str)> = naive.iter().map(|(m, at)| (*at, m.as_str())).collect();
+            naive.sort_unstable();
+            naive.truncate(max);
+            prop_assert_eq!(unique.first(), naive.first().map(|(at, _)| *at));
+            prop_assert_eq!(unique.reached(naive.len()), naive.last().map(|(at, _)| *at));
+            let naive: Vec<&str> = naive.into_iter().map(|(_, member)| member).collect();
+            prop_assert_eq!(unique.earliest(max), naive);
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! Distinct members under each of several keys, such as the hosts tried on each port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +12,34 @@ pub const KEYS_CEILING: usize = 4096;
 /// Distinct members by key. Above `keys_max` keys the heaviest stay: of those with equally many
 /// members the one begun last, because a sweep over many keys leaves behind keys that never grow.
 /// JSON: `{"keys_max":256,"max":25,"by":{"22/tcp":{…}},"more":false}`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(from = "Wire")]
 pub struct UniqueBy {
     keys_max: usize,
     max: usize,
     by: BTreeMap<String, Unique>,
     more: bool,
+    /// The keys, lightest first, once one had to go: the next is not searched for. Merging forgets it.
+    #[serde(skip)]
+    order: Option<BTreeSet<(Rank, String)>>,
 }
+
+/// How heavy a key is: its members, and when it began.
+type Rank = (usize, Option<i64>);
+
+fn rank(unique: &Unique) -> Rank {
+    (unique.len(), unique.first())
+}
+
+impl PartialEq for UniqueBy {
+    /// What was seen counts, not what is remembered of its order.
+    fn eq(&self, other: &UniqueBy) -> bool {
+        (self.keys_max, self.max, self.more) == (other.keys_max, other.max, other.more)
+            && self.by == other.by
+    }
+}
+
+impl Eq for UniqueBy {}
 
 #[derive(Deserialize)]
 struct Wire {
@@ -32,11 +52,8 @@ struct Wire {
 impl From<Wire> for UniqueBy {
     fn from(wire: Wire) -> UniqueBy {
         let mut value = UniqueBy::new(wire.keys_max, wire.max);
-        value.more = wire.more;
-        for (key, unique) in wire.by {
-            value.by.insert(key, unique);
-            value.truncate();
-        }
+        (value.by, value.more) = (wire.by, wire.more);
+        value.prune();
         value
     }
 }
@@ -45,16 +62,28 @@ impl UniqueBy {
     /// Nothing yet; keeps `keys_max` keys and the earliest `max` members of each.
     pub fn new(keys_max: usize, max: usize) -> UniqueBy {
         let keys_max = keys_max.clamp(1, KEYS_CEILING);
-        UniqueBy { keys_max, max, by: BTreeMap::new(), more: false }
+        UniqueBy { keys_max, max, by: BTreeMap::new(), more: false, order: None }
     }
 
     /// A member was seen under a key at a time; tells by how much the weight grew, at least.
     pub fn observe(&mut self, at: i64, key: &str, member: &str) -> usize {
         if let Some(unique) = self.by.get_mut(key) {
-            return unique.observe(at, member);
+            let before = rank(unique);
+            let grew = unique.observe(at, member);
+            let after = rank(unique);
+            if before != after
+                && let Some(order) = &mut self.order
+            {
+                order.remove(&(before, key.to_owned()));
+                order.insert((after, key.to_owned()));
+            }
+            return grew;
         }
         let mut unique = Unique::new(self.max);
         unique.observe(at, member);
+        if let Some(order) = &mut self.order {
+            order.insert((rank(&unique), key.to_owned()));
+        }
         self.by.insert(key.to_owned(), unique);
         2_usize.saturating_sub(self.truncate())
     }
@@ -64,6 +93,7 @@ impl UniqueBy {
         self.keys_max = self.keys_max.max(other.keys_max);
         self.max = self.max.max(other.max);
         self.more |= other.more;
+        self.order = None;
         for (key, unique) in &other.by {
             match self.by.get_mut(key) {
                 Some(mine) => mine.merge(unique),
@@ -72,9 +102,7 @@ impl UniqueBy {
                 }
             }
         }
-        while self.by.len() > self.keys_max {
-            self.truncate();
-        }
+        self.prune();
     }
 
     /// Keys and their members, in the order of the keys.
@@ -97,18 +125,44 @@ impl UniqueBy {
         if self.by.len() <= self.keys_max {
             return 0;
         }
-        let rank = |unique: &Unique| (unique.len(), unique.first());
-        let lightest = self.by.iter().min_by_key(|(key, u)| (rank(u), *key)).map(|(key, _)| key);
-        let gone = lightest.cloned().and_then(|key| self.by.remove(&key));
+        let by = &self.by;
+        let order = self.order.get_or_insert_with(|| {
+            ordered(by).into_iter().map(|(rank, key)| (rank, key.to_owned())).collect()
+        });
+        let gone = order.pop_first().and_then(|(_, key)| self.by.remove(&key));
         self.more |= gone.is_some();
         gone.map_or(0, |unique| 1 + unique.weight())
     }
+
+    /// Lets all keys go that are too many: the same as one by one.
+    fn prune(&mut self) {
+        let surplus = self.by.len().saturating_sub(self.keys_max);
+        if surplus == 0 {
+            return;
+        }
+        let lightest = ordered(&self.by).into_iter().take(surplus);
+        let gone: Vec<String> = lightest.map(|(_, key)| key.to_owned()).collect();
+        for key in gone {
+            self.by.remove(&key);
+        }
+        self.more = true;
+    }
+}
+
+/// The keys, lightest first.
+fn ordered(by: &BTreeMap<String, Unique>) -> Vec<(Rank, &str)> {
+    #[cfg(test)]
+    super::unique::tests::LOOKED_AT.with(|n| n.set(n.get() + by.len()));
+    let mut keys: Vec<(Rank, &str)> = by.iter().map(|(key, u)| (rank(u), key.as_str())).collect();
+    keys.sort_unstable();
+    keys
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::unique::tests::looked_at;
     use super::*;
 
     fn seen(of: &[(i64, u8, u8)]) -> UniqueBy {
@@ -148,11 +202,67 @@ mod tests {
         assert_eq!((cut.iter().count(), cut.has_more()), (2, true));
     }
 
+    #[test]
+    fn keys_that_are_too_many_do_not_cost_a_look_at_all_each() {
+        let swept = |from: i64| {
+            let mut value = UniqueBy::new(256, 25);
+            let cost = looked_at(|| {
+                for n in from..from + 20_000 {
+                    value.observe(n, &n.to_string(), "victim");
+                    value.observe(n, "22/tcp", &n.to_string());
+                }
+            });
+            // Those of the one full key, once, and all keys, once.
+            assert!(cost <= 257 + 25, "{cost}");
+            value
+        };
+        let (mut a, b) = (swept(0), swept(50_000));
+        let text = serde_json::to_string(&a).unwrap().replace(":256,", ":2,");
+        assert!(looked_at(|| a.merge(&b)) <= 2 * 256 + 2 * 25);
+        assert_eq!((a.iter().count(), a.has_more()), (256, true));
+        let read = || assert_eq!(serde_json::from_str::<UniqueBy>(&text).unwrap().by.len(), 2);
+        assert!(looked_at(read) <= 256);
+    }
+
+    /// What stays if the lightest is looked for among all each time.
+    fn naive(of: &[(i64, u8, u8)]) -> BTreeMap<String, Unique> {
+        let mut by: BTreeMap<String, Unique> = BTreeMap::new();
+        for (at, key, member) in of {
+            let unique = by.entry(key.to_string()).or_insert_with(|| Unique::new(4));
+            unique.observe(*at, &member.to_string());
+            if by.len() > 8 {
+                let lightest = by.iter().min_by_key(|(key, u)| (u.len(), u.first(), *key));
+                let key = lightest.map(|(key, _)| key.clone()).unwrap();
+                by.remove(&key);
+            }
+        }
+        by
+    }
+
     fn sightings() -> impl Strategy<Value = Vec<(i64, u8, u8)>> {
         proptest::collection::vec((0i64..50, 0u8..6, 0u8..8), 0..40)
     }
 
     proptest! {
+        #[test]
+        fn the_lightest_goes(
+            all in proptest::collection::vec((0i64..50, 0u8..30, 0u8..8), 0..200),
+            cut in 0usize..200,
+        ) {
+            prop_assert_eq!(&seen(&all).by, &naive(&all));
+            let (a, b) = all.split_at(cut.min(all.len()));
+            let (mut by, other) = (naive(a), naive(b));
+            for (key, unique) in &other {
+                by.entry(key.clone()).or_insert_with(|| Unique::new(4)).merge(unique);
+            }
+            while by.len() > 8 {
+                let lightest = by.iter().min_by_key(|(key, u)| (u.len(), u.first(), *key));
+                let key = lightest.map(|(key, _)| key.clone()).unwrap();
+                by.remove(&key);
+            }
+            prop_assert_eq!(&merged(&seen(a), &seen(b)).by, &by);
+        }
+
         // Within the limit on keys; beyond it which keys stay is a choice, not a law.
         #[test]
         fn merging_is_a_lattice(a in sightings(), b in sightings(), c in sightings()) {
