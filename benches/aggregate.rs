@@ -1,5 +1,5 @@
 //! What a row of conn costs an aggregator, by processor time of one thread, without a bus: rows that pass, rows of
-//! which some are halves, and rows that two taps saw alike.
+//! which some are halves, rows that two taps saw alike, and rows that are all attempts of a few scanners.
 //!
 //!     cargo bench -p weir-aggregate --bench aggregate -- [SCENARIO [RECORDS]]
 
@@ -22,7 +22,10 @@ const STEP: i64 = 20;
 /// Of so many flows of a route that is not symmetric each sensor sees one direction.
 const ONE_IN: usize = 10;
 
-const SCENARIOS: [&str; 4] = ["one-tap", "two-taps", "halves", "overlap"];
+/// Hosts that scan.
+const SCANNERS: u32 = 64;
+
+const SCENARIOS: [&str; 5] = ["one-tap", "two-taps", "halves", "overlap", "scan"];
 
 /// Rows of the `n`th record of a sensor.
 fn rows(scenario: &str, sensor: usize, n: usize) -> arrow_array::RecordBatch {
@@ -35,11 +38,13 @@ fn rows(scenario: &str, sensor: usize, n: usize) -> arrow_array::RecordBatch {
         let is_shared = is_half || scenario == "overlap";
         let host = (flow as u32).wrapping_mul(2_654_435_761) & 0x00ff_ffff;
         let net = if is_shared || sensor == 0 { 10 << 24 } else { 11 << 24 };
+        let is_scan = scenario == "scan";
+        let orig = net | if is_scan { flow as u32 % SCANNERS } else { host };
         let tuple = FiveTuple {
-            orig_h: std::net::Ipv4Addr::from(net | host).into(),
+            orig_h: std::net::Ipv4Addr::from(orig).into(),
             orig_p: 1024 + (flow % 60_000) as u16,
             resp_h: [192, 0, 2, (flow % 250) as u8].into(),
-            resp_p: 443,
+            resp_p: if is_scan { (flow % 1009) as u16 } else { 443 },
             proto: ip_proto::TCP,
         };
         let ts = 1_700_000_000_000_000 + flow as i64 * STEP;
@@ -57,10 +62,10 @@ fn rows(scenario: &str, sensor: usize, n: usize) -> arrow_array::RecordBatch {
             duration: Some(1_000_000),
             orig_bytes: Some(1000),
             resp_bytes: Some(20_000),
-            conn_state: Some("SF"),
+            conn_state: Some(if is_scan { "S0" } else { "SF" }),
             local_orig: Some(true),
             local_resp: Some(false),
-            history: Some("ShADadFf"),
+            history: Some(if is_scan { "S" } else { "ShADadFf" }),
             orig_pkts: Some(if is_half && !is_orig { 0 } else { 10 }),
             orig_ip_bytes: Some(1500),
             resp_pkts: Some(if is_half && is_orig { 0 } else { 20 }),
@@ -113,7 +118,7 @@ fn run(scenario: &str, count: usize) {
     let overlap = scenario == "overlap";
     let mut config = Config::new("bench", 1);
     config.overlap = overlap;
-    let taps = if scenario == "one-tap" { 1 } else { 2 };
+    let taps = if matches!(scenario, "one-tap" | "scan") { 1 } else { 2 };
     let mut records = Vec::new();
     let mut offsets: BTreeMap<String, i64> = BTreeMap::new();
     for n in 0..count {

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{Array, ListArray, RecordBatch, StringArray};
-use detect::{Detector, rows};
+use detect::{Detector, Rows, rows};
 use model::read::{self, ColumnError};
 use model::stream::{self, Def};
 
@@ -37,9 +38,15 @@ fn observers<'a>(
     sensor: &'a StringArray,
     observers: Option<&'a ListArray>,
     row: usize,
-) -> impl Iterator<Item = String> + 'a {
-    let named = observers.map(|list| read::texts(list, row)).unwrap_or_default();
-    std::iter::once(sensor.value(row).to_owned()).chain(named)
+) -> impl Iterator<Item = &'a str> {
+    let named = observers.filter(|list| list.is_valid(row)).and_then(|list| {
+        let &[from, to] = list.value_offsets().get(row..row + 2)? else { return None };
+        let texts = list.values().as_string_opt::<i32>()?;
+        Some(
+            (from as usize..to as usize).filter(|at| texts.is_valid(*at)).map(|at| texts.value(at)),
+        )
+    });
+    std::iter::once(sensor.value(row)).chain(named.into_iter().flatten())
 }
 
 /// Shows a batch of conn to every detector; gives it back to be passed on.
@@ -100,9 +107,10 @@ pub fn show(
     // Other streams than conn have no joined rows.
     let named = read::list(batch, "observers").ok();
     let released = windows.released;
+    let rows = Rows::new(batch);
     let mut late = BTreeSet::new();
     for detector in detectors.iter().filter(|d| d.stream().name == def.name) {
-        detector.observe(batch, &mut |seen| {
+        detector.observe(&rows, &mut |seen| {
             let time = times.value(seen.row);
             let end = windows.panes.end_of(time);
             if end <= released.panes() && written.is_again {
@@ -152,7 +160,7 @@ pub fn notice(
             written: time,
             ts: if ts.is_null(row) { time } else { ts.value(row) },
             sensor: sensor.value(row).to_owned(),
-            observers: observers(sensor, Some(named), row).collect(),
+            observers: observers(sensor, Some(named), row).map(str::to_owned).collect(),
             rows: batch.clone(),
             row,
             offset: written.from.1,

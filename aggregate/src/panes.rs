@@ -33,7 +33,8 @@ pub type Place = (i64, &'static str, String);
 
 #[derive(Debug, Default)]
 struct Pane {
-    entries: BTreeMap<(&'static str, String), Entry>,
+    /// By rule and entity.
+    entries: BTreeMap<&'static str, BTreeMap<String, Entry>>,
     /// What it holds, as limits count.
     weight: usize,
     /// Oldest record of each input that it was built from.
@@ -65,37 +66,41 @@ impl Panes {
 
     /// Adds an observation of a rule from the row written at `written` in the record `from` (input and offset),
     /// which `observers` saw. `begin` gives the rule's empty statistic.
-    pub fn observe(
+    pub fn observe<'a>(
         &mut self,
         written: i64,
         (input, offset): (Input, i64),
         rule: &'static str,
         begin: impl FnOnce() -> Value,
         seen: &Observation<'_>,
-        observers: impl Iterator<Item = String>,
+        observers: impl Iterator<Item = &'a str>,
     ) {
         let start = detect::pane_start(written, self.pane_us);
         let pane = self.by.entry(start).or_default();
         let oldest = pane.oldest.entry(input).or_insert(offset);
         *oldest = offset.min(*oldest);
         let before = pane.weight;
-        let entry = pane.entries.entry((rule, seen.entity.to_owned())).or_insert_with(|| {
-            pane.weight += 1;
-            Entry {
-                value: begin(),
-                first_ts: seen.at,
-                last_ts: seen.at,
-                observations: 0,
-                observers: BTreeSet::new(),
+        let entries = pane.entries.entry(rule).or_default();
+        let entry = match entries.get_mut(seen.entity) {
+            Some(entry) => entry,
+            None => {
+                pane.weight += 1;
+                entries.entry(seen.entity.to_owned()).or_insert(Entry {
+                    value: begin(),
+                    first_ts: seen.at,
+                    last_ts: seen.at,
+                    observations: 0,
+                    observers: BTreeSet::new(),
+                })
             }
-        });
+        };
         pane.weight += entry.value.observe(seen.seen());
         entry.first_ts = entry.first_ts.min(seen.at);
         entry.last_ts = entry.last_ts.max(seen.at);
         entry.observations = entry.observations.saturating_add(1);
         for observer in observers {
-            if entry.observers.len() < OBSERVERS_MAX {
-                entry.observers.insert(observer);
+            if entry.observers.len() < OBSERVERS_MAX && !entry.observers.contains(observer) {
+                entry.observers.insert(observer.to_owned());
             }
         }
         self.weight += pane.weight - before;
@@ -124,7 +129,9 @@ impl Panes {
     fn pop(&mut self, out: &mut Vec<(Place, Entry)>) {
         let Some((start, pane)) = self.by.pop_first() else { return };
         self.weight -= pane.weight;
-        out.extend(pane.entries.into_iter().map(|((rule, entity), e)| ((start, rule, entity), e)));
+        for (rule, entries) in pane.entries {
+            out.extend(entries.into_iter().map(|(entity, entry)| ((start, rule, entity), entry)));
+        }
     }
 
     /// What is held, as limits count.
@@ -155,7 +162,7 @@ mod tests {
         let from = (if offset % 2 == 0 { HTTP } else { Input::Conn }, offset);
         let seen = Observation { row: 0, at: written - 1, entity, key: "", number: 0, member };
         let begin = || Value::Unique(Unique::new(9));
-        panes.observe(written, from, "r", begin, &seen, ["w1".to_owned()].into_iter());
+        panes.observe(written, from, "r", begin, &seen, ["w1"].into_iter());
     }
 
     #[test]

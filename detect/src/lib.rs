@@ -16,7 +16,7 @@ pub mod rows;
 pub mod site;
 pub mod stat;
 
-pub use detector::{Detector, Finding, Observation};
+pub use detector::{Detector, Finding, Observation, Rows};
 pub use site::Site;
 pub use stat::{Seen, Value};
 

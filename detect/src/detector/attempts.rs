@@ -8,6 +8,8 @@
 use arrow_array::{Array, RecordBatch};
 use model::read::{self, ColumnError};
 
+use super::Rows;
+
 /// An attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt<'a> {
@@ -34,14 +36,14 @@ enum Way {
 
 /// Whether a TCP flow with this state and history was an attempt in vain, and whose.
 fn way(state: &str, history: &str) -> Option<Way> {
-    let has_payload = history.contains(['D', 'd']);
+    let has_payload = || history.contains(['D', 'd']);
     match state {
         // A SYN-ACK from the originator answers somebody's SYN: that one is the scanner.
         "S0" | "RSTOS0" => Some(turned(history.contains('H'))),
         "REJ" => Some(turned(history.contains('s') || history.contains('H'))),
         // Answered and at once taken back: a half-open scan that found an open port.
-        "RSTO" if !has_payload && history.contains('S') => Some(Way::Forward),
-        "RSTR" if !has_payload && history.contains('s') => Some(Way::Reverse),
+        "RSTO" if history.contains('S') && !has_payload() => Some(Way::Forward),
+        "RSTR" if history.contains('s') && !has_payload() => Some(Way::Reverse),
         _ => None,
     }
 }
@@ -50,8 +52,21 @@ fn turned(reverse: bool) -> Way {
     if reverse { Way::Reverse } else { Way::Forward }
 }
 
-/// Calls `each` for every attempt in a batch of conn.
-pub fn each_of(rows: &RecordBatch, each: &mut dyn FnMut(Attempt<'_>)) -> Result<(), ColumnError> {
+/// Calls `each` for every attempt in rows of conn.
+///
+/// # Errors
+/// They are no rows of conn.
+pub fn each_of(rows: &Rows<'_>, each: &mut dyn FnMut(Attempt<'_>)) -> Result<(), ColumnError> {
+    rows.attempts()?.iter().for_each(|attempt| each(*attempt));
+    Ok(())
+}
+
+/// The attempts in a batch of conn, in the order of its rows.
+///
+/// # Errors
+/// It is no batch of conn.
+pub(super) fn of(rows: &RecordBatch) -> Result<Vec<Attempt<'_>>, ColumnError> {
+    let mut found = Vec::new();
     let proto = read::text(rows, "proto")?;
     let state = read::text(rows, "conn_state")?;
     let history = read::text(rows, "history")?;
@@ -74,9 +89,9 @@ pub fn each_of(rows: &RecordBatch, each: &mut dyn FnMut(Attempt<'_>)) -> Result<
             Some(Way::Reverse) => (resp_h, orig_h, orig_p),
         };
         let (scanner, victim, port) = (scanner.value(row), victim.value(row), port.value(row));
-        each(Attempt { row, at: ts.value(row), scanner, victim, port });
+        found.push(Attempt { row, at: ts.value(row), scanner, victim, port });
     }
-    Ok(())
+    Ok(found)
 }
 
 /// `1m5s`, as Zeek writes durations in its notices.
@@ -117,7 +132,7 @@ pub mod testing {
     pub fn judged(detector: &dyn Detector, scanner: &str, rows: &RecordBatch) -> Option<Finding> {
         let mut value = detector.start();
         detector
-            .observe(rows, &mut |seen| {
+            .observe(&Rows::new(rows), &mut |seen| {
                 assert_eq!(seen.entity, scanner);
                 value.observe(seen.seen());
             })
@@ -164,7 +179,7 @@ mod tests {
             let row = conn::Row { proto, conn_state: Some("S0"), is_final, ..conn::Row::unset() };
             batch.push(Mark::at(0, 0), row);
             let mut seen = 0;
-            each_of(&batch.finish("w1").0, &mut |_| seen += 1).unwrap();
+            each_of(&Rows::new(&batch.finish("w1").0), &mut |_| seen += 1).unwrap();
             assert_eq!(seen, counts, "{proto} {is_final:?}");
         }
     }
@@ -172,6 +187,6 @@ mod tests {
     #[test]
     fn a_batch_without_the_columns_is_an_error() {
         let rows = model::stream::notice::Batch::default().finish("w1").0;
-        assert!(each_of(&rows, &mut |_| ()).is_err());
+        assert!(each_of(&Rows::new(&rows), &mut |_| ()).is_err());
     }
 }

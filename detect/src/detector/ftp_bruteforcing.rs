@@ -9,11 +9,10 @@
 
 use std::net::IpAddr;
 
-use arrow_array::RecordBatch;
 use model::read::{self, ColumnError};
 use model::stream::{Def, failed_auth};
 
-use super::{Detector, Finding, Limits, Observation, SUPPRESS_FOR_US, Settings};
+use super::{Detector, Finding, Limits, Observation, Rows, SUPPRESS_FOR_US, Settings};
 use crate::stat::{Count, Unique, Value};
 
 /// Its name on the bus.
@@ -60,9 +59,10 @@ impl Detector for FtpBruteforcing {
 
     fn observe(
         &self,
-        rows: &RecordBatch,
+        rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError> {
+        let rows = rows.batch();
         let (ts, service) = (read::time(rows, "ts")?, read::text(rows, "service")?);
         let (client, server) = (read::text(rows, "id.orig_h")?, read::text(rows, "id.resp_h")?);
         for row in (0..rows.num_rows()).filter(|row| service.value(*row) == "ftp") {
@@ -109,6 +109,7 @@ impl Detector for FtpBruteforcing {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::RecordBatch;
     use model::stream::Mark;
 
     use super::super::tests::judged;
@@ -154,6 +155,6 @@ mod tests {
     #[test]
     fn a_batch_without_the_columns_is_an_error() {
         let rows = model::stream::notice::Batch::default().finish("w1").0;
-        assert!(detector().observe(&rows, &mut |_| ()).is_err());
+        assert!(detector().observe(&Rows::new(&rows), &mut |_| ()).is_err());
     }
 }

@@ -1,6 +1,7 @@
 //! Detectors: each says what it observes in the rows of a stream, under which entity, in which
 //! window, and when what was seen is worth a notice. Adding one is a file and its line in [`all`].
 
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
@@ -23,6 +24,7 @@ pub mod sql_injection;
 pub mod ssh_guessing;
 
 pub use address_scan::AddressScan;
+pub use attempts::Attempt;
 pub use ftp_bruteforcing::FtpBruteforcing;
 pub use limits::{Limits, Settings};
 pub use port_scan::PortScan;
@@ -63,6 +65,37 @@ pub fn logs() -> impl Iterator<Item = &'static Def> {
 /// `Notice::default_suppression_interval`).
 pub const SUPPRESS_FOR_US: i64 = 3_600_000_000;
 
+/// Rows that detectors are shown, with what several of them look for found once.
+#[derive(Debug)]
+pub struct Rows<'a> {
+    batch: &'a RecordBatch,
+    attempts: OnceCell<Vec<Attempt<'a>>>,
+}
+
+impl<'a> Rows<'a> {
+    /// The rows of a batch.
+    pub fn new(batch: &'a RecordBatch) -> Rows<'a> {
+        Rows { batch, attempts: OnceCell::new() }
+    }
+
+    /// The batch.
+    pub fn batch(&self) -> &'a RecordBatch {
+        self.batch
+    }
+
+    /// The attempts in vain among them.
+    ///
+    /// # Errors
+    /// They are no rows of conn.
+    pub fn attempts(&self) -> Result<&[Attempt<'a>], ColumnError> {
+        if let Some(found) = self.attempts.get() {
+            return Ok(found);
+        }
+        let found = attempts::of(self.batch)?;
+        Ok(self.attempts.get_or_init(|| found))
+    }
+}
+
 /// A detector.
 ///
 /// The identifier of its notices must follow from the entity alone: rule and entity choose the
@@ -88,7 +121,7 @@ pub trait Detector: Send + Sync {
     /// Calls `each` for what counts, in the order of the rows. Columns are looked up once.
     fn observe(
         &self,
-        rows: &RecordBatch,
+        rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError>;
     /// What to say of an entity, given all that was seen of it in one window.
@@ -159,7 +192,7 @@ mod tests {
             assert_eq!(seen.entity, entity);
             value.observe(seen.seen());
         };
-        detector.observe(rows, &mut each).unwrap();
+        detector.observe(&Rows::new(rows), &mut each).unwrap();
         let (entity, value) = found?;
         detector.judge(&entity, &value)
     }

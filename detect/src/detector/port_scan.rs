@@ -9,12 +9,11 @@
 
 use std::net::IpAddr;
 
-use arrow_array::RecordBatch;
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
 use super::limits::{Limits, Settings};
-use super::{Detector, Finding, Observation, SUPPRESS_FOR_US, attempts};
+use super::{Detector, Finding, Observation, Rows, SUPPRESS_FOR_US, attempts};
 use crate::site::Site;
 use crate::stat::{UniqueBy, Value};
 
@@ -62,7 +61,7 @@ impl Detector for PortScan {
 
     fn observe(
         &self,
-        rows: &RecordBatch,
+        rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError> {
         attempts::each_of(rows, &mut |tried| {

@@ -11,12 +11,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use arrow_array::RecordBatch;
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
 use super::limits::{Limits, Settings};
-use super::{Detector, Finding, Observation, SUPPRESS_FOR_US, address_scan, attempts, port_scan};
+use super::{
+    Detector, Finding, Observation, Rows, SUPPRESS_FOR_US, address_scan, attempts, port_scan,
+};
 use crate::site::Site;
 use crate::stat::{Unique, Value};
 
@@ -77,7 +78,7 @@ impl Detector for RandomScan {
 
     fn observe(
         &self,
-        rows: &RecordBatch,
+        rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError> {
         attempts::each_of(rows, &mut |tried| {

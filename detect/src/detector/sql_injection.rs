@@ -11,12 +11,12 @@
 
 use std::net::IpAddr;
 
-use arrow_array::{Array, RecordBatch, StringArray};
+use arrow_array::{Array, StringArray};
 use model::read::{self, ColumnError};
 use model::stream::{Def, http};
 
 use super::limits::{Limits, Settings};
-use super::{Detector, Finding, Observation, SUPPRESS_FOR_US};
+use super::{Detector, Finding, Observation, Rows, SUPPRESS_FOR_US};
 use crate::stat::{Count, Sample, Value};
 
 /// The rules.
@@ -81,9 +81,10 @@ impl Detector for SqlInjection {
 
     fn observe(
         &self,
-        rows: &RecordBatch,
+        rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError> {
+        let rows = rows.batch();
         let (ts, uid) = (read::time(rows, "ts")?, read::text(rows, "uid")?);
         let (client, server) = (read::text(rows, "id.orig_h")?, read::text(rows, "id.resp_h")?);
         let tags = read::list(rows, "tags")?;
@@ -140,6 +141,7 @@ impl Detector for SqlInjection {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::RecordBatch;
     use model::stream::Mark;
 
     use super::*;
@@ -176,7 +178,7 @@ mod tests {
                 value.observe(seen.seen());
             }
         };
-        detector.observe(rows, &mut each).unwrap();
+        detector.observe(&Rows::new(rows), &mut each).unwrap();
         detector.judge(entity, &value)
     }
 
@@ -208,8 +210,8 @@ mod tests {
         let mut batch = http::Batch::default();
         batch.push(Mark::at(0, 0), http::Row::unset());
         let rows = batch.finish("w1").0;
-        attacker().observe(&rows, &mut |_| panic!("untagged")).unwrap();
+        attacker().observe(&Rows::new(&rows), &mut |_| panic!("untagged")).unwrap();
         let rows = model::stream::notice::Batch::default().finish("w1").0;
-        assert!(attacker().observe(&rows, &mut |_| ()).is_err());
+        assert!(attacker().observe(&Rows::new(&rows), &mut |_| ()).is_err());
     }
 }

@@ -11,11 +11,11 @@
 
 use std::net::IpAddr;
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::Array;
 use model::read::{self, ColumnError};
 use model::stream::{Def, ssh};
 
-use super::{Detector, Finding, Limits, Observation, SUPPRESS_FOR_US, Settings};
+use super::{Detector, Finding, Limits, Observation, Rows, SUPPRESS_FOR_US, Settings};
 use crate::stat::{Count, Sample, Value};
 
 /// Its name on the bus.
@@ -64,9 +64,10 @@ impl Detector for SshGuessing {
 
     fn observe(
         &self,
-        rows: &RecordBatch,
+        rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError> {
+        let rows = rows.batch();
         // A login has failed for good when the connection is over.
         let (over, success) = (read::time(rows, "_write_ts")?, read::bool(rows, "auth_success")?);
         let (orig_h, resp_h) = (read::text(rows, "id.orig_h")?, read::text(rows, "id.resp_h")?);
@@ -113,6 +114,7 @@ impl Detector for SshGuessing {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::RecordBatch;
     use model::stream::Mark;
 
     use super::super::tests::judged;
@@ -171,6 +173,6 @@ mod tests {
     #[test]
     fn a_batch_without_the_columns_is_an_error() {
         let rows = model::stream::notice::Batch::default().finish("w1").0;
-        assert!(detector().observe(&rows, &mut |_| ()).is_err());
+        assert!(detector().observe(&Rows::new(&rows), &mut |_| ()).is_err());
     }
 }
