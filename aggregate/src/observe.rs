@@ -218,3 +218,31 @@ pub fn known(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::builder::{ListBuilder, StringBuilder};
+
+    use super::*;
+
+    #[test]
+    fn who_saw_a_row_is_read_where_it_lies() {
+        let sensor = StringArray::from(vec!["w1", "w2", "w3", "w4"]);
+        let mut list = ListBuilder::new(StringBuilder::new());
+        list.append_value([Some("a"), None, Some("b")]);
+        list.append_null();
+        list.append_value([None::<&str>; 0]);
+        list.append_value([Some("w4"), Some("c")]);
+        let list = list.finish();
+        let all = |sensor: &StringArray, list: Option<&ListArray>, row| {
+            observers(sensor, list, row).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(all(&sensor, Some(&list), 0), ["w1", "a", "b"]);
+        assert_eq!(all(&sensor, Some(&list), 1), ["w2"]);
+        assert_eq!(all(&sensor, Some(&list), 2), ["w3"]);
+        assert_eq!(all(&sensor, None, 3), ["w4"]);
+        // A part of a batch has its own rows.
+        let (sensor, list) = (sensor.slice(3, 1), list.slice(3, 1));
+        assert_eq!(all(&sensor, Some(&list), 0), ["w4", "w4", "c"]);
+    }
+}
