@@ -182,13 +182,17 @@ impl Decider {
             workers,
             suppress_for_us: seen.suppress_for_us,
         };
-        let mut agreed = None;
+        let (mut agreed, mut is_reached) = (None, false);
         let verdict = policy.decide(&notice, &mut |rule| {
             let When::Workers { least, within_us } = rule.when else { return false };
             let Some(identifier) = identifier else { return workers.len() >= least as usize };
             let same = (line, rule.name.clone(), note.to_owned(), identifier.to_owned());
-            agreed = self.workers.see(same, ts, workers, (least, within_us));
-            agreed.is_some()
+            let Some((all, is_new)) = self.workers.see(same, ts, workers, (least, within_us))
+            else {
+                return false;
+            };
+            (agreed, is_reached) = (Some(all), is_new);
+            true
         });
         let (action, suppress_for_us) = (verdict.action, verdict.suppress_for_us);
         for rule in verdict.counts {
@@ -201,8 +205,8 @@ impl Decider {
         if let Some(identifier) = identifier {
             let kind = (line, note.to_owned(), identifier.to_owned());
             let is_held = self.suppressions.holds_back(&kind, &Copied { ts, action, workers });
-            // The one that a copy is of is out, or was ignored.
-            if is_held || (seen.is_copy && agreed.is_none()) {
+            // The one that a copy is of is out, or was ignored: it is news only where it made workers enough.
+            if is_held || (seen.is_copy && !is_reached) {
                 counters.suppressed += 1;
                 return None;
             }

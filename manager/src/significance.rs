@@ -65,17 +65,28 @@ impl Workers {
         self.by.insert(same, saw);
     }
 
-    /// These workers saw it at `ts`. Gives all that did within the time before, if they are enough.
+    /// These workers saw it at `ts`. Gives all that did within the time before the newest sighting, if they are
+    /// enough, and whether they were too few until now. A sighting from longer ago came late and counts with
+    /// none that are known: in order it would have been forgotten by now.
     pub fn see(
         &mut self,
         same: Same,
         ts: i64,
         workers: &[&str],
         (least, within_us): (u32, i64),
-    ) -> Option<Agreed> {
+    ) -> Option<(Agreed, bool)> {
+        let lasts = self.by.get(&same).into_iter().flat_map(|saw| saw.by.values());
+        let latest = lasts.map(|(_, last)| *last).fold(ts, i64::max);
+        let over = latest.saturating_sub(within_us);
+        if ts < latest && ts <= over {
+            let workers = workers.iter().take(WORKERS_MAX).map(|worker| (*worker).to_owned());
+            let workers: BTreeSet<String> = workers.collect();
+            let is_enough = workers.len() >= least as usize;
+            return is_enough.then_some((Agreed { first: ts, last: ts, workers }, true));
+        }
         let mut saw = self.take(&same).unwrap_or_default();
-        let latest = saw.by.values().map(|(_, last)| *last).fold(ts, i64::max);
-        saw.by.retain(|_, (_, last)| *last > latest.saturating_sub(within_us));
+        saw.by.retain(|_, (_, last)| *last > over);
+        let before = saw.by.len();
         for worker in workers {
             if saw.by.len() < WORKERS_MAX || saw.by.contains_key(*worker) {
                 let seen = saw.by.entry((*worker).to_owned()).or_insert((ts, ts));
@@ -83,10 +94,10 @@ impl Workers {
             }
         }
         saw.until = latest.saturating_add(within_us);
-        let agreed = (saw.by.len() >= least as usize).then(|| Agreed {
-            first: saw.by.values().map(|(first, _)| *first).fold(ts, i64::min),
-            last: latest,
-            workers: saw.by.keys().cloned().collect(),
+        let agreed = (saw.by.len() >= least as usize).then(|| {
+            let first = saw.by.values().map(|(first, _)| *first).fold(ts, i64::min);
+            let workers = saw.by.keys().cloned().collect();
+            (Agreed { first, last: latest, workers }, before < least as usize)
         });
         self.changed.insert(same.clone());
         self.restore(same, saw);
@@ -269,7 +280,12 @@ impl Hosts {
         let ((written, host), mut sight) = group.waiting.pop_first()?;
         self.changed.insert((of.clone(), host.clone(), Some(written)));
         let found = enough(&of.1).and_then(|(least, within_us)| {
-            let over = written.saturating_sub(within_us);
+            // One that all lanes had passed already, or one that was judged early, comes out of order.
+            let newest = group.order.last().map_or(written, |(last, _)| written.max(*last));
+            let over = newest.saturating_sub(within_us);
+            if written < newest && written <= over {
+                return None;
+            }
             while let Some((last, _)) = group.order.first()
                 && *last <= over
                 && let Some((_, old)) = group.order.pop_first()
@@ -277,13 +293,15 @@ impl Hosts {
                 group.judged.remove(&old);
                 self.changed.insert((of.clone(), old, None));
             }
+            let mut latest = written;
             if let Some((last, known)) = group.judged.remove(&host) {
                 group.order.remove(&(last, host.clone()));
                 sight.merge(known);
+                latest = latest.max(last);
             }
             self.changed.insert((of.clone(), host.clone(), None));
-            group.order.insert((written, host.clone()));
-            group.judged.insert(host, (written, sight));
+            group.order.insert((latest, host.clone()));
+            group.judged.insert(host, (latest, sight));
             (group.judged.len() >= least as usize).then(|| take_out(of, written, group))
         });
         if let Some(found) = &found {

@@ -15,7 +15,7 @@ fn three_workers_within_the_time() {
     let mut all = Workers::new(10);
     let mut see = |at: i64, worker: &str| {
         all.see(same("x"), at * MINUTE, &[worker], (3, 10 * MINUTE))
-            .map(|agreed| (agreed.first / MINUTE, agreed.last / MINUTE, agreed.workers.len()))
+            .map(|(agreed, _)| (agreed.first / MINUTE, agreed.last / MINUTE, agreed.workers.len()))
     };
     assert_eq!((see(0, "w1"), see(1, "w1"), see(2, "w2")), (None, None, None));
     assert_eq!(see(9, "w3"), Some((0, 9, 3)));
@@ -25,6 +25,32 @@ fn three_workers_within_the_time() {
     assert!(all.see(same("y"), 0, &["w1", "w2", "w3"], (3, 1)).is_some(), "all at once");
     all.expire(23 * MINUTE + KEPT_US);
     assert!(all.by.is_empty() && all.ends.is_empty());
+}
+
+#[test]
+fn a_sighting_that_comes_late_counts_with_none_of_now() {
+    for order in [[(0, "w1"), (60, "w2")], [(60, "w2"), (0, "w1")]] {
+        let mut all = Workers::new(10);
+        for (at, worker) in order {
+            let agreed = all.see(same("x"), at * MINUTE, &[worker], (2, 10 * MINUTE));
+            assert_eq!(agreed, None, "{order:?}");
+        }
+        let agreed = all.see(same("x"), 61 * MINUTE, &["w3"], (2, 10 * MINUTE)).unwrap().0;
+        assert_eq!((agreed.first, agreed.workers.len()), (60 * MINUTE, 2), "{order:?}");
+        let late = all.see(same("x"), MINUTE, &["w4", "w5"], (2, 10 * MINUTE)).unwrap();
+        assert_eq!((late.0.first, late.0.last, late.0.workers.len()), (MINUTE, MINUTE, 2));
+    }
+}
+
+#[test]
+fn workers_are_enough_once() {
+    let mut all = Workers::new(10);
+    let mut see = |at: i64, worker: &str| {
+        let agreed = all.see(same("x"), at * MINUTE, &[worker], (2, 10 * MINUTE));
+        agreed.map(|(_, is_new)| is_new)
+    };
+    assert_eq!([see(0, "w1"), see(1, "w2"), see(2, "w2")], [None, Some(true), Some(false)]);
+    assert_eq!([see(30, "w1"), see(31, "w2")], [None, Some(true)], "and anew");
 }
 
 #[test]
@@ -72,6 +98,19 @@ fn three_hosts_within_the_time() {
     all.expire(Line::Live, 40, &|_| Some((3, 10)));
     assert!(all.by.is_empty() && all.weight == 0);
     assert!(all.changes().iter().all(|(_, kept)| kept.is_none()));
+}
+
+#[test]
+fn a_host_that_comes_late_sets_no_time_back() {
+    let mut all = Hosts::new(100);
+    let mut at = |written: i64, host: &str| {
+        all.take(counted(), written, host.into(), sight(written, host));
+        judged(&mut all, 1_000)
+    };
+    assert_eq!((at(20, "a"), at(12, "a"), at(25, "b")), (vec![], vec![], vec![]));
+    assert_eq!(at(29, "c"), [(29, 3, 3)], "a was seen nine before");
+    assert_eq!((at(50, "a"), at(51, "b"), at(3, "c")), (vec![], vec![], vec![]), "c long before");
+    assert_eq!(at(45, "d"), [(45, 3, 3)]);
 }
 
 #[test]
@@ -151,7 +190,7 @@ proptest! {
             let mut all = Workers::new(10);
             let mut last = None;
             for (at, worker) in seen {
-                last = all.see(same("x"), *at, &[&format!("w{worker}")], (3, 10));
+                last = all.see(same("x"), *at, &[&format!("w{worker}")], (3, 10)).map(|(agreed, _)| agreed);
             }
             last
         };

@@ -220,3 +220,35 @@ fn a_copy_that_comes_too_late_only_counts() {
         assert_eq!(cluster.decided(), want, "{policy}");
     }
 }
+
+/// Nor is one of a notice whose workers are enough, where nothing is held back.
+#[test]
+fn late_copies_of_what_workers_agreed_on_are_no_notices() {
+    let text = "not_suppressed_types = ['*']
+        [[rule]]
+        name = 'two'
+        when = { workers = 2 }
+        action = 'alarm'";
+    let mut cluster = Cluster::with_policy(Some(3), text);
+    let copy = |at, worker| {
+        let mut all =
+            sees(worker, Timeline::Live, &[(at, "x")]).commits(LANES).into_iter().flatten();
+        let found = all.find_map(|out| match out.payload {
+            Payload::Rows(def, rows) if def.name == "notice" => Some((out.lane, rows)),
+            _ => None,
+        });
+        let (lane, rows) = found.unwrap();
+        let none = std::sync::Arc::new(arrow_array::Int64Array::from(vec![0i64]));
+        let rows = detect::rows::replace(rows, "n", none).unwrap();
+        let observers = [std::collections::BTreeSet::from([worker.to_owned()])];
+        let observers = detect::rows::sets(observers.iter());
+        let rows = detect::rows::replace(rows, "observers", observers).unwrap();
+        Outgoing::rows(topic::NOTICE, lane, &notice::DEF, rows)
+    };
+    for (at, worker) in [(0, "w0"), (1, "w1"), (2, "w2"), (3, "w1")] {
+        cluster.fake.put(copy(at, worker));
+    }
+    cluster.manager.catch_up(&mut cluster.fake, 0);
+    assert_eq!(cluster.decided(), ["Test::Alarm x ALARM+LOG w0,w1 0"]);
+    assert_eq!(cluster.manager.role.counters().suppressed, 3);
+}
