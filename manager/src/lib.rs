@@ -7,7 +7,7 @@
 //! - [`progress`]: how far the aggregator's lanes are. [`windows`]: panes, and judging them.
 //! - [`decide`]: what becomes of a notice, by the policy; [`significance`]: what its rules wait for.
 //! - [`suppress`]: what is held back. [`assets`]: what is known. [`lane`]: one lane of all this.
-//! - [`emit`]: what is sent. [`state`]: what a restart needs.
+//! - [`ends`]: until when both are kept. [`emit`]: what is sent. [`state`]: what a restart needs.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +20,7 @@ pub mod books;
 pub mod config;
 pub mod decide;
 pub mod emit;
+pub mod ends;
 mod follow;
 pub mod lane;
 pub mod progress;

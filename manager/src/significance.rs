@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::ends::Ends;
 use crate::state::{Key, Line};
 
 /// Workers named in one count; a cluster has fewer.
@@ -46,7 +47,7 @@ pub struct Agreed {
 pub struct Workers {
     max: usize,
     by: BTreeMap<Same, Saw>,
-    ends: BTreeSet<(Line, i64, Same)>,
+    ends: Ends<Same>,
     changed: BTreeSet<Same>,
     /// Counts that went before they were over.
     pub forgotten: u64,
@@ -61,7 +62,7 @@ impl Workers {
 
     /// A count as it was kept.
     pub fn restore(&mut self, same: Same, saw: Saw) {
-        self.ends.insert((same.0, saw.until, same.clone()));
+        self.ends.insert(same.0, saw.until, same.clone());
         self.by.insert(same, saw);
     }
 
@@ -102,7 +103,7 @@ impl Workers {
         self.changed.insert(same.clone());
         self.restore(same, saw);
         while self.by.len() > self.max {
-            let Some((_, _, oldest)) = self.ends.first().cloned() else { break };
+            let Some(oldest) = self.ends.to_evict().cloned() else { break };
             self.take(&oldest);
             self.forgotten += 1;
         }
@@ -111,7 +112,7 @@ impl Workers {
 
     /// Forgets live counts that are over.
     pub fn expire(&mut self, watermark: i64) {
-        while let Some((Line::Live, until, same)) = self.ends.first()
+        while let Some((until, same)) = self.ends.first(Line::Live)
             && until.saturating_add(KEPT_US) <= watermark
         {
             let same = same.clone();
@@ -127,7 +128,7 @@ impl Workers {
 
     fn take(&mut self, same: &Same) -> Option<Saw> {
         let saw = self.by.remove(same)?;
-        self.ends.remove(&(same.0, saw.until, same.clone()));
+        self.ends.remove(same.0, saw.until, same.clone());
         self.changed.insert(same.clone());
         Some(saw)
     }

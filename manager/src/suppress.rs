@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use detect::policy::Action;
 use serde::{Deserialize, Serialize};
 
+use crate::ends::Ends;
 use crate::state::{Key, Line};
 
 /// How long a span that is over is still known on the live timeline, microseconds: notices may be
@@ -64,8 +65,8 @@ pub struct Copied<'a> {
 pub struct Suppressions {
     max: usize,
     by: BTreeMap<Kind, Span>,
-    /// The same by their end.
-    ends: BTreeSet<(Line, i64, Kind)>,
+    /// The same by their end, for each timeline.
+    ends: Ends<Kind>,
     changed: BTreeSet<Kind>,
     /// Spans that are over and held something back.
     over: Vec<(Kind, Span)>,
@@ -80,7 +81,7 @@ impl Suppressions {
 
     /// A span as it was kept.
     pub fn restore(&mut self, kind: Kind, span: Span) {
-        self.ends.insert((kind.0, span.until, kind.clone()));
+        self.ends.insert(kind.0, span.until, kind.clone());
         self.by.insert(kind, span);
     }
 
@@ -123,14 +124,14 @@ impl Suppressions {
         let (suppressed, last, workers) = (0, ts, BTreeSet::new());
         self.restore(kind, Span { first: ts, until, action, suppressed, last, workers });
         while self.by.len() > self.max {
-            let Some((_, _, kind)) = self.ends.first().cloned() else { break };
+            let Some(kind) = self.ends.to_evict().cloned() else { break };
             self.remove(&kind);
         }
     }
 
     /// Forgets live spans that no notice can fall in any more.
     pub fn expire(&mut self, watermark: i64) {
-        while let Some((Line::Live, until, kind)) = self.ends.first()
+        while let Some((until, kind)) = self.ends.first(Line::Live)
             && until.saturating_add(KEPT_US) <= watermark
         {
             let kind = kind.clone();
@@ -161,7 +162,7 @@ impl Suppressions {
 
     fn remove(&mut self, kind: &Kind) {
         if let Some(span) = self.by.remove(kind) {
-            self.ends.remove(&(kind.0, span.until, kind.clone()));
+            self.ends.remove(kind.0, span.until, kind.clone());
             self.changed.insert(kind.clone());
             if span.suppressed > 0 {
                 self.over.push((kind.clone(), span));
@@ -265,6 +266,23 @@ mod tests {
         all.forget_files(|_| true);
         assert_eq!(all.changes().len(), 2);
         assert!(all.by.is_empty() && all.ends.is_empty());
+    }
+
+    #[test]
+    fn a_capture_file_does_not_push_out_what_is_live() {
+        let mut all = Suppressions::new(10);
+        let add = |all: &mut Suppressions, line, n: i64| {
+            let kind = kind(line, &n.to_string());
+            held(all, kind, n, Action::Log, HOUR);
+        };
+        (0..4).for_each(|n| add(&mut all, Line::Live, n));
+        (0..50).for_each(|n| add(&mut all, Line::File, n));
+        let count = |all: &Suppressions, line| all.by.keys().filter(|kind| kind.0 == line).count();
+        assert_eq!((count(&all, Line::Live), count(&all, Line::File)), (4, 6));
+        // Nor the other way about: each has its half.
+        (4..50).for_each(|n| add(&mut all, Line::Live, n));
+        assert_eq!((count(&all, Line::Live), count(&all, Line::File)), (5, 5));
+        assert!(all.by.contains_key(&kind(Line::Live, "49")), "the oldest went");
     }
 
     #[test]

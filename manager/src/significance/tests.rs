@@ -70,6 +70,16 @@ fn counts_of_workers_are_bounded() {
     }
 }
 
+#[test]
+fn a_capture_file_does_not_push_out_who_saw_what_is_live() {
+    let mut all = Workers::new(10);
+    let file = |n: i64| (Line::File, "r".into(), "A::B".into(), n.to_string());
+    (0..4).for_each(|n| drop(all.see(same(&n.to_string()), n, &["w1"], (2, MINUTE))));
+    (0..50).for_each(|n| drop(all.see(file(n), n, &["w1"], (2, MINUTE))));
+    let live = all.by.keys().filter(|same| same.0 == Line::Live).count();
+    assert_eq!((live, all.by.len(), all.forgotten), (4, 10, 44));
+}
+
 fn sight(at: i64, worker: &str) -> Sight {
     Sight { first: at, last: at, workers: BTreeSet::from([worker.to_owned()]) }
 }
