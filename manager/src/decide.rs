@@ -256,11 +256,10 @@ impl Decider {
         batches.into_iter().map(rows).collect()
     }
 
-    /// A host that some lane counted.
+    /// A host that some lane counted. The rule may be of a document that another manager heard of first: it
+    /// waits until this one has.
     pub fn take_count(&mut self, line: Line, rule: &str, host: String, written: i64, sight: Sight) {
-        if hosts_of(self.document.as_deref(), rule).is_some() {
-            self.hosts.take((line, rule.to_owned()), written, host, sight);
-        }
+        self.hosts.take((line, rule.to_owned()), written, host, sight);
     }
 
     /// Rules whose hosts are enough by what was written before `until`.
@@ -313,6 +312,8 @@ impl Decider {
     pub fn expire(&mut self, time: i64, counters: &mut Counters) {
         self.suppressions.expire(time);
         self.workers.expire(time);
+        let document = self.document.clone();
+        self.hosts.expire_unknown(time, &|name| hosts_of(document.as_deref(), name));
         counters.significance_lost += std::mem::take(&mut self.workers.forgotten);
         counters.significance_lost += std::mem::take(&mut self.hosts.early);
     }

@@ -248,9 +248,11 @@ impl Hosts {
         }
     }
 
-    /// Judges all that was written before `until`, in order of time.
+    /// Judges all that was written before `until`, in order of time. What is counted for rules that are not known
+    /// goes on waiting.
     pub fn judge(&mut self, line: Line, until: i64, enough: Enoughs<'_>, out: &mut Vec<Enough>) {
-        let rules: Vec<Counted> = self.by.keys().filter(|of| of.0 == line).cloned().collect();
+        let is_one = |of: &&Counted| of.0 == line && enough(&of.1).is_some();
+        let rules: Vec<Counted> = self.by.keys().filter(is_one).cloned().collect();
         for of in rules {
             while let Some(written) = self.next(&of)
                 && (written < until || until == i64::MAX)
@@ -328,6 +330,23 @@ impl Hosts {
                 self.changed.insert((of.clone(), old, None));
             }
             self.weight = self.weight + group.weight() - before;
+        }
+        self.by.retain(|_, group| group.weight() > 0);
+    }
+
+    /// Forgets live hosts that wait for a rule that nobody has told of for long: it is one that was, not one
+    /// that will be.
+    pub fn expire_unknown(&mut self, watermark: i64, enough: Enoughs<'_>) {
+        let over = watermark.saturating_sub(KEPT_US);
+        let is_one = |of: &Counted| of.0 == Line::Live && enough(&of.1).is_none();
+        for (of, group) in self.by.iter_mut().filter(|(of, _)| is_one(of)) {
+            while let Some(((written, _), _)) = group.waiting.first_key_value()
+                && *written <= over
+                && let Some(((written, host), _)) = group.waiting.pop_first()
+            {
+                self.changed.insert((of.clone(), host, Some(written)));
+                self.weight -= 1;
+            }
         }
         self.by.retain(|_, group| group.weight() > 0);
     }

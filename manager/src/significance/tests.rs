@@ -124,6 +124,33 @@ fn a_host_that_comes_late_sets_no_time_back() {
 }
 
 #[test]
+fn hosts_of_a_rule_that_is_not_known_wait_for_it() {
+    let mut all = Hosts::new(4);
+    let mut out = Vec::new();
+    let count = |all: &mut Hosts, at: i64| all.take(counted(), at, at.to_string(), sight(at, "w"));
+    (0..3).for_each(|at| count(&mut all, at));
+    all.judge(Line::Live, i64::MAX, &|_| None, &mut out);
+    all.expire(Line::Live, 100, &|_| None);
+    all.expire_unknown(KEPT_US - 1, &|_| None);
+    assert_eq!(all.weight, 3);
+    let mut known = Hosts::new(4);
+    for (key, kept) in all.changes() {
+        let Key::Host(line, rule, host, waits) = key else { panic!("{key:?}") };
+        known.restore((line, rule), host, waits, kept.unwrap());
+    }
+    assert_eq!(judged(&mut known, 100), [(2, 3, 1)], "whoever takes over knows them too");
+    (3..9).for_each(|at| count(&mut all, at));
+    all.relieve(&|_| None, &mut out);
+    assert_eq!((all.weight, all.early, out.len()), (4, 5, 0), "bounded");
+    all.expire_unknown(KEPT_US + 7, &|_| Some((3, 10)));
+    assert_eq!(all.weight, 4, "known");
+    all.expire_unknown(KEPT_US + 7, &|_| None);
+    assert_eq!(all.weight, 1);
+    all.expire_unknown(i64::MAX, &|_| None);
+    assert!(all.by.is_empty() && all.weight == 0);
+}
+
+#[test]
 fn hosts_are_bounded() {
     let mut all = Hosts::new(4);
     let mut out = Vec::new();

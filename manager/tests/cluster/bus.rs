@@ -85,6 +85,18 @@ impl Fake {
         self.topics.iter().filter(|((t, _), _)| t == topic).map(|(_, records)| records.len()).sum()
     }
 
+    /// What was written to a topic, in order by lane.
+    pub fn outgoing(&self, topic: &Topic) -> Vec<Outgoing> {
+        let records = self.topics.iter().filter(|((of, _), _)| of == topic);
+        let again = |record: &Record| {
+            let mut out = Outgoing::document(topic.clone(), record.lane, Bytes::new(), None);
+            (out.key, out.payload) = (record.key.clone(), record.payload.clone());
+            out.stamp = record.stamp.clone();
+            out
+        };
+        records.flat_map(|(_, records)| records).map(again).collect()
+    }
+
     /// Keys and texts on a topic of documents, in order of writing by lane.
     pub fn documents(&self, topic: &Topic) -> Vec<(Bytes, Bytes)> {
         let records = self.topics.iter().filter(|((of, _), _)| of == topic);

@@ -252,3 +252,33 @@ fn late_copies_of_what_workers_agreed_on_are_no_notices() {
     assert_eq!(cluster.decided(), ["Test::Alarm x ALARM+LOG w0,w1 0"]);
     assert_eq!(cluster.manager.role.counters().suppressed, 3);
 }
+
+/// What a lane counts by a document that another manager has not heard of yet waits there until it has.
+#[test]
+fn counts_for_a_rule_that_comes_later_are_kept() {
+    let text = "[[rule]]\nname = 'many'\nwhen = { hosts = 4, within = '10m' }\naction = 'alarm'";
+    let mut seen: Vec<Attempt> = (0..4).flat_map(|n| scan(60 + n, 30, 22)).collect();
+    seen.sort_by_key(|attempt| attempt.at);
+    let workers = workers(Timeline::Live, &seen, |n, a| usize::from(a.host) % 3 == n);
+    let mut first = Cluster::with_policy(Some(3), text);
+    first.run(&workers);
+    first.catch_up();
+    let tallies = |cluster: &Cluster| {
+        let is_one = |row: &String| row.starts_with("Notice::Tally");
+        cluster.decided().into_iter().filter(is_one).collect::<Vec<_>>()
+    };
+    assert_eq!(tallies(&first).len(), 1);
+    // What its lanes told each other, to lanes of a manager without the rule.
+    let mut other = Cluster::new(Some(3));
+    for out in first.fake.outgoing(&topic::PARTIAL) {
+        let is_count = out.stamp.as_ref().is_some_and(|stamp| stamp.source.starts_with("manager/"));
+        if is_count {
+            other.fake.put(out);
+        }
+    }
+    other.manager.catch_up(&mut other.fake, 0);
+    assert!(other.decided().is_empty());
+    other.manager.restart(&other.fake);
+    other.push(text);
+    assert_eq!(tallies(&other), tallies(&first));
+}
