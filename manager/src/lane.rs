@@ -98,8 +98,9 @@ impl LaneState {
             let watermark = state.progress.watermark(whom.0);
             state.windows.restore(whom, start, pane, watermark, detectors);
         }
-        // It tells itself as it tells the others.
-        state.told = LINES.map(|line| state.managers.of_lane(line, lane));
+        // It tells itself as it tells the others; what it has not read back of a round's end is over all the same.
+        state.told =
+            LINES.map(|line| state.managers.of_lane(line, lane).min(state.progress.both(line)));
         state.decider.is_restored();
         state.assets.changes();
         Ok(state)

@@ -282,3 +282,57 @@ fn counts_for_a_rule_that_comes_later_are_kept() {
     other.push(text);
     assert_eq!(tallies(&other), tallies(&first));
 }
+
+/// Whoever takes a lane over where a round of files has just ended tells of the next one as of any other.
+#[test]
+fn who_takes_over_between_rounds_says_how_far_it_is() {
+    let text = "[[rule]]\nname = 'many'\nwhen = { hosts = 4, within = '10m' }\naction = 'alarm'";
+    let mut seen: Vec<Attempt> = (0..7).flat_map(|n| scan(60 + n, 30, 22)).collect();
+    for attempt in &mut seen {
+        attempt.at += i64::from(attempt.scanner[3] - 60) * 400 * SECOND;
+    }
+    seen.sort_by_key(|attempt| attempt.at);
+    let mut workers = workers(Timeline::File, &seen, |n, a| usize::from(a.host) % 3 == n);
+    let mut cluster = Cluster::with_policy(Some(3), text);
+    let told = |cluster: &Cluster| {
+        let mut told: BTreeMap<(String, i64), usize> = BTreeMap::new();
+        for stamp in cluster.fake.outgoing(&topic::PARTIAL).into_iter().filter_map(|out| out.stamp)
+        {
+            if stamp.source.starts_with("manager/") && stamp.time != i64::MIN {
+                *told.entry((stamp.source, stamp.time)).or_default() += 1;
+            }
+        }
+        told
+    };
+    // A worker says on all inputs how far it is, not only where it sent rows.
+    let every = 60 * SECOND;
+    workers.iter_mut().for_each(|worker| worker.every = every);
+    let run = |cluster: &mut Cluster| {
+        let all: Vec<_> = workers.iter().map(|worker| worker.commits(LANES)).collect();
+        let count = all.iter().map(Vec::len).max().unwrap();
+        for at in 0..count {
+            for (worker, commits) in workers.iter().zip(&all) {
+                let Some(commit) = commits.get(at) else { continue };
+                cluster.put(commit.clone());
+                if at + 1 < commits.len() {
+                    let time = BASE - SECOND + at as i64 * every;
+                    cluster.put(worker.progress(LANES, time, false));
+                }
+            }
+            cluster.now_ms += 100;
+            cluster.catch_up();
+        }
+    };
+    run(&mut cluster);
+    // The ends are told, and not read back.
+    cluster.manager.restart(&cluster.fake);
+    cluster.catch_up();
+    let first = told(&cluster);
+    assert!(first.len() >= 9, "some of each lane: {first:?}");
+    run(&mut cluster);
+    cluster.catch_up();
+    let mut second = told(&cluster);
+    second.retain(|of, count| first.get(of) != Some(count));
+    let times = |told: &BTreeMap<(String, i64), usize>| told.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(times(&second), times(&first));
+}
