@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, Counters};
 use crate::significance::{Agreed, Enough, Enoughs, Hosts, Saw, Sight, Workers};
 use crate::state::{Key, Line, json};
-use crate::suppress::{Copied, Span, Suppressions};
+use crate::suppress::{Copied, Over, Span, Suppressions};
 
 /// The rule's name on `partial` under which lanes send what they count for rules of the policy.
 pub const COUNT_RULE: &str = "policy-hosts";
@@ -331,7 +331,7 @@ impl Decider {
     }
 
     /// Spans that are over and held something back; `is_drained`: of all.
-    pub fn over(&mut self, is_drained: bool) -> Vec<(crate::suppress::Kind, Span)> {
+    pub fn over(&mut self, is_drained: bool) -> Vec<Over> {
         if is_drained {
             self.suppressions.tell_all();
         }

@@ -21,7 +21,7 @@ use model::types::seconds;
 
 use crate::decide::{Decided, TALLY, borrowed};
 use crate::significance::Enough;
-use crate::suppress::{Kind, Span};
+use crate::suppress::Over;
 use crate::windows::Found;
 
 /// Rows of notice_tally in one record.
@@ -182,10 +182,10 @@ fn logged(lane: Lane, rows: RecordBatch, alarmed: RecordBatch) -> Vec<Outgoing> 
 }
 
 /// What was held back, as rows of notice_tally.
-pub fn tallies(over: &[(Kind, Span)], lane: Lane, node: &str) -> Vec<Outgoing> {
-    let rows = |over: &[(Kind, Span)]| {
+pub fn tallies(over: &[Over], lane: Lane, node: &str) -> Vec<Outgoing> {
+    let rows = |over: &[Over]| {
         let mut batch = notice_tally::Batch::default();
-        for ((_, note, identifier), span) in over {
+        for Over { kind: (_, note, identifier), span, written } in over {
             let row = notice_tally::Row {
                 ts: span.first,
                 note,
@@ -195,7 +195,7 @@ pub fn tallies(over: &[(Kind, Span)], lane: Lane, node: &str) -> Vec<Outgoing> {
                 until: span.until,
                 workers: &borrowed(&span.workers),
             };
-            batch.push(Mark::at(span.last.max(span.first), lane), row);
+            batch.push(Mark::at(*written, lane), row);
         }
         let rows = batch.finish(node).0;
         Outgoing::rows(Topic::log(&notice_tally::DEF), lane, &notice_tally::DEF, rows)

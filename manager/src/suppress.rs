@@ -60,6 +60,18 @@ pub struct Copied<'a> {
     pub workers: &'a [&'a str],
 }
 
+/// A span that is told of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Over {
+    /// Whose it is.
+    pub kind: Kind,
+    /// What was held back.
+    pub span: Span,
+    /// Packet time that completed it: its end; of one that is told of before, the last notice held back, as
+    /// nobody may speak of a time that has not come.
+    pub written: i64,
+}
+
 /// All spans of a lane.
 #[derive(Debug)]
 pub struct Suppressions {
@@ -69,7 +81,7 @@ pub struct Suppressions {
     ends: Ends<Kind>,
     changed: BTreeSet<Kind>,
     /// Spans that are over and held something back.
-    over: Vec<(Kind, Span)>,
+    over: Vec<Over>,
 }
 
 impl Suppressions {
@@ -118,14 +130,15 @@ impl Suppressions {
         if suppress_for_us <= 0 {
             return;
         }
-        self.remove(&kind);
+        // One that is there is over, as it does not hold this notice, which is later.
+        self.remove(&kind, true);
         self.changed.insert(kind.clone());
         let until = ts.saturating_add(suppress_for_us);
         let (suppressed, last, workers) = (0, ts, BTreeSet::new());
         self.restore(kind, Span { first: ts, until, action, suppressed, last, workers });
         while self.by.len() > self.max {
             let Some(kind) = self.ends.to_evict().cloned() else { break };
-            self.remove(&kind);
+            self.remove(&kind, false);
         }
     }
 
@@ -135,7 +148,7 @@ impl Suppressions {
             && until.saturating_add(KEPT_US) <= watermark
         {
             let kind = kind.clone();
-            self.remove(&kind);
+            self.remove(&kind, true);
         }
     }
 
@@ -143,29 +156,32 @@ impl Suppressions {
     pub fn forget_files(&mut self, is_of: impl Fn(&str) -> bool) {
         let files = self.by.keys().filter(|kind| kind.0 == Line::File && is_of(&kind.1));
         let files: Vec<Kind> = files.cloned().collect();
-        files.iter().for_each(|kind| self.remove(kind));
+        files.iter().for_each(|kind| self.remove(kind, false));
     }
 
     /// Nobody may ask again: what was held back so far is told, and counted anew.
     pub fn tell_all(&mut self) {
         for (kind, span) in self.by.iter_mut().filter(|(_, span)| span.suppressed > 0) {
-            self.over.push((kind.clone(), span.clone()));
+            let written = span.first.max(span.last);
+            self.over.push(Over { kind: kind.clone(), span: span.clone(), written });
             (span.suppressed, span.workers) = (0, BTreeSet::new());
             self.changed.insert(kind.clone());
         }
     }
 
     /// Spans that ended, or were told of, since it was last asked.
-    pub fn over(&mut self) -> Vec<(Kind, Span)> {
+    pub fn over(&mut self) -> Vec<Over> {
         std::mem::take(&mut self.over)
     }
 
-    fn remove(&mut self, kind: &Kind) {
+    fn remove(&mut self, kind: &Kind, is_over: bool) {
         if let Some(span) = self.by.remove(kind) {
             self.ends.remove(kind.0, span.until, kind.clone());
             self.changed.insert(kind.clone());
             if span.suppressed > 0 {
-                self.over.push((kind.clone(), span));
+                let last = span.first.max(span.last);
+                let written = if is_over { last.max(span.until) } else { last };
+                self.over.push(Over { kind: kind.clone(), span, written });
             }
         }
     }
@@ -237,15 +253,29 @@ mod tests {
         all.tell_all();
         let told = |all: &mut Suppressions| {
             let over = all.over().into_iter();
-            over.map(|(_, span)| (span.suppressed, span.last, span.workers.len()))
-                .collect::<Vec<_>>()
+            over.map(|Over { span, written, .. }| {
+                (span.suppressed, span.last, span.workers.len(), written)
+            })
+            .collect::<Vec<_>>()
         };
-        assert_eq!(told(&mut all), [(3, 9, 1)]);
+        assert_eq!(told(&mut all), [(3, 9, 1, 9)], "before its end");
         held(&mut all, kind(Line::Live, "x"), 3, Action::Log, HOUR);
         held(&mut all, kind(Line::Live, "x"), HOUR, Action::Log, HOUR);
-        assert_eq!(told(&mut all), [(1, 3, 1)], "the next one ends it");
+        assert_eq!(told(&mut all), [(1, 3, 1, HOUR)], "the next one ends it");
         all.expire(i64::MAX);
         assert_eq!(told(&mut all), [], "it held nothing back");
+        for ts in [5 * HOUR, 5 * HOUR + 1] {
+            held(&mut all, kind(Line::Live, "x"), ts, Action::Log, HOUR);
+            held(&mut all, kind(Line::File, "x"), ts, Action::Log, HOUR);
+        }
+        all.expire(6 * HOUR + KEPT_US);
+        assert_eq!(told(&mut all), [(1, 5 * HOUR + 1, 1, 6 * HOUR)]);
+        all.forget_files(|_| true);
+        assert_eq!(
+            told(&mut all),
+            [(1, 5 * HOUR + 1, 1, 5 * HOUR + 1)],
+            "the round is over, not it"
+        );
     }
 
     #[test]

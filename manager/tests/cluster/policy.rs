@@ -336,3 +336,21 @@ fn who_takes_over_between_rounds_says_how_far_it_is() {
     let times = |told: &BTreeMap<(String, i64), usize>| told.keys().cloned().collect::<Vec<_>>();
     assert_eq!(times(&second), times(&first));
 }
+
+/// What was held back is written when its span ends, not when the last of it happened.
+#[test]
+fn what_was_held_back_is_written_at_the_end_of_its_span() {
+    let mut cluster = Cluster::new(Some(1));
+    let mut worker = sees("w0", Timeline::Live, &[(0, "x"), (50, "x"), (3700, "x"), (3800, "x")]);
+    worker.every = 600 * SECOND;
+    cluster.run(&[worker]);
+    let written = |cluster: &Cluster| {
+        cluster.fake.rows(&Topic::log(&notice_tally::DEF), |rows, row| {
+            let time = |name| (read::time(rows, name).unwrap().value(row) - BASE) / SECOND;
+            format!("{} {}", time("last_ts"), time("_write_ts"))
+        })
+    };
+    assert_eq!(written(&cluster), ["50 3600"]);
+    cluster.manager.wake(Wake::Drained, &mut cluster.fake, cluster.now_ms);
+    assert_eq!(written(&cluster), ["3800 3800", "50 3600"], "drained, no end has come");
+}
