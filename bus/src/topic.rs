@@ -62,6 +62,8 @@ pub const STATE_MANAGER: Topic = Topic::named("state.manager");
 pub const FILES: Topic = Topic::named("files");
 /// Counters of every role.
 pub const METRICS: Topic = Topic::named("metrics");
+/// Actions that a manager wants done; nothing writes here yet but tests of the bus.
+pub const RESPONSE: Topic = Topic::named("response");
 /// Records that could not be used, with the reason.
 pub const DEADLETTER: Topic = Topic::named("deadletter");
 
@@ -172,6 +174,7 @@ pub fn table() -> Vec<Spec> {
             "manager",
             Cleanup::Delete { hours: METRICS_HOURS },
         ),
+        row(RESPONSE, "action", "JSON", "manager", "responders", keep),
         row(DEADLETTER, "source partition", "the record", "any consumer", "people", keep),
     ];
     for def in raw_flows() {

@@ -30,7 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Where checks read from: topics of bytes; nothing compacts them within a check. The loop writes to `metrics`.
-pub const IN: Topic = topic::FILES;
+pub const IN: Topic = topic::RESPONSE;
 /// Where checks write to, or read from as a second topic.
 pub const OUT: Topic = topic::DEADLETTER;
 /// A state topic.
