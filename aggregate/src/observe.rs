@@ -181,7 +181,6 @@ pub fn notice(
             continue;
         }
         work.counters.notice_in += 1;
-        work.counters.notice_merged += u64::from(taken == Taken::Covered);
         work.counters.late += u64::from(taken == Taken::Covered || (is_out && !is_loose));
     }
     Ok(None)

@@ -241,6 +241,7 @@ impl Windows {
 
     /// Copies of notices that are out: managers count them, and log none.
     fn send_copies(&self, copies: Vec<Merged>, to: &mut Outlet<'_>) -> Result<()> {
+        to.counters.notice_out += copies.len() as u64;
         let stamp = self.notice_stamp(to.config);
         to.out.extend(emit::notices(copies, self.lane, to.config.lanes, &stamp)?);
         Ok(())

@@ -53,7 +53,10 @@ fn what_all_have_read_is_dropped() {
     let mut b = open(&bus, &reader("b", "one", &[IN]));
     assert!(matches!(b.next(Duration::ZERO), Ok(Wake::Assigned(_))));
     let again = b.restore(0, &mut |_, _| {});
-    assert!(matches!(&again, Err(BusError::Fatal(why)) if why.contains("response[0]")), "{again:?}");
+    assert!(
+        matches!(&again, Err(BusError::Fatal(why)) if why.contains("response[0]")),
+        "{again:?}"
+    );
 }
 
 #[test]
