@@ -69,6 +69,9 @@ fn through(mut cluster: Cluster, workers: &[Worker], events: &[Event]) -> Cluste
     cluster
 }
 
+/// Rows of three logs, as text.
+type Three = (Vec<String>, Vec<String>, Vec<String>);
+
 /// The day when nothing goes wrong: notices, flows, assets, and what went between the roles.
 struct Calm(Vec<String>, Vec<String>, Vec<String>, Vec<String>);
 
@@ -136,7 +139,7 @@ proptest! {
         events in proptest::collection::vec(event(), 0..300),
         is_live in any::<bool>(),
     ) {
-        static CALM: [OnceLock<(Vec<String>, Vec<String>, Vec<String>)>; 2] =
+        static CALM: [OnceLock<Three>; 2] =
             [OnceLock::new(), OnceLock::new()];
         let timeline = if is_live { Timeline::Live } else { Timeline::File };
         let want = CALM[usize::from(is_live)].get_or_init(|| under_policy(timeline, &[]));
