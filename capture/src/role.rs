@@ -35,6 +35,7 @@ use crate::worker::{self, Flush, Job, Progress, Worker};
 
 mod claim;
 mod live;
+mod stop;
 
 /// How long one call waits for a flush: the stop flag is looked at in between.
 const PATIENCE: Duration = Duration::from_millis(200);
@@ -469,51 +470,6 @@ impl Role for Capture {
 
     fn wait(&self) -> Duration {
         Duration::ZERO
-    }
-}
-
-impl Capture {
-    /// The step that a lost session did not commit.
-    fn send_again(&mut self) -> Option<Step> {
-        let (position, step) = self.unsure.take()?;
-        self.sent = Some((position, Some(step.clone())));
-        Some(step)
-    }
-
-    /// A file goes on at a restart; of anything else the open flows are written.
-    fn stopped(&mut self) -> anyhow::Result<Option<Step>> {
-        if let Some(step) = self.send_again() {
-            return Ok(Some(step));
-        }
-        if self.workers.is_empty() || self.ended {
-            return Ok(None);
-        }
-        if self.is_lasting() && !self.ends_when_stopped {
-            return Ok(None);
-        }
-        self.drain()
-    }
-
-    fn drain(&mut self) -> anyhow::Result<Option<Step>> {
-        for worker in &self.workers {
-            worker.stop.store(true, std::sync::atomic::Ordering::SeqCst);
-        }
-        let mut all: Vec<Flush> = self.pending.iter_mut().filter_map(Option::take).collect();
-        for worker in &self.workers {
-            all.extend(worker.flushes.iter());
-        }
-        if all.is_empty() {
-            return Ok(None);
-        }
-        // Earlier flushes of a thread are part of the last one's counters.
-        for flush in &mut all {
-            if !flush.end {
-                flush.counters = Counters::default();
-                (flush.dropped, flush.rows_dropped, flush.open_flows) = (0, 0, 0);
-                flush.end = true;
-            }
-        }
-        self.step(all).map(Some)
     }
 }
 
