@@ -114,7 +114,10 @@ fn what_nobody_can_use_goes_to_the_dead_letters_and_the_partition_goes_on() {
     let (inputs, want, out) = (split(), cluster.path("alone"), cluster.path("out"));
     alone(&inputs, &want);
     let topics: Vec<Topic> = topic::table().into_iter().map(|spec| spec.topic).collect();
-    let read: Vec<&Topic> = topics.iter().filter(|topic| topic::carries_rows(topic)).collect();
+    // Where taps do not overlap nobody reads rows of flows on their way to their log.
+    let unread: Vec<Topic> = topic::raw_flows().map(Topic::raw).collect();
+    let is_read = |topic: &&Topic| topic::carries_rows(topic) && !unread.contains(topic);
+    let read: Vec<&Topic> = topics.iter().filter(is_read).collect();
     let bad = || {
         let all = topics.iter().filter(|topic| **topic != topic::DEADLETTER);
         let bytes = |topic: &Topic| Bytes::from(text_of(topic));
@@ -177,6 +180,6 @@ fn forgotten(cluster: &Cluster, out: &Path) {
     let out = text(out);
     let args = ["sink", "--format", "tsv,parquet", "--rotate", "1h", "--out", &out];
     let said = cluster.start(&node("s9", &[&args[..], &["--drain"]].concat())).wait().ok().err;
-    assert!(said.contains("the group's position has expired"), "{said}");
+    assert!(said.contains("the group has no position"), "{said}");
     assert_eq!(files(Path::new(&out), "").len(), before);
 }
