@@ -120,6 +120,11 @@ impl Site {
     pub fn is_local(&self, ip: IpAddr) -> bool {
         self.local.iter().any(|net| net.contains(ip))
     }
+
+    /// The same of an address as text; what is none is not local.
+    pub fn has(&self, host: &str) -> bool {
+        host.parse().is_ok_and(|ip| self.is_local(ip))
+    }
 }
 
 #[cfg(test)]

@@ -201,6 +201,16 @@ pub fn murmur2(data: &[u8]) -> u32 {
     h ^ (h >> 15)
 }
 
+/// Whether an address is of many hosts or of a link: flows of such are nobody else's.
+pub fn is_for_many(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            ip.is_multicast() || ip.is_broadcast() || ip.is_link_local() || ip.is_unspecified()
+        }
+        IpAddr::V6(ip) => ip.is_multicast() || ip.is_unicast_link_local() || ip.is_unspecified(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use arrow_select::filter::filter_record_batch;
 use arrow_select::interleave::interleave_record_batch;
 use bus::{Outgoing, Timeline, Topic};
 use detect::rows;
+use model::id;
 use model::read::{self, ColumnError};
 use model::stream::Def;
 
@@ -98,17 +99,9 @@ pub fn take(
     Ok(Some(going))
 }
 
-/// Whether a host as text is a group or of a link, as `engine/half.rs` of capture asks of addresses.
+/// Whether a host as text is of many or of a link; what is no address is nobody's to join.
 fn is_for_many(host: &str) -> bool {
-    match host.parse::<std::net::IpAddr>() {
-        Ok(std::net::IpAddr::V4(ip)) => {
-            ip.is_multicast() || ip.is_broadcast() || ip.is_link_local() || ip.is_unspecified()
-        }
-        Ok(std::net::IpAddr::V6(ip)) => {
-            ip.is_multicast() || ip.is_unicast_link_local() || ip.is_unspecified()
-        }
-        Err(_) => true,
-    }
+    host.parse().map_or(true, |ip| id::is_for_many(&ip))
 }
 
 /// Sends rows that were chosen, and shows them to the detectors.

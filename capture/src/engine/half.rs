@@ -1,8 +1,6 @@
 //! What a flow's row of conn says beyond it, so that aggregators can join what several sensors saw.
 
-use std::net::IpAddr;
-
-use model::id::FiveTuple;
+use model::id::{self, FiveTuple};
 use model::stream::{Mark, half};
 
 use crate::analyzer::Dir;
@@ -16,16 +14,7 @@ use crate::tcp::Tcp;
 pub(super) fn is_joinable(meta: &Meta, tuple: &FiveTuple, joins: Joins) -> bool {
     // What has no answer has no other half, but may have copies.
     (joins == Joins::Copies || !meta.key.is_one_way())
-        && ![tuple.orig_h, tuple.resp_h].iter().any(is_for_many)
-}
-
-fn is_for_many(ip: &IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => {
-            ip.is_multicast() || ip.is_broadcast() || ip.is_link_local() || ip.is_unspecified()
-        }
-        IpAddr::V6(ip) => ip.is_multicast() || ip.is_unicast_link_local() || ip.is_unspecified(),
-    }
+        && ![tuple.orig_h, tuple.resp_h].iter().any(id::is_for_many)
 }
 
 /// Writes what there is to tell of a flow beside its row, or that there is nothing.

@@ -6,13 +6,11 @@
 //! False positives: hosts that look for peers that have gone (peer-to-peer, monitoring, a cluster whose members moved),
 //! and what speaks to many servers behind a firewall that drops it.
 
-use std::net::IpAddr;
-
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
 use super::limits::{Limits, Settings};
-use super::{Detector, Finding, Observation, Rows, SUPPRESS_FOR_US, attempts};
+use super::{Detector, Finding, Observation, Rows, attempts};
 use crate::site::Site;
 use crate::stat::{UniqueBy, Value};
 
@@ -47,12 +45,8 @@ impl Detector for AddressScan {
         &conn::DEF
     }
 
-    fn window_us(&self) -> i64 {
-        self.limits.window_us
-    }
-
-    fn needs(&self) -> u64 {
-        self.limits.least() as u64
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn start(&self) -> Value {
@@ -78,8 +72,7 @@ impl Detector for AddressScan {
 
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {
         let Value::UniqueBy(ports) = seen else { return None };
-        let src: Option<IpAddr> = entity.parse().ok();
-        let is_local = src.is_some_and(|ip| self.site.is_local(ip));
+        let is_local = self.site.has(entity);
         let threshold = self.limits.of(is_local);
         // One notice a scanner: of the ports over the threshold the one that got there first.
         let (reached, port, hosts) = ports
@@ -87,20 +80,13 @@ impl Detector for AddressScan {
             .filter_map(|(port, hosts)| Some((hosts.reached(threshold)?, port, hosts)))
             .min_by_key(|(reached, port, _)| (*reached, *port))?;
         let took = attempts::minutes(reached.saturating_sub(hosts.first().unwrap_or(reached)));
+        let msg =
+            format!("{entity} scanned at least {threshold} unique hosts on port {port} in {took}");
         Some(Finding {
-            ts: reached,
-            note: "Scan::Address_Scan",
-            uid: None,
-            msg: format!(
-                "{entity} scanned at least {threshold} unique hosts on port {port} in {took}"
-            ),
             sub: Some(if is_local { "local" } else { "remote" }.to_owned()),
-            src,
-            dst: None,
             p: port.split('/').next().and_then(|p| p.parse().ok()),
             proto: Some("tcp"),
-            identifier: entity.to_owned(),
-            suppress_for_us: SUPPRESS_FOR_US,
+            ..Finding::of(entity, reached, "Scan::Address_Scan", msg)
         })
     }
 }

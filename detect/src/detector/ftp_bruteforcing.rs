@@ -7,12 +7,10 @@
 //! whom each mistypes now and then. Differences: the window slides; the count is over all workers; a connection
 //! tells of its first thousand.
 
-use std::net::IpAddr;
-
 use model::read::{self, ColumnError};
 use model::stream::{Def, failed_auth};
 
-use super::{Detector, Finding, Limits, Observation, Rows, SUPPRESS_FOR_US, Settings};
+use super::{Detector, Finding, Limits, Observation, Rows, Settings, attempts};
 use crate::stat::{Count, Unique, Value};
 
 /// Its name on the bus.
@@ -42,12 +40,8 @@ impl Detector for FtpBruteforcing {
         &failed_auth::DEF
     }
 
-    fn window_us(&self) -> i64 {
-        self.limits.window_us
-    }
-
-    fn needs(&self) -> u64 {
-        self.limits.threshold as u64
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn start(&self) -> Value {
@@ -82,28 +76,15 @@ impl Detector for FtpBruteforcing {
         let Value::Several(values) = seen else { return None };
         let [Value::Count(logins), Value::Unique(servers)] = &values[..] else { return None };
         let ts = logins.reached(self.limits.threshold)?;
-        let seconds = ts.saturating_sub(logins.first().unwrap_or(ts)) / 1_000_000;
+        let took = attempts::minutes(ts.saturating_sub(logins.first().unwrap_or(ts)));
         let until_then = |count: &usize| servers.reached(*count).is_some_and(|at| at <= ts);
         let servers = (1..=servers.len()).take_while(until_then).count();
         let plural = if servers > 1 { "s" } else { "" };
-        Some(Finding {
-            ts,
-            note: "FTP::Bruteforcing",
-            uid: None,
-            msg: format!(
-                "{entity} had {} failed logins on {servers} FTP server{plural} in {}m{}s",
-                self.limits.threshold,
-                seconds / 60,
-                seconds % 60
-            ),
-            sub: None,
-            src: entity.parse::<IpAddr>().ok(),
-            dst: None,
-            p: None,
-            proto: None,
-            identifier: entity.to_owned(),
-            suppress_for_us: SUPPRESS_FOR_US,
-        })
+        let msg = format!(
+            "{entity} had {} failed logins on {servers} FTP server{plural} in {took}",
+            self.limits.threshold
+        );
+        Some(Finding::of(entity, ts, "FTP::Bruteforcing", msg))
     }
 }
 

@@ -105,8 +105,12 @@ pub trait Detector: Send + Sync {
     fn rule(&self) -> &'static str;
     /// The stream whose rows it observes.
     fn stream(&self) -> &'static Def;
+    /// How much makes a finding, and within how long.
+    fn limits(&self) -> Limits;
     /// How far apart observations may be that count together, microseconds.
-    fn window_us(&self) -> i64;
+    fn window_us(&self) -> i64 {
+        self.limits().window_us
+    }
     /// The grain in which managers keep what they have judged, microseconds: with a window of hours they keep few
     /// panes nevertheless. What was not judged yet keeps the grain of panes, so that a finding waits for no more.
     fn grain_us(&self) -> i64 {
@@ -114,7 +118,7 @@ pub trait Detector: Send + Sync {
     }
     /// With fewer observations nothing can be found.
     fn needs(&self) -> u64 {
-        1
+        self.limits().least() as u64
     }
     /// The statistic of an entity before anything was observed.
     fn start(&self) -> Value;
@@ -177,6 +181,25 @@ pub struct Finding {
     pub identifier: String,
     /// How long the same is held back, microseconds.
     pub suppress_for_us: i64,
+}
+
+impl Finding {
+    /// About an entity alone: its address is the source, and the same is held back as long as is usual.
+    pub fn of(entity: &str, ts: i64, note: &'static str, msg: String) -> Finding {
+        Finding {
+            ts,
+            note,
+            uid: None,
+            msg,
+            sub: None,
+            src: entity.parse().ok(),
+            dst: None,
+            p: None,
+            proto: None,
+            identifier: entity.to_owned(),
+            suppress_for_us: SUPPRESS_FOR_US,
+        }
+    }
 }
 
 #[cfg(test)]

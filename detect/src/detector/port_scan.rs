@@ -7,13 +7,11 @@
 //! False positives: clients that walk a range of ports (passive FTP or RPC behind a firewall that drops them), and
 //! a server that goes away while one client has many kinds of business with it.
 
-use std::net::IpAddr;
-
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
 use super::limits::{Limits, Settings};
-use super::{Detector, Finding, Observation, Rows, SUPPRESS_FOR_US, attempts};
+use super::{Detector, Finding, Observation, Rows, attempts};
 use crate::site::Site;
 use crate::stat::{UniqueBy, Value};
 
@@ -47,12 +45,8 @@ impl Detector for PortScan {
         &conn::DEF
     }
 
-    fn window_us(&self) -> i64 {
-        self.limits.window_us
-    }
-
-    fn needs(&self) -> u64 {
-        self.limits.least() as u64
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn start(&self) -> Value {
@@ -78,28 +72,19 @@ impl Detector for PortScan {
 
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {
         let Value::UniqueBy(hosts) = seen else { return None };
-        let src: Option<IpAddr> = entity.parse().ok();
-        let is_local = src.is_some_and(|ip| self.site.is_local(ip));
+        let is_local = self.site.has(entity);
         let threshold = self.limits.of(is_local);
         let (reached, host, ports) = hosts
             .iter()
             .filter_map(|(host, ports)| Some((ports.reached(threshold)?, host, ports)))
             .min_by_key(|(reached, host, _)| (*reached, *host))?;
         let took = attempts::minutes(reached.saturating_sub(ports.first().unwrap_or(reached)));
+        let msg =
+            format!("{entity} scanned at least {threshold} unique ports of host {host} in {took}");
         Some(Finding {
-            ts: reached,
-            note: "Scan::Port_Scan",
-            uid: None,
-            msg: format!(
-                "{entity} scanned at least {threshold} unique ports of host {host} in {took}"
-            ),
             sub: Some(if is_local { "local" } else { "remote" }.to_owned()),
-            src,
             dst: host.parse().ok(),
-            p: None,
-            proto: None,
-            identifier: entity.to_owned(),
-            suppress_for_us: SUPPRESS_FOR_US,
+            ..Finding::of(entity, reached, "Scan::Port_Scan", msg)
         })
     }
 }

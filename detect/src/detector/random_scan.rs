@@ -9,15 +9,12 @@
 //! local hosts may try ten times as much.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
 use super::limits::{Limits, Settings};
-use super::{
-    Detector, Finding, Observation, Rows, SUPPRESS_FOR_US, address_scan, attempts, port_scan,
-};
+use super::{Detector, Finding, Observation, Rows, address_scan, attempts, port_scan};
 use crate::site::Site;
 use crate::stat::{Unique, Value};
 
@@ -64,12 +61,8 @@ impl Detector for RandomScan {
         &conn::DEF
     }
 
-    fn window_us(&self) -> i64 {
-        self.limits.window_us
-    }
-
-    fn needs(&self) -> u64 {
-        self.limits.least() as u64
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn start(&self) -> Value {
@@ -95,8 +88,7 @@ impl Detector for RandomScan {
 
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {
         let Value::Unique(pairs) = seen else { return None };
-        let src: Option<IpAddr> = entity.parse().ok();
-        let is_local = src.is_some_and(|ip| self.site.is_local(ip));
+        let is_local = self.site.has(entity);
         let threshold = self.limits.of(is_local);
         let reached = pairs.reached(threshold)?;
         // Those that made it one: how many more there were follows from when it is looked at.
@@ -108,18 +100,10 @@ impl Detector for RandomScan {
             return None;
         }
         let took = attempts::minutes(reached.saturating_sub(pairs.first().unwrap_or(reached)));
+        let msg = format!("{entity} scanned at least {hosts} hosts on {ports} ports in {took}");
         Some(Finding {
-            ts: reached,
-            note: "Scan::Random_Scan",
-            uid: None,
-            msg: format!("{entity} scanned at least {hosts} hosts on {ports} ports in {took}"),
             sub: Some(if is_local { "local" } else { "remote" }.to_owned()),
-            src,
-            dst: None,
-            p: None,
-            proto: None,
-            identifier: entity.to_owned(),
-            suppress_for_us: SUPPRESS_FOR_US,
+            ..Finding::of(entity, reached, "Scan::Random_Scan", msg)
         })
     }
 }

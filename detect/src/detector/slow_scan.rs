@@ -7,8 +7,6 @@
 //! False positives: hosts that go on asking for what has gone: agents with old lists of servers, peer-to-peer
 //! programs, a laptop that misses its home network. The same pair counts once however often it is tried.
 
-use std::net::IpAddr;
-
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
@@ -54,16 +52,12 @@ impl Detector for SlowScan {
         &conn::DEF
     }
 
-    fn window_us(&self) -> i64 {
-        self.limits.window_us
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn grain_us(&self) -> i64 {
         GRAIN_US
-    }
-
-    fn needs(&self) -> u64 {
-        self.limits.least() as u64
     }
 
     fn start(&self) -> Value {
@@ -94,28 +88,20 @@ impl Detector for SlowScan {
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {
         let Value::Several(values) = seen else { return None };
         let [Value::Distinct(pairs), Value::UniqueBy(hours)] = &values[..] else { return None };
-        let src: Option<IpAddr> = entity.parse().ok();
-        let is_local = src.is_some_and(|ip| self.site.is_local(ip));
+        let is_local = self.site.has(entity);
         let threshold = self.limits.of(is_local);
         let reached = pairs.reached(threshold)?;
         let hours = hours.iter().count();
         if hours < HOURS {
             return None;
         }
+        let msg = format!(
+            "{entity} scanned at least {threshold} unique hosts and ports over {hours} hours"
+        );
         Some(Finding {
-            ts: reached,
-            note: "Scan::Slow_Scan",
-            uid: None,
-            msg: format!(
-                "{entity} scanned at least {threshold} unique hosts and ports over {hours} hours"
-            ),
             sub: Some(if is_local { "local" } else { "remote" }.to_owned()),
-            src,
-            dst: None,
-            p: None,
-            proto: None,
-            identifier: entity.to_owned(),
             suppress_for_us: 24 * SUPPRESS_FOR_US,
+            ..Finding::of(entity, reached, "Scan::Slow_Scan", msg)
         })
     }
 }

@@ -16,7 +16,7 @@ use model::read::{self, ColumnError};
 use model::stream::{Def, http};
 
 use super::limits::{Limits, Settings};
-use super::{Detector, Finding, Observation, Rows, SUPPRESS_FOR_US};
+use super::{Detector, Finding, Observation, Rows};
 use crate::stat::{Count, Sample, Value};
 
 /// The rules.
@@ -64,12 +64,8 @@ impl Detector for SqlInjection {
         &http::DEF
     }
 
-    fn window_us(&self) -> i64 {
-        self.limits.window_us
-    }
-
-    fn needs(&self) -> u64 {
-        self.limits.threshold as u64
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn start(&self) -> Value {
@@ -123,19 +119,8 @@ impl Detector for SqlInjection {
             Side::Attacker => ("HTTP::SQL_Injection_Attacker", "attacker", entity_ip, other_ip),
             Side::Victim => ("HTTP::SQL_Injection_Victim", "victim", other_ip, entity_ip),
         };
-        Some(Finding {
-            ts,
-            note,
-            uid: Some(uid.to_owned()),
-            msg: format!("An SQL injection {who} was discovered!"),
-            sub: None,
-            src,
-            dst,
-            p: None,
-            proto: None,
-            identifier: entity.to_owned(),
-            suppress_for_us: SUPPRESS_FOR_US,
-        })
+        let msg = format!("An SQL injection {who} was discovered!");
+        Some(Finding { uid: Some(uid.to_owned()), src, dst, ..Finding::of(entity, ts, note, msg) })
     }
 }
 

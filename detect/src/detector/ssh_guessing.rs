@@ -9,13 +9,11 @@
 //! Differences: the window slides; the count is over all workers; the servers that are named are distinct, and follow
 //! from the connections and not from chance.
 
-use std::net::IpAddr;
-
 use arrow_array::Array;
 use model::read::{self, ColumnError};
 use model::stream::{Def, ssh};
 
-use super::{Detector, Finding, Limits, Observation, Rows, SUPPRESS_FOR_US, Settings};
+use super::{Detector, Finding, Limits, Observation, Rows, Settings};
 use crate::stat::{Count, Sample, Value};
 
 /// Its name on the bus.
@@ -47,12 +45,8 @@ impl Detector for SshGuessing {
         &ssh::DEF
     }
 
-    fn window_us(&self) -> i64 {
-        self.limits.window_us
-    }
-
-    fn needs(&self) -> u64 {
-        self.limits.threshold as u64
+    fn limits(&self) -> Limits {
+        self.limits
     }
 
     fn start(&self) -> Value {
@@ -92,22 +86,19 @@ impl Detector for SshGuessing {
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {
         let Value::Several(values) = seen else { return None };
         let [Value::Count(failed), Value::Sample(servers)] = &values[..] else { return None };
+        let msg = format!(
+            "{entity} appears to be guessing SSH passwords (seen in {} connections).",
+            self.limits.threshold
+        );
         Some(Finding {
-            ts: failed.reached(self.limits.threshold)?,
-            note: "SSH::Password_Guessing",
-            uid: None,
-            msg: format!(
-                "{entity} appears to be guessing SSH passwords (seen in {} connections).",
-                self.limits.threshold
-            ),
             // Two spaces, as in Zeek.
             sub: Some(format!("Sampled servers:  {}", servers.members().join(", "))),
-            src: entity.parse::<IpAddr>().ok(),
-            dst: None,
-            p: None,
-            proto: None,
-            identifier: entity.to_owned(),
-            suppress_for_us: SUPPRESS_FOR_US,
+            ..Finding::of(
+                entity,
+                failed.reached(self.limits.threshold)?,
+                "SSH::Password_Guessing",
+                msg,
+            )
         })
     }
 }
