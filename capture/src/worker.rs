@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bus::clock::Clock;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
@@ -26,6 +27,12 @@ const FLUSHES_WAITING: usize = 2;
 /// Rows a live thread keeps while nobody takes them, as where a disk hangs under the spool; beyond that new
 /// ones are dropped and counted. A row of conn takes some 300 bytes.
 const LIVE_ROWS_MAX: usize = 1_000_000;
+
+/// After a stop a live thread waits so long for another packet: the kernel hands a block that is not full over
+/// only after a while (`TIMEOUT_MS` in `source/live.rs`).
+const LAST_LOOK: Duration = Duration::from_millis(250);
+/// So long after a stop it takes no more, though the clocks of packets say that they were there before it.
+const LAST_MOST: Duration = Duration::from_secs(5);
 
 /// What a thread has done up to a barrier.
 #[derive(Debug, Default)]
@@ -253,16 +260,46 @@ fn tell(job: &Job, state: &State) {
     }
 }
 
+/// A stop that was asked for: what was on the wire before it is still taken, and lies in the kernel's buffer.
+struct Stopping {
+    at_us: i64,
+    since: Instant,
+}
+
+impl Stopping {
+    /// Whether a packet came after it, or the card is faster than we are: nobody waits for ever.
+    fn is_after(&self, ts_us: i64) -> bool {
+        ts_us > self.at_us || self.since.elapsed() > LAST_MOST
+    }
+
+    /// Whether there is nothing more, when there is no packet.
+    fn is_over(&self) -> bool {
+        self.since.elapsed() > LAST_LOOK
+    }
+}
+
 fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBool) {
     let node = job.config.node.clone();
     let mut last = i64::MIN;
-    while !stop.load(Ordering::SeqCst) {
+    let mut stopping: Option<Stopping> = None;
+    loop {
+        if stopping.is_none() && stop.load(Ordering::SeqCst) {
+            stopping = Some(Stopping { at_us: job.clock.now_ms() * 1000, since: Instant::now() });
+        }
         match job.source.next() {
             Ok(Next::Packet(packet)) => {
+                if stopping.as_ref().is_some_and(|stopping| stopping.is_after(packet.ts_us)) {
+                    break;
+                }
                 state.engine.packet(&packet);
                 state.number += 1;
             }
-            Ok(Next::Idle) => state.engine.tick(job.clock.now_ms() * 1000),
+            Ok(Next::Idle) => {
+                if stopping.as_ref().is_some_and(Stopping::is_over) {
+                    break;
+                }
+                state.engine.tick(job.clock.now_ms() * 1000);
+            }
             Ok(Next::End) => break,
             Err(error) => {
                 state.problems.push(error.to_string());
@@ -296,3 +333,6 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
     let dropped = job.source.stats().map_or(0, |stats| stats.dropped);
     let _ = sender.send(state.flush(&node, dropped, true));
 }
+
+#[cfg(test)]
+mod tests;

@@ -257,6 +257,8 @@ fn passes(error: &KafkaError) -> bool {
                 | Code::CoordinatorNotAvailable
                 | Code::WaitingForCoordinator
                 | Code::BrokerTransportFailure
+                // One that the others no longer know of.
+                | Code::DestroyBroker
                 | Code::RequestTimedOut
                 | Code::OperationTimedOut
         )

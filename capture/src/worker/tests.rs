@@ -1,0 +1,80 @@
+//! The end of a live thread: what lies in the kernel's buffer when a stop is asked for.
+
+use bus::clock::Manual;
+
+use super::*;
+use crate::source::{Link, Packet, SourceError, SourceStats};
+
+/// When the clock stands, seconds.
+const NOW: i64 = 1_700_000_000;
+
+/// UDP flows of these seconds; where there is none, nothing comes at first. The stop is asked for at the first such
+/// place.
+struct Kernel {
+    script: std::vec::IntoIter<Option<i64>>,
+    stop: Arc<AtomicBool>,
+    packet: Vec<u8>,
+}
+
+impl PacketSource for Kernel {
+    fn next(&mut self) -> Result<Next<'_>, SourceError> {
+        let Some(Some(second)) = self.script.next() else {
+            self.stop.store(true, Ordering::SeqCst);
+            return Ok(Next::Idle);
+        };
+        let port = (second % 1000) as u16;
+        let udp = [&port.to_be_bytes()[..], &[0, 53, 0, 8, 0, 0]].concat();
+        let ip = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        self.packet = [&ip[..], &udp].concat();
+        let ts_us = second * SECOND;
+        Ok(Next::Packet(Packet { ts_us, link: Link::Raw, wire_len: 28, data: &self.packet }))
+    }
+
+    fn stats(&mut self) -> Result<SourceStats, SourceError> {
+        Ok(SourceStats::default())
+    }
+}
+
+/// Packets that a thread takes of these before it ends.
+fn taken(script: Vec<Option<i64>>) -> u64 {
+    let mut config = Config::new("n");
+    config.ignore_checksums = true;
+    let clock = Manual::default();
+    clock.advance_ms(NOW * 1000);
+    let stop = Arc::new(AtomicBool::new(false));
+    let source = Kernel { script: script.into_iter(), stop: stop.clone(), packet: Vec::new() };
+    let job = Job {
+        config: Arc::new(config),
+        index: 0,
+        threads: 1,
+        source: Box::new(source),
+        from: 0,
+        live: true,
+        finishes: true,
+        clock: Arc::new(clock),
+        progress: None,
+    };
+    let (sender, flushes) = unbounded();
+    let state = State::new(&job);
+    live(job, state, &sender, &stop);
+    let all: Vec<Flush> = flushes.try_iter().collect();
+    let last = all.last().unwrap();
+    assert!(last.end);
+    // Each packet is a flow of its own, and is logged.
+    let flows: usize = all.iter().flat_map(|f| &f.rows).map(|rows| rows.marks.len()).sum();
+    assert!(flows as u64 >= last.number, "{flows} rows of {} packets", last.number);
+    last.number
+}
+
+#[test]
+fn what_was_on_the_wire_before_a_stop_is_still_taken() {
+    let before: Vec<_> = (1..=9).map(|i| Some(NOW - 20 + i)).collect();
+    let late = [None, None, Some(NOW - 2), None, Some(NOW - 1), Some(NOW)];
+    assert_eq!(taken([&before[..], &late[..]].concat()), 12);
+}
+
+#[test]
+fn what_comes_after_a_stop_is_left() {
+    let late = vec![Some(NOW - 2), None, Some(NOW - 1), Some(NOW + 1), Some(NOW - 1)];
+    assert_eq!(taken(late), 2);
+}
