@@ -43,7 +43,7 @@ pub(super) struct Membership {
     inputs: Inputs,
     /// Who we were to the group when the lanes were assigned. A later answer could be of a group that
     /// we left.
-    generation: Option<ConsumerGroupMetadata>,
+    generation: Option<Arc<ConsumerGroupMetadata>>,
     /// Positions of lanes held, as last committed.
     known: BTreeMap<(Lane, Topic), Position>,
     ends: VecDeque<(Topic, Lane)>,
@@ -83,8 +83,8 @@ impl Membership {
     }
 
     /// The proof of holding the lanes; `None` while none were assigned.
-    pub(super) fn generation(&self) -> Option<&ConsumerGroupMetadata> {
-        self.generation.as_ref()
+    pub(super) fn generation(&self) -> Option<Arc<ConsumerGroupMetadata>> {
+        self.generation.clone()
     }
 
     /// Lanes held.
@@ -230,7 +230,7 @@ impl Membership {
                 let lanes = self.whole_lanes(&places)?;
                 self.forget();
                 self.lanes = lanes.iter().copied().collect();
-                self.generation = self.consumer.group_metadata();
+                self.generation = self.consumer.group_metadata().map(Arc::new);
                 self.others_since = None;
                 self.owed = Owed::Read;
                 Ok(Wake::Assigned(lanes))

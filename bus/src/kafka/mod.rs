@@ -29,6 +29,7 @@ pub use self::skim::Seen;
 
 pub mod admin;
 mod client;
+mod guard;
 mod inputs;
 mod member;
 mod patience;

@@ -12,6 +12,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::client::{self, Deliveries};
+use super::guard;
 use super::member::Membership;
 use super::patience::Patience;
 use super::{Shared, code, partition};
@@ -27,6 +28,10 @@ const INIT: Duration = Duration::from_secs(45);
 /// How long a commit may take. After it the outcome is open, and a new session settles it.
 const COMMIT: Duration = Duration::from_secs(45);
 
+/// How long committing positions may take: longer than a group takes to find its coordinator anew, and less than a
+/// transaction may stay open.
+const POSITIONS: Duration = Duration::from_secs(15);
+
 /// Between two looks for what is on its way.
 const ARRIVE_LOOK: Duration = Duration::from_millis(1);
 
@@ -41,13 +46,14 @@ pub(super) struct KafkaSession {
     states: BTreeMap<Lane, Newest>,
     /// Where the lanes of topics of documents ended when they were read.
     documents_end: BTreeMap<Topic, Vec<i64>>,
-    producer: BaseProducer<Deliveries>,
+    /// Shared with a call that may outlive the session.
+    producer: Arc<BaseProducer<Deliveries>>,
 }
 
 impl KafkaSession {
     /// Settles what an earlier session left open, then joins the group.
     pub(super) fn open(shared: Arc<Shared>, me: &Member) -> Result<KafkaSession, BusError> {
-        let producer = client::producer(&shared.config, me)?;
+        let producer = Arc::new(client::producer(&shared.config, me)?);
         let begun = shared.patience(INIT).resume(|slice| producer.init_transactions(slice));
         begun.map_err(|e| {
             shared.failed(&e, &format!("opening the transactions of {}", me.name()))
@@ -173,9 +179,16 @@ impl KafkaSession {
                 .map_err(|e| self.failed(&e, &format!("at {position}")))?;
             element.set_metadata(&position.metadata);
         }
-        self.producer
-            .send_offsets_to_transaction(&list, metadata, patience.left())
-            .map_err(|e| self.failed(&e, "committing positions"))
+        let producer = Arc::clone(&self.producer);
+        let send =
+            move |limit: Duration| producer.send_offsets_to_transaction(&list, &metadata, limit);
+        match guard::within(POSITIONS.min(patience.left()), send) {
+            Some(sent) => sent.map_err(|e| self.failed(&e, "committing positions")),
+            None => Err(BusError::Session(format!(
+                "{}: committing positions did not come back",
+                self.me.name()
+            ))),
+        }
     }
 
     fn transaction(&self, step: &Step, positions: Vec<Position>) -> Result<(), BusError> {
