@@ -137,6 +137,22 @@ impl Running {
         Done { what: self.what.clone(), code: status.code(), out, err }
     }
 
+    /// Waits until it listens to SIGTERM, which before that kills a process that has only just begun.
+    fn until_it_listens(&self) {
+        const SIGTERM: u64 = 15;
+        let from = Instant::now();
+        let path = format!("/proc/{}/status", self.child.id());
+        let listens = |status: &str| {
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
+            Some(u64::from_str_radix(caught.trim(), 16).ok()? >> (SIGTERM - 1) & 1 == 1)
+        };
+        // One that has ended never will: it is seen where it is waited for.
+        let may = |status: String| !status.contains("State:\tZ") && listens(&status) == Some(false);
+        while from.elapsed() < PATIENCE && fs::read_to_string(&path).is_ok_and(may) {
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(self) -> Done {
         self.signal("TERM");
@@ -145,6 +161,9 @@ impl Running {
 
     /// Sends a signal.
     pub fn signal(&self, name: &str) {
+        if name == "TERM" {
+            self.until_it_listens();
+        }
         let id = self.child.id().to_string();
         let sent = Command::new("kill").args([&format!("-{name}"), &id]).status();
         assert!(sent.is_ok_and(|status| status.success()), "SIG{name} for {}", self.what);

@@ -26,8 +26,8 @@ mod traffic;
 use plan::Plan;
 use published::Rows;
 
-/// Seeds of a test run: what a machine with two cores does in well under a minute. A night does more.
-const SEEDS: u64 = 1_000;
+/// Seeds of a test run: what a machine with two cores does in about a minute. A night does more.
+const SEEDS: u64 = 2_000;
 /// What has to have happened somewhere in a handful of seeds.
 const TROUBLES: [&str; 22] = [
     "opening fails",

@@ -182,7 +182,7 @@ impl KafkaSession {
         let producer = Arc::clone(&self.producer);
         let send =
             move |limit: Duration| producer.send_offsets_to_transaction(&list, &metadata, limit);
-        match guard::within(POSITIONS.min(patience.left()), send) {
+        match guard::within(POSITIONS, patience, send) {
             Some(sent) => sent.map_err(|e| self.failed(&e, "committing positions")),
             None => Err(BusError::Session(format!(
                 "{}: committing positions did not come back",
