@@ -11,7 +11,10 @@ use super::root;
 /// Runs the statements in the first argument; prints the rows of the last as JSON.
 const SCRIPT: &str = "
 import json, sys, duckdb
-rows = duckdb.connect().execute(sys.argv[1]).fetchall()
+db = duckdb.connect()
+# It draws one on standard output where a query takes seconds.
+db.execute('SET enable_progress_bar = false')
+rows = db.execute(sys.argv[1]).fetchall()
 print(json.dumps(rows, default=str))
 ";
 
@@ -27,7 +30,8 @@ pub fn try_sql(statements: &str) -> Result<Vec<Vec<Value>>, String> {
     if !done.status.success() {
         return Err(String::from_utf8_lossy(&done.stderr).into_owned());
     }
-    Ok(serde_json::from_slice(&done.stdout).expect("rows in JSON"))
+    let rows = serde_json::from_slice(&done.stdout);
+    Ok(rows.unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&done.stdout))))
 }
 
 /// Runs SQL that gives one number.
