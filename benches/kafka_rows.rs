@@ -41,6 +41,7 @@ fn main() -> Result<()> {
     let rows: usize = rows.parse().context("ROWS is a number")?;
     let mut config =
         Config { brokers: brokers.clone(), prefix: PREFIX.into(), ..Config::default() };
+    // Of librdkafka, on top of what Arrow does.
     if let Ok(codec) = std::env::var("CODEC") {
         config.options.insert("compression.type".into(), codec);
     }
@@ -214,7 +215,6 @@ fn bare(kafka: &Kafka, flows: &mut Flows) -> Result<()> {
         .set("linger.ms", "5")
         .set("message.max.bytes", (8 << 20).to_string())
         .set("queue.buffering.max.kbytes", (128 << 10).to_string())
-        .set("compression.type", "lz4")
         .create()?;
     while flows.left > 0 {
         for out in flows.next() {

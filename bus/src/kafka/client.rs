@@ -37,7 +37,9 @@ const DEFAULTS: &[(&str, &str)] = &[
     // A partition that has prefetched its share looks again soon.
     ("fetch.queue.backoff.ms", "10"),
     ("linger.ms", "5"),
-    ("compression.type", "lz4"),
+    // Bodies of Arrow records are compressed already; lz4 once more makes a million rows of conn 139 MB instead of
+    // 145, for a tenth of the processor time of the way from capture to Parquet.
+    ("compression.type", "none"),
     ("socket.keepalive.enable", "true"),
     ("reconnect.backoff.max.ms", "2000"),
 ];
