@@ -8,12 +8,15 @@
 
 #![allow(clippy::print_stdout, reason = "a bench prints")]
 
+use std::hash::BuildHasher as _;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use capture::config::Config;
 use capture::engine::Engine;
 use capture::files::hash::Hashes;
+use capture::flow::Key;
 use capture::source::{Link, Packet};
 
 /// As the `weir` command has it.
@@ -29,6 +32,8 @@ const SCENARIOS: &[(&str, u64)] = &[
     ("gap-flood", 100_000),
     ("bomb", 200),
     ("same-hosts", 1_000_000),
+    ("collisions", 200_000),
+    ("four-million", 4_000_000),
 ];
 
 /// Packets between two flushes, as a capture thread has them.
@@ -132,6 +137,20 @@ impl Bench {
         self.udp(s, c, &query);
     }
 
+    /// A hundred holes that never close, a kilobyte apart; [`Bench::request`] comes before.
+    fn holes(&mut self, c: (u32, u16), s: (u32, u16)) {
+        for n in 0..100 {
+            self.tcp([c, s], ACK, 1100 + n * 1000, 5002, &[b'x'; 900]);
+        }
+    }
+
+    /// A flow that begins a request of HTTP and waits.
+    fn request(&mut self, c: (u32, u16), s: (u32, u16)) {
+        self.handshake(c, s);
+        self.tcp([s, c], ACK, 5001, 1010, b"x");
+        self.tcp([c, s], ACK, 1001, 5002, b"GET / HTTP/1.1\r\n");
+    }
+
     /// A response whose body unpacks to a thousand times its size, and then breaks off.
     fn bomb(&mut self, c: (u32, u16), s: (u32, u16), body: &[u8]) {
         self.handshake(c, s);
@@ -177,6 +196,26 @@ fn client(i: u64) -> (u32, u16) {
     (0x0b00_0000 + (i & 0x00ff_ffff) as u32, 1024 + (mixed >> 50) as u16)
 }
 
+/// Clients whose flows with [`SERVER`] one seed of the table's hash puts into the same 1024th of the index, an
+/// attack by one who knows the seed.
+fn colliding(count: u64) -> Vec<(u32, u16)> {
+    let known = foldhash::fast::FixedState::with_seed(7);
+    let hash = |(host, port): (u32, u16)| {
+        let (ip, server) = (Ipv4Addr::from(host).into(), Ipv4Addr::from(SERVER.0).into());
+        known.hash_one(Key::new(0, (ip, port), (server, SERVER.1), 6, false).0)
+    };
+    let clients = (0u64..).map(|i| (0x0b00_0000 + (i >> 14) as u32, 1024 + (i & 0x3fff) as u16));
+    clients.filter(|client| hash(*client) >> 32 & 0x3ff == 0).take(count as usize).collect()
+}
+
+/// Whom the colliding flows go to.
+const SERVER: (u32, u16) = (0x0a00_0001, 443);
+
+/// One of 256 servers.
+fn server(i: u64) -> (u32, u16) {
+    (0x0a00_0001 + (i as u32 & 0xff), 443)
+}
+
 /// Resident bytes of this process.
 fn resident() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -196,11 +235,21 @@ fn cpu_seconds() -> f64 {
 fn run(scenario: &str, flows: u64) {
     let limit = if scenario == "syn-flood-at-limit" { 500_000 } else { 8_000_000 };
     let mut b = Bench::new(limit);
-    let (before, began) = (resident(), cpu_seconds());
     let bomb = gzip_bomb();
+    let crafted = if scenario == "collisions" { colliding(flows) } else { Vec::new() };
+    let mut before = resident();
     let (mut half, mut peak) = (0, 0);
+    if scenario == "gap-flood" {
+        // What the flows themselves take is no part of what their holes do.
+        for i in 0..flows {
+            b.request(client(i), server(i));
+        }
+        b.take();
+        before = resident();
+    }
+    let began = cpu_seconds();
     for i in 0..flows {
-        let (c, s) = (client(i), (0x0a00_0001 + (i as u32 & 0xff), 443));
+        let (c, s) = (client(i), server(i));
         match scenario {
             "syn-flood" | "syn-flood-at-limit" => {
                 b.now += STEP;
@@ -208,15 +257,18 @@ fn run(scenario: &str, flows: u64) {
             }
             "half-open" => b.tcp([c, s], SYN, i as u32, 0, &[]),
             "established" => b.handshake(c, s),
-            "gap-flood" => {
-                // A hundred holes that never close, a kilobyte apart.
-                b.handshake(c, s);
-                b.tcp([s, c], ACK, 5001, 1010, b"x");
-                b.tcp([c, s], ACK, 1001, 5002, b"GET / HTTP/1.1\r\n");
-                for n in 0..100 {
-                    b.tcp([c, s], ACK, 1100 + n * 1000, 5002, &[b'x'; 900]);
-                }
+            "gap-flood" => b.holes(c, s),
+            "collisions" => {
+                b.now += STEP;
+                let client = crafted.get(i as usize).copied().unwrap_or(c);
+                b.tcp([client, SERVER], SYN, 7, 0, &[]);
             }
+            // Of eight, three half-open, four established and idle, one in the middle of a request.
+            "four-million" => match i % 8 {
+                0..3 => b.tcp([c, s], SYN, i as u32, 0, &[]),
+                3..7 => b.handshake(c, s),
+                _ => b.request(c, (s.0, 80)),
+            },
             "bomb" => b.bomb(c, (s.0, 80), &bomb),
             "same-hosts" => {
                 b.now += STEP;
@@ -248,15 +300,17 @@ fn run(scenario: &str, flows: u64) {
     let counters = b.engine.counters();
     println!(
         "{scenario:<20} {flows:>9} flows {:>9.0} flows/s {:>9.0} packets/s {:>7} held {:>5} B each; \
-         MiB {} half-way {} peak; {} rows {} evicted",
+         MiB {} half-way {} peak {} more than before; {} rows {} evicted {} streams given up",
         flows as f64 / took,
         b.packets as f64 / took,
         b.engine.open_flows(),
         now.saturating_sub(before) / (b.engine.open_flows() as u64).max(1),
         half >> 20,
         peak >> 20,
+        peak.saturating_sub(before) >> 20,
         b.rows,
         counters.evicted,
+        counters.streams_given_up,
     );
 }
 

@@ -456,7 +456,7 @@ pub fn make_ids(meta: &Meta, lanes: u32) -> analyzer::FlowIds {
     let lane = id::partition(community_id.as_bytes(), lanes);
     FlowIds {
         // Of the ends in the key's order, as it must not change when the roles do.
-        uid: id::flow_uid(&meta.key.tuple(), meta.first, meta.repeat),
+        uid: id::flow_uid(&meta.key.tuple(), meta.first, meta.repeat()),
         community_id,
         tuple,
         lane,

@@ -40,7 +40,7 @@ pub struct Config {
     pub place: Place,
     /// Hashes that are made of every file.
     pub hashes: Hashes,
-    /// Bytes above holes that all streams may hold. A stream that would go beyond is given up.
+    /// Memory of bytes above holes, over all streams and shards. Where there is more, streams that began to wait first are given up.
     pub reassembly_max: u64,
     /// The same for each direction of one flow; further bytes are known by place only, and are a gap.
     pub reassembly_flow_max: u64,

@@ -11,7 +11,11 @@ use crate::config::SECOND;
 use crate::history::History;
 use crate::tcp::{Syn, Tcp};
 use crate::trace::Trace;
-use crate::tunnel::{Around, Carrier};
+use crate::tunnel::Carrier;
+
+pub use rare::Rare;
+
+mod rare;
 
 /// A flow's tuple, the same for both directions: the lower end first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,10 +245,6 @@ pub struct Meta {
     pub shard: u8,
     /// Number within the shard.
     pub number: u64,
-    /// Flows before it with the same tuple and first time.
-    pub repeat: u32,
-    /// Rows of conn that it has had while it lasted.
-    pub interims: u32,
     /// Time of the first packet, microseconds.
     pub first: i64,
     /// Time of the last packet that counted.
@@ -255,22 +255,18 @@ pub struct Meta {
     pub packets: [u64; 2],
     /// IP bytes.
     pub ip_bytes: [u64; 2],
-    /// Bytes in content gaps.
-    pub missed_bytes: u64,
     /// History letters.
     pub history: History,
     /// Letters that each side has had, as in [`seen`].
     pub history_seen: u16,
     /// Bad checksums.
     pub checksum: [Scaled; 2],
-    /// The tunnels around it.
-    pub around: Option<Box<Around>>,
     /// What it has shown of being a tunnel.
     pub carrier: Carrier,
     /// The assets that it shows.
     pub assets: Assets,
-    /// What joining it with its other half takes, while one direction alone was seen of it.
-    pub trace: Option<Box<Trace>>,
+    /// What few flows have.
+    pub rare: Option<Box<Rare>>,
 }
 
 impl Meta {
@@ -302,7 +298,7 @@ impl Meta {
 
     /// Adds a letter, lower case for the responder.
     pub fn letter(&mut self, dir: Dir, letter: u8) {
-        if let Some(trace) = &mut self.trace {
+        if let Some(trace) = self.trace_mut() {
             trace.letter(letter);
         }
         if self.history.len() < HISTORY_MAX {
@@ -316,11 +312,14 @@ impl Meta {
     /// A TCP packet is about to be handled; `reached` says how far the numbers of its sender went before it.
     pub fn follow(&mut self, dir: Dir, now: i64, reached: impl FnOnce() -> u64) {
         if self.packets[dir.other().index()] > 0 {
-            self.trace = None;
-        } else if let Some(trace) = &mut self.trace {
+            if let Some(rare) = &mut self.rare {
+                rare.trace = None;
+            }
+        } else if let Some(trace) = self.trace_mut() {
             trace.packet(now);
         } else if self.packets[dir.index()] == 1 {
-            self.trace = Some(Box::new(Trace::new(self.first, &self.history, reached(), now)));
+            let trace = Trace::new(self.first, &self.history, reached(), now);
+            self.rare_mut().trace = Some(Box::new(trace));
         }
     }
 

@@ -10,7 +10,6 @@ use crate::files::Files;
 use crate::flow::{Meta, Patience, seen};
 use crate::out::Out;
 use crate::ports::Ports;
-use crate::stream::Room;
 
 /// What all flows of a thread share.
 pub struct Shared {
@@ -24,8 +23,6 @@ pub struct Shared {
     pub ports: Ports,
     /// Room for what analyzers hand on to those inside of them.
     pub inner: Inner,
-    /// Memory of bytes that wait above holes, by virtual shard.
-    pub held: [u64; SHARDS as usize],
     /// Flows that are to come, by virtual shard.
     pub expected: [Expected; SHARDS as usize],
 }
@@ -94,17 +91,9 @@ impl<'a> Host<'a> {
         self.app.as_ref().is_none_or(|app| app.wants_payload())
     }
 
-    /// What may be kept of payload above a hole.
-    pub fn room(&self) -> Room {
-        let config = &self.shared.config;
-        let held = self.shared.held.get(usize::from(self.meta.shard)).copied().unwrap_or(0);
-        if held >= config.reassembly_max / u64::from(SHARDS) {
-            return Room::Nothing;
-        }
-        if !self.wants_payload() {
-            return Room::Places;
-        }
-        Room::Bytes(config.reassembly_flow_max)
+    /// How many bytes of payload may be kept above holes: none where nobody wants them.
+    pub fn kept_max(&self) -> u64 {
+        if self.wants_payload() { self.shared.config.reassembly_flow_max } else { 0 }
     }
 
     /// Payload of one direction.

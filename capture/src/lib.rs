@@ -15,7 +15,7 @@ pub mod engine;
 pub mod expected;
 mod few;
 pub mod files;
-mod flow;
+pub mod flow;
 pub mod flush;
 pub mod fragment;
 #[cfg(any(test, feature = "fuzz"))]

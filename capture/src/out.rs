@@ -58,8 +58,6 @@ pub struct Out {
     pub assets: Known,
     /// Services that did not wait for their name, as there were too many.
     pub services_hurried: u64,
-    /// Streams given up as all together held what they may of bytes above holes.
-    pub streams_given_up: u64,
     /// Tunnels in use.
     pub tunnels: Tunnels,
     /// Tunnels that were forgotten while in use, as there were too many.

@@ -4,6 +4,10 @@
 //! Positions are relative, the first payload byte is 1. Rules: Zeek's `TCP_Reassembler.cc`,
 //! `Reassem.cc`. In overlaps the bytes that came first win.
 
+use held::Held;
+
+mod held;
+
 /// Bytes above a hole before anything was acknowledged (Zeek's
 /// `tcp_max_above_hole_without_any_acks`): the other direction is not seen, the hole will not close.
 const ABOVE_HOLE_MAX: u64 = 16_384;
@@ -11,8 +15,6 @@ const ABOVE_HOLE_MAX: u64 = 16_384;
 const UNACKED_MAX: u64 = 10 * 1024 * 1024;
 /// Pieces that may wait above holes: a flood of tiny ones would cost more in place than in bytes.
 const BLOCKS_MAX: usize = 2048;
-/// What a block takes besides its bytes: itself, and the allocator's part of both.
-const BLOCK_COST: u64 = 64;
 
 /// Something that happened to the stream, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,30 +25,6 @@ pub enum Piece<'a> {
     Gap(u64),
     /// So many bytes were seen but not kept, as nobody wanted them or there were too many.
     Unkept(u64),
-}
-
-/// Bytes that wait above a hole.
-#[derive(Debug, PartialEq, Eq)]
-struct Block {
-    seq: u64,
-    len: u64,
-    /// Empty where the bytes were not worth keeping.
-    data: Vec<u8>,
-}
-
-impl Block {
-    fn upper(&self) -> u64 {
-        self.seq + self.len
-    }
-}
-
-/// What waits. Few streams ever have any, so that it is apart from them.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Held {
-    blocks: Vec<Block>,
-    /// Bytes of the blocks, and how many of them are kept.
-    waiting: u64,
-    kept: u64,
 }
 
 /// What is known of the end that sends the stream.
@@ -67,19 +45,6 @@ pub enum GaveUp {
     AboveHole,
     /// Zeek's `excessive_data_without_further_acks`.
     Unacked,
-    /// All streams together hold what they may.
-    NoRoom,
-}
-
-/// What may be kept above a hole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
-    /// Bytes, so many of one stream.
-    Bytes(u64),
-    /// Where they were only, as nobody wants them.
-    Places,
-    /// Nothing.
-    Nothing,
 }
 
 /// The stream.
@@ -115,13 +80,13 @@ impl Stream {
         self.top > self.trim && !self.skips()
     }
 
-    /// Takes a segment; `room` says what may be kept of one above a hole.
+    /// Takes a segment; of what is above a hole at most `kept_max` bytes are kept, the rest as places only.
     pub fn segment(
         &mut self,
         mut seq: u64,
         mut data: &[u8],
         sender: Sender,
-        room: Room,
+        kept_max: u64,
         each: &mut dyn FnMut(Piece<'_>),
     ) -> Option<GaveUp> {
         let Sender { ack, none_acked, size } = sender;
@@ -143,7 +108,7 @@ impl Stream {
             if seq == self.next {
                 self.deliver(data, each);
             } else {
-                self.held.get_or_insert_default().add(seq, data, room);
+                self.held.get_or_insert_default().add(seq, data, kept_max);
             }
         }
         // Nothing is acknowledged though much was sent: the other side is not seen.
@@ -157,13 +122,26 @@ impl Stream {
             }
             Some(held) if unacked + held.waiting > UNACKED_MAX => GaveUp::Unacked,
             Some(held) if held.blocks.len() > BLOCKS_MAX => GaveUp::Unacked,
-            Some(_) if room == Room::Nothing => GaveUp::NoRoom,
             None if unacked > UNACKED_MAX => GaveUp::Unacked,
             _ => return None,
         };
+        self.give_up();
+        Some(why)
+    }
+
+    /// Delivers nothing any more, and keeps nothing.
+    fn give_up(&mut self) {
         self.held = None;
         self.top = SKIPS;
-        Some(why)
+    }
+
+    /// Makes room for other streams; says whether there was anything to give up.
+    pub fn make_room(&mut self) -> bool {
+        let holds = self.held.is_some();
+        if holds {
+            self.give_up();
+        }
+        holds
     }
 
     /// Everything below `seq` was acknowledged: what is missing of it will not come.
@@ -251,51 +229,13 @@ impl Stream {
 
     fn drop_below(&mut self, seq: u64) {
         let Some(held) = &mut self.held else { return };
-        held.forget(held.blocks.partition_point(|b| b.upper() <= seq));
+        held.forget_below(seq);
         self.held.take_if(|held| held.blocks.is_empty());
     }
 
     /// Memory that waits with the stream, bytes.
     pub fn holds(&self) -> u64 {
-        self.held.as_ref().map_or(0, |held| held.kept + held.blocks.len() as u64 * BLOCK_COST)
-    }
-}
-
-impl Held {
-    /// Where what waits ends.
-    fn upper(&self) -> u64 {
-        self.blocks.last().map_or(0, Block::upper)
-    }
-
-    /// Keeps what of a segment above a hole is new.
-    fn add(&mut self, seq: u64, data: &[u8], room: Room) {
-        let (mut at, upper) = (seq, seq + data.len() as u64);
-        let mut i = self.blocks.partition_point(|b| b.upper() <= seq);
-        while at < upper {
-            let end = self.blocks.get(i).map_or(upper, |b| b.seq.min(upper));
-            if end > at {
-                let bytes = data.get((at - seq) as usize..(end - seq) as usize);
-                let len = end - at;
-                let kept = match (bytes, room) {
-                    (Some(bytes), Room::Bytes(max)) if self.kept + len <= max => bytes.to_vec(),
-                    _ => Vec::new(),
-                };
-                self.kept += kept.len() as u64;
-                self.waiting += len;
-                self.blocks.insert(i, Block { seq: at, len, data: kept });
-                i += 1;
-            }
-            at = end.max(self.blocks.get(i).map_or(upper, Block::upper));
-            i += 1;
-        }
-    }
-
-    /// Drops the first blocks.
-    fn forget(&mut self, count: usize) {
-        for block in self.blocks.drain(..count) {
-            self.kept -= block.data.len() as u64;
-            self.waiting -= block.len;
-        }
+        self.held.as_ref().map_or(0, |held| held.memory())
     }
 }
 
@@ -307,7 +247,7 @@ mod tests {
     const AT_ONE: Sender = Sender { ack: 1, none_acked: false, size: 0 };
 
     fn send(s: &mut Stream, seq: u64, data: &[u8], out: &mut Vec<String>) -> Option<GaveUp> {
-        s.segment(seq, data, AT_ONE, Room::Bytes(1 << 20), &mut |piece| note(piece, out))
+        s.segment(seq, data, AT_ONE, 1 << 20, &mut |piece| note(piece, out))
     }
 
     fn note(piece: Piece<'_>, out: &mut Vec<String>) {
@@ -347,19 +287,21 @@ mod tests {
     fn data_above_a_hole_without_acks_is_given_up() {
         let mut s = Stream::default();
         let sender = Sender { ack: 0, none_acked: true, size: 20_001 };
-        let gave = s.segment(2, &[0; 20_000], sender, Room::Bytes(1 << 20), &mut |_| ());
+        let gave = s.segment(2, &[0; 20_000], sender, 1 << 20, &mut |_| ());
         assert_eq!(gave, Some(GaveUp::AboveHole));
         assert!(s.skips() && !s.has_unacked());
     }
 
     #[test]
-    fn without_room_a_stream_with_a_hole_is_given_up() {
+    fn a_stream_with_a_hole_makes_room() {
         let (mut s, mut out) = (Stream::default(), vec![]);
         send(&mut s, 1, b"ab", &mut out);
+        assert!(!s.make_room() && s.holds() == 0);
         send(&mut s, 5, b"ef", &mut out);
-        assert_eq!(s.holds(), BLOCK_COST + 2);
-        let gave = s.segment(8, b"x", AT_ONE, Room::Nothing, &mut |_| ());
-        assert_eq!((gave, s.holds(), s.skips()), (Some(GaveUp::NoRoom), 0, true));
+        assert!(s.holds() > 0 && s.make_room());
+        assert_eq!((s.holds(), s.skips()), (0, true));
+        send(&mut s, 3, b"cd", &mut out);
+        assert_eq!(out, ["ab"]);
     }
 
     proptest! {
@@ -378,7 +320,7 @@ mod tests {
             segments.rotate_left(by);
             let (mut s, mut got) = (Stream::default(), vec![]);
             for (from, to) in segments {
-                s.segment(1 + from as u64, &text[from..to], AT_ONE, Room::Bytes(1 << 20), &mut |piece| {
+                s.segment(1 + from as u64, &text[from..to], AT_ONE, 1 << 20, &mut |piece| {
                     match piece {
                         Piece::Data(data) => got.extend_from_slice(data),
                         other => panic!("nothing is missing: {other:?}"),

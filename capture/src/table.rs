@@ -221,3 +221,32 @@ fn spread(half: u32) -> u64 {
 fn key_at(places: &Places, at: u32) -> Option<&Key> {
     places.get(at)?.flow.as_ref().map(|flow| &flow.meta.key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use foldhash::fast::FixedState;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn keys_that_one_seed_puts_together_are_apart_under_another() {
+        let key = |n: u32| {
+            let (src, dst) = (Ipv4Addr::from(n).into(), Ipv4Addr::new(10, 0, 0, 1).into());
+            Key::new(0, (src, 1024), (dst, 443), 6, false).0
+        };
+        // As one who knew the seed would choose them: equal in the bits that choose a group of the index.
+        let known = FixedState::with_seed(7);
+        let crafted: Vec<Key> = (0..)
+            .map(key)
+            .filter(|key| known.hash_one(key) >> 32 & 0x3ff == 0)
+            .take(1024)
+            .collect();
+        let table = Table::new(1 << 20);
+        let mut groups = [0; 1024];
+        crafted.iter().for_each(|key| groups[(table.hash(key) & 0x3ff) as usize] += 1);
+        // One a group on average: sixteen in one is out of reach.
+        assert!(groups.iter().all(|count| *count < 16), "{groups:?}");
+        let again = Table::new(1 << 20);
+        assert!(crafted.iter().any(|key| again.hash(key) != table.hash(key)));
+    }
+}

@@ -56,7 +56,7 @@ pub(super) fn write_conn(flow: &Flow, shared: &mut Shared, now: i64, is_final: b
     let duration = meta.last - meta.first;
     let lasted = duration > 0;
     let local = |ip| (!config.local_nets.is_empty()).then(|| config.local_nets.contains(ip));
-    let tunnels: Vec<&str> = meta.around.iter().flat_map(|around| around.parents()).collect();
+    let tunnels: Vec<&str> = meta.around().iter().flat_map(|around| around.parents()).collect();
     let mark = shared.out.mark(now, ids.order, ids.lane);
     let row = conn::Row {
         ts: meta.first,
@@ -73,7 +73,7 @@ pub(super) fn write_conn(flow: &Flow, shared: &mut Shared, now: i64, is_final: b
         conn_state: Some(state),
         local_orig: local(ids.tuple.orig_h),
         local_resp: local(ids.tuple.resp_h),
-        missed_bytes: meta.missed_bytes,
+        missed_bytes: meta.missed_bytes(),
         history: (!meta.history.is_empty()).then(|| letters(&meta.history)),
         orig_pkts: Some(meta.packets[0]),
         orig_ip_bytes: Some(meta.ip_bytes[0]),

@@ -34,7 +34,7 @@ pub(super) fn write(
     let is_one_way = meta.packets != [0, 0] && meta.packets.contains(&0);
     let dir = is_one_way.then_some(sender);
     // Without times of its letters a half is none: it had packets of its other direction that do not count.
-    let is_known = tcp.is_none() || meta.trace.is_some() || meta.packets.iter().sum::<u64>() == 1;
+    let is_known = tcp.is_none() || meta.trace().is_some() || meta.packets.iter().sum::<u64>() == 1;
     let after = |time: i64| time.saturating_sub(meta.first);
     match dir.filter(|_| tells && is_known) {
         Some(dir) => {
@@ -43,11 +43,11 @@ pub(super) fn write(
                 letters.push(char::from(letter.to_ascii_uppercase()));
                 times.push(after(at));
             };
-            match &meta.trace {
+            match meta.trace() {
                 Some(trace) => trace.letters().iter().for_each(|(at, which)| letter(*at, *which)),
                 None => meta.history.iter().for_each(|which| letter(meta.first, *which)),
             }
-            let holes: Vec<i64> = meta.trace.iter().flat_map(|trace| trace.holes()).fold(
+            let holes: Vec<i64> = meta.trace().iter().flat_map(|trace| trace.holes()).fold(
                 Vec::new(),
                 |mut all, hole| {
                     let place = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
@@ -55,7 +55,7 @@ pub(super) fn write(
                     all
                 },
             );
-            let trace = meta.trace.as_ref();
+            let trace = meta.trace();
             let [alive, open, by_port] =
                 app.candidates(dir, meta.resp_p()).map(|names| names.join(","));
             let ends = tcp.map(|tcp| (&tcp.ends[dir.index()], &tcp.ends[dir.other().index()]));

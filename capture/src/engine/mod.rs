@@ -4,6 +4,7 @@
 mod assets;
 mod conn_row;
 mod half;
+mod holes;
 #[cfg(test)]
 mod hostile;
 mod packets;
@@ -31,6 +32,7 @@ use crate::source::Packet;
 use crate::table::Table;
 use crate::tunnel::{Kind, Oddity, Pairs, Stack};
 use crate::wheel::{Entry, Wheel};
+use holes::Holes;
 
 /// Weirds without a flow that are remembered for a shard so as not to be written again; beyond that all of
 /// the shard's are forgotten. By shard, so that it makes no difference how many threads there are.
@@ -99,6 +101,8 @@ pub struct Engine {
     asked: BinaryHeap<Reverse<(i64, u32, u32)>>,
     /// By virtual shard and number of tunnels around.
     fragments: BTreeMap<(u8, u8), Reassembler>,
+    /// What waits for missing segments.
+    holes: Holes,
     /// Tunnels that no flow carries.
     pairs: Pairs,
     packet_weirds: Vec<BTreeMap<(&'static str, bool, Ends), i64>>,
@@ -131,12 +135,12 @@ impl Engine {
     pub fn new(config: Arc<Config>, index: u32, threads: u32) -> Engine {
         let decoder = Decoder { ignore_checksums: config.ignore_checksums };
         let table = Table::new(config.flows_max);
+        let holes = Holes::new(config.reassembly_max);
         let out = Out::new(config.lanes);
         let expected = std::array::from_fn(|_| Expected::default());
         let files = Files::new(config.clone());
         let (ports, inner) = (Ports::default(), Inner::default());
-        let shared =
-            Shared { config, out, files, ports, inner, expected, held: [0; SHARDS as usize] };
+        let shared = Shared { config, out, files, ports, inner, expected };
         Engine {
             shared,
             decoder,
@@ -144,6 +148,7 @@ impl Engine {
             wheel: Wheel::default(),
             asked: BinaryHeap::new(),
             fragments: BTreeMap::new(),
+            holes,
             pairs: Pairs::default(),
             packet_weirds: (0..SHARDS).map(|_| BTreeMap::new()).collect(),
             counters: Counters::default(),
@@ -162,7 +167,7 @@ impl Engine {
         Counters {
             weirds_held: self.shared.out.weirds_held,
             files_evicted: self.shared.files.evicted,
-            streams_given_up: self.shared.out.streams_given_up,
+            streams_given_up: self.holes.given_up,
             ..self.counters
         }
     }

@@ -66,7 +66,6 @@ impl Engine {
             Proto::Datagram(_) => return,
         };
         let held = tcp.holds();
-        let shard = usize::from(flow.meta.shard);
         let dir = flow.meta.dir(from_high);
         if self.shared.config.joins != Joins::Nothing {
             flow.meta.follow(dir, now, || tcp.ends[dir.index()].reached());
@@ -88,12 +87,13 @@ impl Engine {
             let dir = tcp.segment(dir, seg, &mut host);
             count_packet(&mut flow.meta, dir, ip);
         }
-        if let Some(all) = self.shared.held.get_mut(shard) {
-            *all = (*all + tcp.holds()).saturating_sub(held);
-        }
+        let holds = tcp.holds();
         if let Some(tcp) = opened {
             let syn = Syn::of(&tcp).map(Proto::Syn);
             flow.proto = syn.unwrap_or_else(|| Proto::Tcp(Box::new(tcp)));
+        }
+        if holds != held {
+            self.holes_changed(at, held, holds);
         }
         self.note_assets(at);
         self.reschedule(at);
@@ -124,7 +124,7 @@ impl Engine {
             &mut self.shared,
         );
         let reuse = tcp.is_reuse(seg, now, &mut host);
-        reuse.then_some((flow.meta.repeat, flow.meta.first))
+        reuse.then_some((flow.meta.repeat(), flow.meta.first))
     }
 
     pub(super) fn udp(
@@ -167,7 +167,8 @@ impl Engine {
         let resp_p = host.meta.resp_p();
         let found = tunnel::udp::look(&mut host, dir, udp.payload, tunnels);
         if let (Some((_, layer)), true) = (found.inner, self.counters.flows != flows)
-            && let Some(around) = &mut host.meta.around
+            && let Some(rare) = &mut host.meta.rare
+            && let Some(around) = &mut rare.around
         {
             around.grow(layer);
         }
@@ -329,10 +330,10 @@ impl Engine {
     pub(super) fn check_tunnels(&mut self, at: u32, now: i64, tunnels: &Stack) {
         let Some(flow) = self.table.get(at) else { return };
         // Nearly always: no tunnel, now as before.
-        if tunnels.is_empty() && flow.meta.around.is_none() {
+        if tunnels.is_empty() && flow.meta.around().is_none() {
             return;
         }
-        match Around::see(&mut flow.meta.around, tunnels) {
+        match Around::see(&mut flow.meta.rare_mut().around, tunnels) {
             Seen::Same => return,
             Seen::Changed => {
                 let shard = flow.meta.shard;

@@ -3,7 +3,7 @@
 use crate::analyzer::ftp;
 use crate::app::App;
 use crate::config::timeout;
-use crate::flow::{Flow, Key, Meta, Patience, Proto, Sent};
+use crate::flow::{Flow, Key, Meta, Patience, Proto, Rare, Sent};
 use crate::history::History;
 use crate::tunnel::{Around, Stack};
 use crate::wheel::Entry;
@@ -71,21 +71,17 @@ impl Engine {
             swapped: from_high,
             shard,
             number: self.table.next_number(shard),
-            repeat,
-            interims: 0,
             first: now,
             last: now,
             timeout: inactivity(key.proto()),
             packets: [0; 2],
             ip_bytes: [0; 2],
-            missed_bytes: 0,
             history: History::default(),
             history_seen: 0,
             checksum: Default::default(),
-            around: Around::new(tunnels),
             carrier: Default::default(),
             assets: Default::default(),
-            trace: None,
+            rare: Rare::new(repeat, Around::new(tunnels)),
         };
         if flip && meta.tuple().resp_h != IpAddr::from([255, 255, 255, 255]) {
             meta.flip();
@@ -192,7 +188,8 @@ impl Engine {
             // At one moment: the analyzers, how the flow stands, its end, which makes that superfluous.
             if interim < due.min(asked) {
                 write_conn(flow, &mut self.shared, interim, false);
-                flow.meta.interims = flow.meta.interims.saturating_add(1);
+                let rare = flow.meta.rare_mut();
+                rare.interims = rare.interims.saturating_add(1);
                 continue;
             }
             if asked > due {
@@ -216,10 +213,8 @@ impl Engine {
     /// Writes a flow's row and forgets it.
     pub(super) fn end_flow(&mut self, at: u32, now: i64) {
         let Some(flow) = self.table.get(at) else { return };
-        if let Proto::Tcp(tcp) = &flow.proto
-            && let Some(held) = self.shared.held.get_mut(usize::from(flow.meta.shard))
-        {
-            *held = held.saturating_sub(tcp.holds());
+        if let Proto::Tcp(tcp) = &flow.proto {
+            self.holes.ended(flow.meta.shard, tcp.holds());
         }
         if let Some(app) = &mut flow.app {
             app.finish(&flow.meta, &mut self.shared, now);
@@ -245,7 +240,7 @@ fn inactivity(proto: u8) -> Patience {
 /// When the flow's next row is due that is not its last.
 fn interim(flow: &Flow, every: Option<i64>) -> i64 {
     let Some(every) = every else { return i64::MAX };
-    let count = i64::from(flow.meta.interims) + 1;
+    let count = i64::from(flow.meta.interims()) + 1;
     flow.meta.first.saturating_add(every.saturating_mul(count))
 }
 

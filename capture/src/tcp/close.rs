@@ -27,7 +27,7 @@ impl Tcp {
         let seq = if seg.flags.syn() { rel_seq.wrapping_add(1) } else { rel_seq };
         let peer_state = self.ends[dir.other().index()].state;
         let clean = self.ends.iter().all(End::is_clean);
-        let room = host.room();
+        let kept_max = host.kept_max();
         let end = &mut self.ends[dir.index()];
         let sender = Sender {
             ack: end.relative_ack(),
@@ -35,12 +35,11 @@ impl Tcp {
             size: end.size(peer_state),
         };
         let (stream, gaps) = (&mut end.stream, &mut end.gaps);
-        let gave_up = stream.segment(seq, seg.payload, sender, room, &mut |piece| {
+        let gave_up = stream.segment(seq, seg.payload, sender, kept_max, &mut |piece| {
             deliver(host, dir, piece, clean, gaps);
         });
         match gave_up {
             Some(GaveUp::AboveHole) => host.weird("above_hole_data_without_any_acks"),
-            Some(GaveUp::NoRoom) => host.shared.out.streams_given_up += 1,
             Some(GaveUp::Unacked) => host.weird("excessive_data_without_further_acks"),
             None => {}
         }
@@ -130,7 +129,7 @@ fn deliver(host: &mut Host<'_>, dir: Dir, piece: Piece<'_>, clean: bool, gaps: &
         Piece::Data(data) => host.data(dir, data),
         Piece::Gap(len) => {
             if clean {
-                host.meta.missed_bytes += len;
+                host.meta.rare_mut().missed_bytes += len;
                 if gaps.hit() {
                     host.meta.letter(dir, b'G');
                 }

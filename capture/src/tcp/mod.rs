@@ -34,6 +34,8 @@ pub struct Tcp {
     attempt_at: i64,
     /// Fully closed: when it is removed. 0: not yet.
     delete_at: i64,
+    /// It is among those that wait to make room for others.
+    pub in_line: bool,
     /// Base of the second chain of expiry checks, begun by a half close. 0: none.
     half_closed_at: i64,
 }
@@ -49,6 +51,7 @@ impl Default for Tcp {
             deferred_event: false,
             attempt_at: 0,
             delete_at: 0,
+            in_line: false,
             half_closed_at: 0,
         }
     }
@@ -65,6 +68,11 @@ impl Tcp {
     /// Memory that waits with its streams, bytes.
     pub fn holds(&self) -> u64 {
         self.ends[0].stream.holds() + self.ends[1].stream.holds()
+    }
+
+    /// Gives up streams with holes for the sake of others; says how many there were.
+    pub fn make_room(&mut self) -> u64 {
+        self.ends.iter_mut().map(|end| u64::from(end.stream.make_room())).sum()
     }
 
     /// Whether both ends are closed in the sense of a 5-tuple's reuse.
@@ -125,12 +133,12 @@ impl Tcp {
         if (len > 0 || (flags.fin() && self.ends[dir.index()].fins == 0))
             && !underflow
             && !flags.rst()
-            && let Some(trace) = &mut host.meta.trace
+            && let Some(trace) = host.meta.trace_mut()
         {
             trace.data(rel_seq.wrapping_add(u64::from(flags.syn())), len);
         }
         if flags.fin()
-            && let Some(trace) = &mut host.meta.trace
+            && let Some(trace) = host.meta.trace_mut()
         {
             trace.fin(seg.ack);
         }

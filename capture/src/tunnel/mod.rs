@@ -52,8 +52,8 @@ pub enum Layer {
 impl Layer {
     /// The tunnel that a flow is.
     pub fn flow(meta: &Meta, kind: Kind) -> Layer {
-        let Meta { key, swapped, first, repeat, .. } = *meta;
-        Layer::Flow { key, swapped, first, repeat, kind }
+        let Meta { key, swapped, first, .. } = *meta;
+        Layer::Flow { key, swapped, first, repeat: meta.repeat(), kind }
     }
 
     /// The uid that rows name it by: the flow's own, where it is one.
