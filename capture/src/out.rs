@@ -65,7 +65,16 @@ pub struct Out {
     /// Partitions of a topic, for rows that have another key than their flow.
     pub(crate) lanes: u32,
     seq: u64,
+    /// Batches that were long enough.
+    full: Vec<Out>,
 }
+
+/// Bytes of a column at which its batch is long enough: far from the 2 GiB that Arrow counts, and far more than a
+/// flush has but when flows end in millions.
+const COLUMN_BYTES_MAX: usize = 256 << 20;
+
+/// Rows after which lengths are looked at: no row has more than some megabytes.
+const LOOK_ROWS: u64 = 64;
 
 impl Out {
     /// Empty, for so many partitions.
@@ -76,6 +85,9 @@ impl Out {
     /// The place of the row about to be written: packet time, the flow's order, its lane.
     pub fn mark(&mut self, write_ts: i64, flow: u64, lane: u32) -> Mark {
         self.seq += 1;
+        if self.seq.is_multiple_of(LOOK_ROWS) {
+            self.begin_anew(COLUMN_BYTES_MAX);
+        }
         Mark { write_ts, flow, seq: self.seq, lane }
     }
 
@@ -162,7 +174,9 @@ const WEIRD_NOTICE_HOLD: i64 = 24 * 3600 * crate::config::SECOND;
 impl Out {
     /// Takes the rows out, a batch a stream, with their marks.
     pub fn take(&mut self, sensor: &str) -> Vec<Rows> {
-        let mut taken = Vec::new();
+        let full = std::mem::take(&mut self.full);
+        let mut taken: Vec<Rows> =
+            full.into_iter().flat_map(|mut full| full.take(sensor)).collect();
         macro_rules! take {
             ($($stream:ident),*) => {$(
                 if !self.$stream.is_empty() {
@@ -187,6 +201,28 @@ impl Out {
     }
 }
 
+impl Out {
+    /// Lays the batches aside if a column of one is too long for more. All of them, so that rows of conn stay
+    /// beside those of half.
+    fn begin_anew(&mut self, column_bytes_max: usize) {
+        let mut is_full = false;
+        macro_rules! each {
+            ($($stream:ident)*) => {
+                $(is_full |= self.$stream.bytes() > column_bytes_max;)*
+                if is_full {
+                    let mut full = Out::default();
+                    $(std::mem::swap(&mut self.$stream, &mut full.$stream);)*
+                    self.full.push(full);
+                }
+            };
+        }
+        each!(
+            conn half dns http modbus dnp3 ntp smb_files smb_mapping ssh ftp failed_auth ssl tunnel
+            files x509 known weird notice
+        );
+    }
+}
+
 /// Rows of one stream as one thread wrote them.
 #[derive(Debug)]
 pub struct Rows {
@@ -196,4 +232,30 @@ pub struct Rows {
     pub batch: RecordBatch,
     /// Their places, one a row.
     pub marks: Vec<Mark>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_columns_begin_another_batch_and_conn_stays_beside_half() {
+        let mut out = Out::new(1);
+        for n in 0..10 {
+            let mark = out.mark(n, 0, 0);
+            out.begin_anew(2000);
+            out.conn.push(mark, conn::Row { uid: &"x".repeat(900), ..conn::Row::unset() });
+            out.half.push(mark, half::Row::unset());
+        }
+        out.mark(10, 0, 0);
+        out.begin_anew(2000);
+        let taken = out.take("n");
+        let lengths: Vec<usize> = taken.iter().map(|rows| rows.batch.num_rows()).collect();
+        assert_eq!(lengths, [3, 3, 3, 1]);
+        assert!(taken.iter().all(|rows| rows.def.name == "raw_conn"));
+        let times: Vec<i64> =
+            taken.iter().flat_map(|rows| &rows.marks).map(|mark| mark.write_ts).collect();
+        assert_eq!(times, (0..10).collect::<Vec<i64>>());
+        assert!(out.take("n").is_empty());
+    }
 }

@@ -109,6 +109,10 @@ pub trait ZeekType {
     fn push_unset(builder: &mut Self::Builder);
     /// The cell that a row starts with: unset where that is possible, else empty or zero.
     fn unset() -> Self::Cell<'static>;
+    /// Bytes of text and elements of lists that it holds: Arrow counts them in 31 bits.
+    fn bytes(_builder: &Self::Builder) -> usize {
+        0
+    }
 }
 
 macro_rules! plain_type {
@@ -165,6 +169,9 @@ macro_rules! text_type {
             }
             fn unset() -> &'static str {
                 ""
+            }
+            fn bytes(builder: &StringBuilder) -> usize {
+                builder.values_slice().len()
             }
         }
     };
@@ -267,6 +274,9 @@ impl<T: ZeekType> ZeekType for Option<T> {
     fn unset() -> Option<T::Cell<'static>> {
         None
     }
+    fn bytes(builder: &T::Builder) -> usize {
+        T::bytes(builder)
+    }
 }
 
 macro_rules! list_type {
@@ -296,6 +306,9 @@ macro_rules! list_type {
             }
             fn unset() -> &'static [T::Cell<'static>] {
                 &[]
+            }
+            fn bytes(builder: &Self::Builder) -> usize {
+                T::bytes(builder.values_ref()) + builder.values_ref().len()
             }
         }
     };

@@ -258,6 +258,16 @@ macro_rules! stream {
                 self.marks.is_empty()
             }
 
+            /// Bytes of the longest column: Arrow counts them in 31 bits.
+            pub fn bytes(&self) -> usize {
+                let columns: &[usize] = &[
+                    $(<$zt as ZeekType>::bytes(&self.$zf),)*
+                    $(<$pt as ZeekType>::bytes(&self.$pf),)*
+                    $(<$wt as ZeekType>::bytes(&self.$wf),)*
+                ];
+                columns.iter().copied().max().unwrap_or(0)
+            }
+
             /// Takes the rows out, in the order they were pushed, with their marks.
             pub fn finish(&mut self, sensor: &str) -> (arrow_array::RecordBatch, Vec<Mark>) {
                 use arrow_array::ArrayRef;
