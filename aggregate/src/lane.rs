@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use bus::{Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline, Topic};
+use bus::{
+    Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline, Topic, stand,
+};
 use bytes::Bytes;
 use detect::Detector;
 use model::stream::conn;
@@ -92,7 +94,7 @@ impl LaneState {
             heard_file_ms: None,
             heard_live_ms: None,
         };
-        for (key, value) in &from.state {
+        for (key, value) in from.state.iter().filter(|(key, _)| !stand::is_one(key)) {
             state.restore_item(key, value).with_context(|| {
                 format!("state of lane {lane} under {}", String::from_utf8_lossy(key))
             })?;
@@ -326,7 +328,9 @@ impl LaneState {
             value,
         }));
         for input in self.sources.inputs() {
-            step.positions.extend(self.position(*input)?);
+            let position = self.position(*input)?;
+            step.state.extend(position.iter().map(stand::change));
+            step.positions.extend(position);
         }
         for windows in [&mut self.live, &mut self.file] {
             for (name, rows) in windows.copies.take_merged() {

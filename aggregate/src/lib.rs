@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use bus::{Lane, Member, Position, Record, Restored, Role, Session, Step, Wake, topic};
+use bus::{Lane, Member, Position, Record, Restored, Role, Session, Step, Wake, stand, topic};
+use bytes::Bytes;
 use detect::Detector;
 
 pub mod assets;
@@ -112,9 +113,12 @@ impl Aggregate {
             lane.settle(is_drained, &mut work).with_context(|| format!("lane {number}"))?;
             has_done |= lane.collect(&mut step)?;
         }
-        self.tally.grown(&self.counters, &mut step.counts);
         (self.records, self.bytes, self.since_ms) = (0, 0, None);
-        Ok(has_done.then_some(step))
+        if !has_done {
+            return Ok(None); // what was counted is told with the next one
+        }
+        self.tally.grown(&self.counters, &mut step.counts);
+        Ok(Some(step))
     }
 }
 
@@ -130,6 +134,10 @@ impl Role for Aggregate {
         self.counters.records_gone += from.records_gone();
         self.lanes.insert(lane, LaneState::restore(lane, from, &self.config)?);
         Ok(())
+    }
+
+    fn stood(&self, lane: Lane, state: &[(Bytes, Bytes)]) -> Vec<Position> {
+        stand::all(lane, state)
     }
 
     fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {

@@ -335,8 +335,10 @@ impl Run<'_> {
     fn restore(&mut self, session: &mut dyn Session, lanes: &[Lane]) -> Result<(), DriveError> {
         for &lane in lanes {
             let mut state = Vec::new();
-            let positions = session.restore(lane, &mut |key, value| state.push((key, value)))?;
-            let gaps = held::gaps(session, &self.driver.me, self.role, lane, &positions)?;
+            let mut positions =
+                session.restore(lane, &mut |key, value| state.push((key, value)))?;
+            let me = &self.driver.me;
+            let gaps = held::take_up(session, me, self.role, lane, &mut positions, &state)?;
             let used = |p: &crate::Position| (p.topic.clone(), self.role.used(p));
             self.driver.books.restored(lane, positions.iter().map(used).collect());
             let restored = self.role.restored(lane, Restored { positions, gaps, state });

@@ -4,7 +4,7 @@
 //!   all pass the one suite in [`contract`].
 //! - [`Role`], [`drive`]: a role is a synchronous state machine; one loop runs them all.
 //! - [`books`]: what every step took in and gave out, told on `metrics`.
-//! - [`topic`]: the one table of topics. [`codec`]: batches as Arrow IPC, stamps as headers. [`dead`]:
+//! - [`stand`]: positions in a role's own state. [`topic`]: the one table of topics. [`codec`]: batches as Arrow IPC, stamps as headers. [`dead`]:
 //!   what becomes of records that are of no use. [`documents`]: who runs which.
 //!
 //! The promise: **a [`Step`] is one transaction**. What it sends, what it changes in the role's state
@@ -33,6 +33,7 @@ pub mod memory;
 mod newest;
 pub mod place;
 pub mod sim;
+pub mod stand;
 pub mod topic;
 
 pub use place::Place;
@@ -352,9 +353,10 @@ pub trait Session: Send {
     fn gaps(&mut self) -> Vec<Gap> {
         Vec::new()
     }
-    /// Where a role itself says that it stood in a partition just restored, of which the group has no position:
-    /// what retention took after that. Refused where the log ends before.
-    fn stood(&mut self, _position: Position) -> Result<Option<Gap>, BusError> {
+    /// A role itself says where it stood in a partition just restored, of which the group has no position: it is
+    /// read from there. What retention took after that is given back, and the position moved behind it. Refused
+    /// where the log ends before.
+    fn stood(&mut self, _position: &mut Position) -> Result<Option<Gap>, BusError> {
         Ok(None)
     }
     /// Reads a compacted topic of documents whole, to its present end, all lanes in order.
@@ -388,9 +390,10 @@ pub trait Role: Send {
     fn opened(&mut self, session: &mut dyn Session) -> anyhow::Result<()>;
     /// One lane as its last commit left it.
     fn restored(&mut self, lane: Lane, from: Restored) -> anyhow::Result<()>;
-    /// Up to where it has read a partition by its own books, asked where the group has no position any more.
-    fn stood(&self, _topic: &Topic, _lane: Lane) -> Option<i64> {
-        None
+    /// Where it stands in a lane with this state by its own books, which hold where the group has no position of a
+    /// partition: Kafka forgets those of a group that was away for long (`offsets.retention.minutes`).
+    fn stood(&self, _lane: Lane, _state: &[(Bytes, Bytes)]) -> Vec<Position> {
+        Vec::new()
     }
     /// The next event; `now_ms` is wall-clock time by the injected clock, for ages only.
     fn on(&mut self, wake: Wake, now_ms: i64) -> anyhow::Result<Option<Step>>;

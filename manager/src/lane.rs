@@ -7,7 +7,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use arrow_array::{Array, RecordBatch, StringArray};
 use bus::{
-    Change, Lane, Outgoing, Payload, Position, Record, Restored, Stamp, Step, Timeline, topic,
+    Change, Lane, Outgoing, Payload, Position, Record, Restored, Stamp, Step, Timeline, stand,
+    topic,
 };
 use bytes::Bytes;
 use detect::{Detector, Value, rows};
@@ -88,7 +89,7 @@ impl LaneState {
             told: [i64::MIN; 2],
         };
         let mut panes = Vec::new();
-        for (key, value) in &from.state {
+        for (key, value) in from.state.iter().filter(|(key, _)| !stand::is_one(key)) {
             state.restore_item(key, value, &mut panes).with_context(|| {
                 format!("state of lane {lane} under {}", String::from_utf8_lossy(key))
             })?;
@@ -447,7 +448,9 @@ impl LaneState {
             }
             *committed = Some(*next);
             let topic = input.topic();
-            step.positions.push(Position { topic, lane, offset: *next, metadata: String::new() });
+            let position = Position { topic, lane, offset: *next, metadata: String::new() };
+            step.state.push(stand::change(&position));
+            step.positions.push(position);
         }
         before != (step.out.len(), step.state.len(), step.positions.len())
     }

@@ -12,7 +12,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use bus::{Lane, Member, Record, Restored, Role, Session, Step, Topic, Wake, topic};
+use bus::{
+    Lane, Member, Position, Record, Restored, Role, Session, Step, Topic, Wake, stand, topic,
+};
+use bytes::Bytes;
 use detect::Detector;
 
 pub mod assets;
@@ -109,9 +112,12 @@ impl Manager {
             lane.settle(is_drained, &mut Work { config, detectors, counters });
             has_done |= lane.collect(&mut step);
         }
-        self.tally.grown(&self.counters, &mut step.counts);
         (self.records, self.bytes, self.since_ms) = (0, 0, None);
-        has_done.then_some(step)
+        if !has_done {
+            return None; // what was counted is told with the next one
+        }
+        self.tally.grown(&self.counters, &mut step.counts);
+        Some(step)
     }
 }
 
@@ -132,6 +138,10 @@ impl Role for Manager {
         }
         self.lanes.insert(lane, state);
         Ok(())
+    }
+
+    fn stood(&self, lane: Lane, state: &[(Bytes, Bytes)]) -> Vec<Position> {
+        stand::all(lane, state)
     }
 
     fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {

@@ -40,8 +40,6 @@ pub struct Files {
     pub counter: u64,
     /// Unrotated files that were published in this folder, by stream.
     pub taken: BTreeMap<String, u64>,
-    /// Where partitions begin whose positions have expired: what is before is in files already.
-    pub done: BTreeMap<(Topic, Lane), i64>,
 }
 
 impl Files {
@@ -188,14 +186,8 @@ impl Output {
         record: Record,
         now_ms: i64,
     ) -> Result<Option<(i64, i64)>> {
-        let done = files.done.get(&(record.topic.clone(), record.lane));
-        // Whoever goes on from a position that is committed takes all after it for not written yet.
-        let reached = (record.offset + 1).max(done.copied().unwrap_or(0));
-        self.positions.insert(record.lane, reached);
+        self.positions.insert(record.lane, record.offset + 1);
         self.since_ms.get_or_insert(now_ms);
-        if done.is_some_and(|done| record.offset < *done) {
-            return Ok(None);
-        }
         let rows = match &record.payload {
             Payload::Empty => return Ok(None),
             Payload::Rows(def, rows) => self.fit(def, rows),

@@ -17,8 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, bail};
 use bus::{
-    BusError, Lane, Member, Outgoing, Record, Restored, Role, Session, Step, Topic, Wake, topic,
+    BusError, Lane, Member, Outgoing, Position, Record, Restored, Role, Session, Step, Topic, Wake,
+    topic,
 };
+use bytes::Bytes;
 use model::stream;
 
 use crate::config::{Config, known_format};
@@ -86,7 +88,7 @@ impl Sink {
         let taken = BTreeMap::new();
         let outputs = stream::ALL.iter().map(|def| (Topic::log(def), Output::new(def))).collect();
         Ok(Sink {
-            files: Files { config, format, place, lanes, counter: 0, taken, done: BTreeMap::new() },
+            files: Files { config, format, place, lanes, counter: 0, taken },
             outputs,
             newest: None,
             due: None,
@@ -221,7 +223,6 @@ impl Sink {
         self.notes.clear();
         self.newest = None;
         self.due = None;
-        self.files.done.clear();
         self.files.place.make()?;
         self.forget()?;
         self.recover(session)?;
@@ -296,7 +297,6 @@ impl Role for Sink {
 
     fn restored(&mut self, lane: Lane, from: Restored) -> Result<()> {
         self.summary.records_gone += from.records_gone();
-        self.take_up(lane, &from.positions);
         // Its rows come again from the position that was committed. What was read before and not
         // committed would be written twice.
         if self.outputs.values().any(|output| output.lanes().any(|read| read == lane)) {
@@ -306,8 +306,13 @@ impl Role for Sink {
         Ok(())
     }
 
-    fn stood(&self, topic: &Topic, lane: Lane) -> Option<i64> {
-        self.catalog.get(&(topic.clone(), lane)).copied()
+    fn stood(&self, lane: Lane, _: &[(Bytes, Bytes)]) -> Vec<Position> {
+        let of_lane = self.catalog.iter().filter(|((_, of), _)| *of == lane);
+        let position = |((topic, _), offset): (&(Topic, Lane), &i64)| {
+            let (topic, offset, metadata) = (topic.clone(), *offset, String::new());
+            Position { topic, lane, offset, metadata }
+        };
+        of_lane.map(position).collect()
     }
 
     fn on(&mut self, wake: Wake, now_ms: i64) -> Result<Option<Step>> {

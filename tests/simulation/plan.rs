@@ -70,6 +70,8 @@ impl Plan {
             late_ms: 20_000,
             few: rate(900),
             mixed: rate(1000),
+            // Of dice of its own, so that seeds stand for what they stood for.
+            forget: Dice::new(!seed).below(400).saturating_sub(200) as u32,
         };
         let (kill, lapse, stop, hang) =
             (rate(30 * storm), rate(10 * storm), rate(10 * storm), rate(10 * storm));

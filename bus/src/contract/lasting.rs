@@ -43,6 +43,23 @@ pub fn whole_steps_only(make: &dyn Fn() -> Fixture) {
     assert_eq!(texts(&*fixture.bus, OUT), ["before", "after"]);
 }
 
+/// Where the group has no position its role may have one: the partition is read from there.
+pub fn goes_on_where_its_role_stood(make: &dyn Fn() -> Fixture) {
+    let fixture = make();
+    write(&*fixture.bus, (0..5).map(|i| note(IN, 0, &i.to_string())).collect());
+    let records = all(&*fixture.bus, IN);
+    let mut session = open(&*fixture.bus, &reader("standing", "one", &[IN]));
+    let (lanes, back) = assigned(&mut *session);
+    assert!(back.positions.values().all(Vec::is_empty), "positions of a new group: {back:?}");
+    let mut at = after(&records[2], "a note");
+    let gap = session.stood(&mut at).unwrap_or_else(|e| panic!("a good position: {e}"));
+    assert_eq!((gap, &at), (None, &after(&records[2], "a note")));
+    let rest = to_the_end(&mut *session, &lanes, 1);
+    assert_eq!(rest.iter().map(text).collect::<Vec<_>>(), ["3", "4"]);
+    at.offset = 1_000_000;
+    assert!(session.stood(&mut at).is_err(), "a position behind the end");
+}
+
 /// Positions, their metadata and the state come back as the last commit left them, and reading goes
 /// on there; a partition never committed has no position and is read from its beginning.
 pub fn resumes_after_a_commit(make: &dyn Fn() -> Fixture) {

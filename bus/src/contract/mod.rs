@@ -55,7 +55,7 @@ macro_rules! contract_tests {
         $crate::contract_tests! { @each $make;
             lasting: order_in_a_lane, whole_steps_only, resumes_after_a_commit,
                 reads_again_without_a_commit, state_of_a_member_without_topics,
-                documents_without_tombstones, documents_are_followed, state_without_tombstones;
+                goes_on_where_its_role_stood, documents_without_tombstones, documents_are_followed, state_without_tombstones;
         }
         $crate::contract_tests! { @each $make;
             groups: a_second_session_fences_the_first, lanes_move_without_loss,

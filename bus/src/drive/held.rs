@@ -2,24 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
+
 use crate::{BusError, Gap, Lane, Member, Position, Role, Session, Topic, Wake};
 
-/// What is gone of a lane just restored, after where the group stood, or else the role by its own books.
-pub(super) fn gaps(
+/// Adds to the positions of a lane just restored those that the group has forgotten and the role has in its own books,
+/// and says what is gone after any of them.
+pub(super) fn take_up(
     session: &mut dyn Session,
     me: &Member,
     role: &dyn Role,
     lane: Lane,
-    committed: &[Position],
+    positions: &mut Vec<Position>,
+    state: &[(Bytes, Bytes)],
 ) -> Result<Vec<Gap>, BusError> {
     let mut gaps = session.gaps();
-    for topic in &me.topics {
-        if committed.iter().any(|position| position.topic == *topic) {
+    for mut position in role.stood(lane, state) {
+        let is_there = positions.iter().any(|known| known.topic == position.topic);
+        if is_there || !me.topics.contains(&position.topic) {
             continue;
         }
-        let Some(offset) = role.stood(topic, lane) else { continue };
-        let topic = topic.clone();
-        gaps.extend(session.stood(Position { topic, lane, offset, metadata: String::new() })?);
+        tracing::warn!(member = me.name(), %position,
+            "the group has no position here, and the role by its own books has: it goes on from there");
+        gaps.extend(session.stood(&mut position)?);
+        positions.push(position);
     }
     for Gap { topic, lane, from, to } in &gaps {
         let member = me.name();

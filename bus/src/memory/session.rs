@@ -328,11 +328,17 @@ impl Session for MemorySession {
         std::mem::take(&mut self.gaps)
     }
 
-    fn stood(&mut self, position: Position) -> Result<Option<Gap>, BusError> {
-        let state = self.shared.lock();
+    fn stood(&mut self, position: &mut Position) -> Result<Option<Gap>, BusError> {
+        let shared = Arc::clone(&self.shared);
+        let state = shared.lock();
         let log = state.log(&position.topic, position.lane);
         let (first, end) = log.map_or((0, 0), |log| (log.trimmed(), log.next()));
-        position.kept(first, end, || self.me.name())
+        let gap = position.kept(first, end, || self.me.name())?;
+        position.offset = position.offset.max(first);
+        if let Some(cursor) = self.reading.get_mut(&(position.lane, position.topic.clone())) {
+            cursor.next = position.offset;
+        }
+        Ok(gap)
     }
 
     fn settled(&mut self) -> Result<bool, BusError> {

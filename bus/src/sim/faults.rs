@@ -59,6 +59,8 @@ pub struct Faults {
     pub few: u32,
     /// State and documents come back in another order, as after the log was compacted.
     pub mixed: u32,
+    /// The group has no positions of a lane any more, where its role keeps them itself (`stand`).
+    pub forget: u32,
 }
 
 impl Faults {
@@ -73,5 +75,6 @@ impl Faults {
         late_ms: 0,
         few: 0,
         mixed: 0,
+        forget: 0,
     };
 }

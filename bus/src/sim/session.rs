@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{AWAY_MS, Shared, World};
 use crate::memory::sent;
-use crate::{Bus, BusError, Gap, Lane, Member, Position, Session, Step, Topic, Wake};
+use crate::{Bus, BusError, Gap, Lane, Member, Position, Session, Step, Topic, Wake, stand};
 
 /// How long a member that would finish waits for the lanes of others, milliseconds.
 const OTHERS_MS: i64 = 2 * AWAY_MS;
@@ -42,6 +42,13 @@ impl SimSession {
         found.into_iter().for_each(|(key, value)| each(key, value));
     }
 
+    /// Whether the group forgets a lane of which this is the state.
+    fn forgets(&self, state: &[(Bytes, Bytes)]) -> bool {
+        let mut world = self.shared.world();
+        let World { dice, faults, .. } = &mut *world;
+        state.iter().any(|(key, _)| stand::is_one(key)) && dice.in_1000(faults.forget)
+    }
+
     fn alive(&mut self) -> Result<&mut Box<dyn Session>, BusError> {
         let name = self.me.name();
         self.inner.as_mut().ok_or_else(|| BusError::Session(format!("{name}: it is gone")))
@@ -74,7 +81,15 @@ impl Session for SimSession {
         let state = self.me.state.clone();
         self.shared.show(|(topic, of)| Some(topic) == state.as_ref() && *of == lane);
         let mut found = Vec::new();
-        let positions = self.alive()?.restore(lane, &mut |key, value| found.push((key, value)))?;
+        let mut positions =
+            self.alive()?.restore(lane, &mut |key, value| found.push((key, value)))?;
+        if self.forgets(&found) {
+            self.shared.world().note(|| format!("{}: no positions of lane {lane}", self.me.name()));
+            for mut position in positions.drain(..) {
+                position.offset = 0;
+                self.alive()?.stood(&mut position)?;
+            }
+        }
         self.give(found, each);
         Ok(positions)
     }
@@ -101,7 +116,7 @@ impl Session for SimSession {
         self.inner.as_mut().map(|inner| inner.gaps()).unwrap_or_default()
     }
 
-    fn stood(&mut self, position: Position) -> Result<Option<Gap>, BusError> {
+    fn stood(&mut self, position: &mut Position) -> Result<Option<Gap>, BusError> {
         self.alive()?.stood(position)
     }
 

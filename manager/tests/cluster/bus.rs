@@ -176,6 +176,12 @@ impl<R: Role> Run<R> {
     pub fn assign(&mut self, lanes: &[Lane], fake: &Fake) {
         for &lane in lanes {
             let restored = fake.restored(&self.me, lane);
+            // Its own books say the same as the group's.
+            let (mut stood, mut group) =
+                (self.role.stood(lane, &restored.state), restored.positions.clone());
+            stood.sort_by(|a, b| a.topic.cmp(&b.topic));
+            group.sort_by(|a, b| a.topic.cmp(&b.topic));
+            assert_eq!(stood, group);
             for position in &restored.positions {
                 self.next.insert((position.topic.clone(), lane), position.offset);
             }

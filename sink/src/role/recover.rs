@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context as _, Result};
-use bus::{BusError, Lane, Position, Session, Topic, topic};
+use bus::{BusError, Lane, Session, Topic, topic};
 use model::stream;
 
 use super::Sink;
@@ -87,21 +87,6 @@ impl Sink {
         };
         self.note(Entry { state, ..entry });
         Ok(())
-    }
-
-    /// Kafka forgets where a group stood that was away for long (`offsets.retention.minutes`). The files tell. What
-    /// retention took after them is a gap, which the bus has told of.
-    pub(super) fn take_up(&mut self, lane: Lane, committed: &[Position]) {
-        for topic in self.outputs.keys() {
-            let key = (topic.clone(), lane);
-            let Some(reached) = self.catalog.get(&key) else { continue };
-            if committed.iter().any(|position| position.topic == *topic) {
-                continue;
-            }
-            tracing::warn!(%topic, lane, from = reached,
-                "the group has no position, and files of it go so far by the catalog: what is before is passed over");
-            self.files.done.insert(key, *reached);
-        }
     }
 
     /// What is not committed makes room where there is none: it is read and written again. No step is under way.

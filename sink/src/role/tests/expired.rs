@@ -8,49 +8,26 @@ fn rows_of(dir: &Path) -> usize {
 }
 
 #[test]
-fn what_is_in_files_is_passed_over() {
+fn it_stood_where_files_end_whoever_wrote_them() {
     let (dir, mut world) = (tempfile::tempdir().unwrap(), World::default());
     let config = config(dir.path(), "tsv", Some(MINUTE_US));
     let mut first = open(&config, &world);
-    let early = || vec![conn_record(0, 0, conn_rows(3)), conn_record(1, 5, conn_rows(4))];
-    drive(&mut first, &mut world, records(early()), 0);
+    assert!(first.stood(0, &[]).is_empty());
+    let early = vec![conn_record(0, 0, conn_rows(3)), conn_record(1, 5, conn_rows(4))];
+    drive(&mut first, &mut world, records(early), 0);
     drive(&mut first, &mut world, Wake::Stop, 0);
     drive(&mut first, &mut world, records(vec![conn_record(0, 7, conn_rows(2))]), 0);
     drive(&mut first, &mut world, Wake::Stop, 0);
-    assert_eq!(rows_of(dir.path()), 9);
 
-    // Another node reads all from the beginning, as the broker knows no position any more.
-    world.positions.clear();
-    let mut second = open(&Config { node: "s2".into(), ..config }, &world);
-    let mut all = early();
-    all.insert(1, conn_record(0, 7, conn_rows(2)));
-    all.insert(2, conn_record(0, 8, conn_rows(10)));
-    all.push(conn_record(1, 6, conn_rows(1)));
-    all.push(conn_record(2, 0, conn_rows(1)));
-    drive(&mut second, &mut world, records(all), 0);
-    drive(&mut second, &mut world, Wake::Stop, 0);
-    assert_eq!(rows_of(dir.path()), 9 + 10 + 1 + 1);
+    let second = open(&Config { node: "s2".into(), ..config }, &world);
+    let stood = |lane| {
+        let stood = second.stood(lane, &[]).into_iter();
+        stood.map(|at| (at.topic, at.offset)).collect::<Vec<_>>()
+    };
     let log = Topic::log(&conn::DEF);
-    let reached = [0, 1, 2].map(|lane| world.positions[&(log.clone(), lane)]);
-    assert_eq!(reached, [9, 7, 1]);
-}
-
-#[test]
-fn what_is_passed_over_is_never_committed_in_part() {
-    let (dir, mut world) = (tempfile::tempdir().unwrap(), World::default());
-    let config = config(dir.path(), "tsv", Some(MINUTE_US));
-    let mut first = open(&config, &world);
-    let all = || vec![conn_record(0, 0, conn_rows(3)), conn_record(0, 6, conn_rows(2))];
-    drive(&mut first, &mut world, records(all()), 0);
-    drive(&mut first, &mut world, Wake::Stop, 0);
-
-    // Stopped again before it has come as far as the files go.
-    world.positions.clear();
-    let mut second = open(&config, &world);
-    drive(&mut second, &mut world, records(vec![conn_record(0, 0, conn_rows(3))]), 0);
-    drive(&mut second, &mut world, Wake::Stop, 0);
-    assert_eq!(world.positions[&(Topic::log(&conn::DEF), 0)], 7);
-    assert_eq!(rows_of(dir.path()), 5);
+    assert_eq!(stood(0), [(log.clone(), 8)]);
+    assert_eq!(stood(1), [(log, 6)]);
+    assert!(stood(2).is_empty());
 }
 
 #[test]
