@@ -132,31 +132,22 @@ fn lag(kafka: &Kafka, members: &Members, overlap: bool) -> anyhow::Result<Lag> {
             at.insert((position.topic.clone(), position.lane), used(role, &position));
         }
         let of_role = lag.entry(role.clone()).or_default();
+        let mut places = Vec::new();
         for topic in topics {
-            let mut near = BTreeMap::new();
-            for lane in 0..kafka.lanes() {
-                let (first, end) = kafka.ends(&topic, lane)?;
-                let next = at.get(&(topic.clone(), lane)).copied().unwrap_or(first).max(first);
-                let count = of_role.entry(lane).or_default();
-                match end - next {
-                    ..=0 => {}
-                    1..LOOK_MOST => _ = near.insert(lane, next),
-                    far => *count += far.unsigned_abs(),
-                }
+            places.extend(kafka.partitions(&topic));
+        }
+        let mut near = Vec::new();
+        for ((topic, lane), (first, end)) in kafka.ends(&places)? {
+            let next = at.get(&(topic.clone(), lane)).copied().unwrap_or(first).max(first);
+            let count = of_role.entry(lane).or_default();
+            match end - next {
+                ..=0 => {}
+                1..LOOK_MOST => near.push((topic, lane, Some(next))),
+                far => *count += far.unsigned_abs(),
             }
-            if near.is_empty() {
-                continue;
-            }
-            // The others are looked at from their end.
-            let looked: BTreeSet<Lane> = near.keys().copied().collect();
-            for lane in (0..kafka.lanes()).filter(|lane| !looked.contains(lane)) {
-                near.insert(lane, kafka.ends(&topic, lane)?.1);
-            }
-            kafka.skim(&topic, &near, &mut |seen| {
-                if looked.contains(&seen.lane) {
-                    *of_role.entry(seen.lane).or_default() += 1;
-                }
-            })?;
+        }
+        if !near.is_empty() {
+            kafka.skim(near, &mut |seen| *of_role.entry(seen.lane).or_default() += 1)?;
         }
     }
     Ok(lag)

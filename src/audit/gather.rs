@@ -1,8 +1,6 @@
 //! What the broker has, into the ledger: the books first, then what lies on the bus, so that whatever is written
 //! meanwhile is not taken for a difference.
 
-use std::collections::BTreeMap;
-
 use aggregate::state::Note;
 use bus::books::ledger::Ledger;
 use bus::books::{BY, By};
@@ -30,7 +28,8 @@ pub fn books(kafka: &Kafka, ledger: &mut Ledger, notes: &mut Notes) -> anyhow::R
 
 /// Dead letters, and every record that has rows, as far back as the books go.
 pub fn bus(kafka: &Kafka, ledger: &mut Ledger) -> anyhow::Result<()> {
-    kafka.skim(&topic::DEADLETTER, &BTreeMap::new(), &mut |seen| {
+    let letters = kafka.partitions(&topic::DEADLETTER).into_iter();
+    kafka.skim(letters.map(|(topic, lane)| (topic, lane, None)).collect(), &mut |seen| {
         let of = |name: &str| seen.header(&format!("__connect.errors.{name}"));
         let place = of("topic").zip(of("partition")).zip(of("offset"));
         let (Some(((full, lane), offset)), Some(group)) = (place, of("connector.name")) else {
@@ -41,33 +40,33 @@ pub fn bus(kafka: &Kafka, ledger: &mut Ledger) -> anyhow::Result<()> {
             ledger.letter(group, name, lane, offset, seen.rows());
         }
     })?;
-    let topics = topic::table().into_iter().map(|spec| spec.topic);
-    for topic in topics.filter(topic::carries_rows) {
-        let from = beginning(kafka, ledger, &topic)?;
-        kafka.skim(&topic, &from, &mut |seen| {
-            let rows = seen.rows();
-            if rows > 0 {
-                let by = seen.header(BY).and_then(|by| by.parse::<By>().ok());
-                ledger.found(&topic.0, seen.lane, seen.offset, rows, by.as_ref());
-            }
-        })?;
-    }
+    kafka.skim(beginnings(kafka, ledger)?, &mut |seen| {
+        let rows = seen.rows();
+        if rows > 0 {
+            let by = seen.header(BY).and_then(|by| by.parse::<By>().ok());
+            ledger.found(&seen.topic.0, seen.lane, seen.offset, rows, by.as_ref());
+        }
+    })?;
     Ok(())
 }
 
-/// From where on the books know a topic: since they began, and since what was read in them.
-fn beginning(kafka: &Kafka, ledger: &Ledger, topic: &Topic) -> anyhow::Result<BTreeMap<Lane, i64>> {
+/// From where on the books know each partition that has rows: since they began, and since what was read in them.
+fn beginnings(kafka: &Kafka, ledger: &Ledger) -> anyhow::Result<Vec<(Topic, Lane, Option<i64>)>> {
+    let topics = topic::table().into_iter().map(|spec| spec.topic).filter(topic::carries_rows);
+    let places: Vec<(Topic, Lane)> = topics.flat_map(|topic| kafka.partitions(&topic)).collect();
     let since_ms = ledger.since_ms().unwrap_or(0).saturating_sub(SLACK_MS);
-    let mut from = kafka.since(topic, since_ms)?;
-    for (lane, from) in &mut from {
-        let first = ledger
+    let (since, ends) = (kafka.since(&places, since_ms)?, kafka.ends(&places)?);
+    let from = |place: (Topic, Lane)| {
+        let first_read = ledger
             .groups
             .values()
-            .filter_map(|group| Some(group.input.get(&*topic.0)?.get(lane)?.iter().next()?.0));
-        let (kept, _) = kafka.ends(topic, *lane)?;
-        *from = first.fold(*from, i64::min).max(kept);
-    }
-    Ok(from)
+            .filter_map(|group| Some(group.input.get(&*place.0.0)?.get(&place.1)?.iter().next()?.0))
+            .min();
+        let from = since.get(&place).copied().into_iter().chain(first_read).min();
+        let kept = ends.get(&place).map(|(kept, _)| *kept);
+        (place.0, place.1, from.max(kept))
+    };
+    Ok(places.into_iter().map(from).collect())
 }
 
 /// Where the groups of the books stand.

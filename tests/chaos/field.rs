@@ -70,9 +70,7 @@ impl Field {
         random: &Random,
         outer: impl Fn(Stage, &str) -> Vec<String>,
     ) -> Field {
-        let (out, random) = (cluster.path("out"), random.clone());
-        let (members, published, kills) = (Vec::new(), out.clone(), 0);
-        let mut field = Field { cluster, members, random, out, published, kills, load };
+        let mut field = Field::empty(cluster, load, random);
         let counts = [(Stage::Aggregate, 2), (Stage::Manage, 1), (Stage::Sink, 2)];
         for (stage, count) in counts {
             for nth in 0..count {
@@ -86,6 +84,20 @@ impl Field {
             field.add(Stage::Capture, worker, outer);
         }
         field
+    }
+
+    /// Nobody yet.
+    pub fn empty(cluster: Cluster, load: &'static Load, random: &Random) -> Field {
+        let (out, random) = (cluster.path("out"), random.clone());
+        let (members, published, kills) = (Vec::new(), out.clone(), 0);
+        Field { cluster, members, random, out, published, kills, load }
+    }
+
+    /// Workers, each with its part of the load.
+    pub fn add_workers(&mut self) {
+        for worker in workers(&self.load.inputs) {
+            self.add(Stage::Capture, worker, Vec::new());
+        }
     }
 
     /// Another process of a stage, which takes its share.
@@ -204,6 +216,11 @@ impl Field {
             eprintln!("{stage:?}: drained after {:?}", began.elapsed());
         }
         assert_agree(&self.load.want, &self.published);
+        // Files that lie on a disk of a member's own are looked at from there.
+        let audit = self.cluster.command(&["audit", "--files"]);
+        let outer = &self.members.last().expect("members").outer;
+        let audit = if outer.is_empty() { audit } else { inside(outer, &audit) };
+        Running::start(audit).wait().ok();
     }
 
     fn drain(&self, at: usize) -> Running {

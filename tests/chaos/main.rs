@@ -18,6 +18,7 @@ mod poison;
 mod processes;
 mod proxy;
 mod slow;
+mod takeover;
 
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,7 @@ fn long() {
     let minutes = std::env::var("MINUTES").map_or(10, |text| text.parse().expect("a number"));
     let until = Instant::now() + Duration::from_secs(60 * minutes);
     let (mut dice, mut kills, mut rounds) = (Random::new(), 0, 0);
-    let others: [Trouble; 9] = [
+    let others: [Trouble; 10] = [
         ("zombies", |dice| processes::zombies(Load::long(), dice, 4)),
         ("a storm of rebalances", |dice| processes::storm(Load::long(), dice, 45)),
         ("a broker that dies", |dice| brokers::outages(Load::long(), dice, 5)),
@@ -59,6 +60,7 @@ fn long() {
         ("a proxy that cuts", |dice| proxy::cut_off(Load::long(), dice)),
         ("clocks that jump", |dice| clock::jumps(Load::long(), dice, 60)),
         ("slow sinks", |dice| slow::sinks(Load::long(), dice)),
+        ("an open transaction", |dice| takeover::any(Load::long(), dice)),
         ("a broker away from live capture", |_| live::away(Duration::from_secs(120))),
     ];
     let mut order: Vec<usize> = Vec::new();

@@ -229,12 +229,13 @@ impl Shared {
     }
 }
 
-fn is_patient(error: &io::Error) -> bool {
+/// Nothing came yet.
+pub(super) fn is_patient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// The first whole request: its length in four bytes, and at least kind and version.
-fn whole(held: &mut Vec<u8>) -> Option<Vec<u8>> {
+pub(super) fn whole(held: &mut Vec<u8>) -> Option<Vec<u8>> {
     let length = u32::from_be_bytes(*held.first_chunk::<4>()?) as usize + 4;
     if held.len() < length.max(8) {
         return None;

@@ -166,12 +166,15 @@ pub(super) fn consumer<C: ConsumerContext>(
     native.create_with_context(context).map_err(|e| failed(config, &e, "a consumer"))
 }
 
-/// The transactional producer of a member.
-pub(super) fn producer(config: &Config, me: &Member) -> Result<BaseProducer<Deliveries>, BusError> {
+/// The transactional producer of the member of this [`identity`].
+pub(super) fn producer(
+    config: &Config,
+    identity: &str,
+) -> Result<BaseProducer<Deliveries>, BusError> {
     let mut native = base(config)?;
     native
-        .set("client.id", identity(config, me))
-        .set("transactional.id", identity(config, me))
+        .set("client.id", identity)
+        .set("transactional.id", identity)
         .set("transaction.timeout.ms", TRANSACTION_MS.to_string())
         .set("enable.idempotence", "true")
         .set("acks", "all")

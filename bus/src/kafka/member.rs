@@ -8,6 +8,8 @@ use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::client::{self, Role};
+use super::ends::Partition;
+use super::gone::Others;
 use super::inputs::{Event, Inputs, Reader, reader};
 use super::positions::Positions;
 use super::{Shared, code, said};
@@ -47,11 +49,13 @@ pub(super) struct Membership {
     /// Positions of lanes held, as last committed.
     known: BTreeMap<(Lane, Topic), Position>,
     ends: VecDeque<(Topic, Lane)>,
-    /// What retention took of the lanes restored.
+    /// What retention took of the lanes restored, and of those that are to be.
     gaps: Vec<Gap>,
+    lost: Vec<Gap>,
     served: Instant,
     /// Since when we wait for the lanes of others.
     others_since: Option<Instant>,
+    others: Others,
     consumer: Arc<Reader>,
 }
 
@@ -61,6 +65,8 @@ impl Membership {
         let consumer = reader(&shared.config, Role::Member(me, partitions))?;
         let names: Vec<String> = me.topics.iter().map(|topic| shared.full(topic)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        // Before we join: who died before that is in the group for a while yet.
+        let others = Others::now(&shared, me);
         consumer
             .subscribe(&names)
             .map_err(|e| shared.failed(&e, &format!("{} joining its group", me.name())))?;
@@ -76,8 +82,10 @@ impl Membership {
             known: BTreeMap::new(),
             ends: VecDeque::new(),
             gaps: Vec::new(),
+            lost: Vec::new(),
             served: Instant::now(),
             others_since: None,
+            others,
             consumer,
         })
     }
@@ -161,6 +169,7 @@ impl Membership {
         self.ends.clear();
         self.begin.clear();
         self.found.clear();
+        self.lost.clear();
         self.known.clear();
         self.lanes.clear();
         self.generation = None;
@@ -232,6 +241,7 @@ impl Membership {
                 self.lanes = lanes.iter().copied().collect();
                 self.generation = self.consumer.group_metadata().map(Arc::new);
                 self.others_since = None;
+                self.others.fence_gone(&self.shared);
                 self.owed = Owed::Read;
                 Ok(Wake::Assigned(lanes))
             }
@@ -281,24 +291,38 @@ impl Membership {
             let name = self.me.name();
             return Err(BusError::Session(format!("{name}: lane {lane} was not just assigned")));
         }
-        let mut positions = match self.found.remove(&lane) {
+        let positions = match self.found.remove(&lane) {
             Some(positions) => positions,
             None => {
                 // Asked for together, as they are restored together.
                 let lanes: Vec<Lane> = self.lanes().collect();
-                self.found = self.positions().of(&lanes)?;
+                let mut found = self.positions().of(&lanes)?;
+                let mut all: Vec<&mut Position> = found.values_mut().flatten().collect();
+                self.lost = self.positions().keep(&mut all)?;
+                self.found = found;
                 self.found.remove(&lane).unwrap_or_default()
             }
         };
+        self.gaps.extend(self.lost.extract_if(.., |gap| gap.lane == lane));
         for topic in &self.me.topics {
-            let mut position = positions.iter_mut().find(|position| position.topic == *topic);
-            if let Some(position) = &mut position {
-                self.gaps.extend(self.positions().keep(position)?);
-            }
+            let position = positions.iter().find(|position| position.topic == *topic);
             self.begin.push((topic.clone(), lane, position.map(|position| position.offset)));
         }
         self.committed(positions.clone());
         Ok(positions)
+    }
+
+    /// Makes this where a partition is read from that the group has no position of.
+    pub(super) fn stood(&mut self, position: &mut Position) -> Result<Option<Gap>, BusError> {
+        let gap = self.positions().keep(&mut [&mut *position])?.pop();
+        let is_it = |(topic, lane, _): &&mut super::inputs::Start| {
+            (&*topic, *lane) == (&position.topic, position.lane)
+        };
+        if let Some((_, _, next)) = self.begin.iter_mut().find(is_it) {
+            *next = Some(position.offset);
+        }
+        self.committed(vec![position.clone()]);
+        Ok(gap)
     }
 
     pub(super) fn gaps(&mut self) -> Vec<Gap> {
@@ -307,15 +331,19 @@ impl Membership {
 
     /// Whether everything that is written to our partitions was read.
     pub(super) fn settled(&self) -> Result<bool, BusError> {
+        let places: Vec<Partition> =
+            self.inputs.places().map(|(topic, lane, _)| (topic, lane)).collect();
+        let (firsts, written) = (self.shared.firsts(&places)?, self.shared.written(&places)?);
+        let stable = self.shared.stable(&places)?;
+        if places.iter().any(|place| stable.get(place) < written.get(place)) {
+            return Ok(false);
+        }
         let mut behind = Vec::with_capacity(self.inputs.len());
         for (topic, lane, next) in self.inputs.places() {
-            let (first, written) = self.shared.written(&topic, lane)?;
-            if self.shared.stable(&topic, lane)?.1 < written {
-                return Ok(false);
-            }
+            let place = (topic, lane);
             // The marks that transactions leave are after the last record, so that only a look tells.
-            if next.unwrap_or(first) < written {
-                behind.push((topic, lane, next));
+            if next.or(firsts.get(&place).copied()) < written.get(&place).copied() {
+                behind.push((place.0, lane, next));
             }
         }
         Ok(!self.shared.more_after(behind)?)

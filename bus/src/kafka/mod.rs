@@ -29,6 +29,8 @@ pub use self::skim::Seen;
 
 pub mod admin;
 mod client;
+mod ends;
+mod gone;
 mod guard;
 mod inputs;
 mod member;
@@ -211,28 +213,6 @@ impl Shared {
                 Err(error) => return Err(self.failed(&error, what)),
             }
         }
-    }
-
-    /// First offset and the one after the last, transactions still open included.
-    fn written(&self, topic: &Topic, lane: Lane) -> Result<(i64, i64), BusError> {
-        self.ends(&self.written, topic, lane)
-    }
-
-    /// First offset and the one up to which everything is decided.
-    fn stable(&self, topic: &Topic, lane: Lane) -> Result<(i64, i64), BusError> {
-        self.ends(&self.stable, topic, lane)
-    }
-
-    fn ends(
-        &self,
-        asks: &BaseConsumer<Logged>,
-        topic: &Topic,
-        lane: Lane,
-    ) -> Result<(i64, i64), BusError> {
-        asks.poll(Duration::ZERO); // what it has to tell would pile up
-        let what = format!("asking for the end of {topic}[{lane}]");
-        let full = self.full(topic);
-        self.ask(&what, ASK, || asks.fetch_watermarks(&full, partition(lane), ASK_ONCE))
     }
 
     /// An error of a client.

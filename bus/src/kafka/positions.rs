@@ -8,6 +8,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::TRANSACTION_MS;
+use super::ends::Partition;
 use super::inputs::Reader;
 use super::{ASK_ONCE, Shared, partition};
 use crate::{BusError, Gap, Lane, Member, Position};
@@ -58,13 +59,21 @@ impl Positions<'_> {
         Ok(positions)
     }
 
-    /// Whether the log still has what a position stands before. Where retention took it, the position
+    /// Whether the log still has what positions stand before. Where retention took it, a position
     /// moves to the first record that is kept, and what lies between is given back.
-    pub(super) fn keep(&self, position: &mut Position) -> Result<Option<Gap>, BusError> {
-        let (first, end) = self.shared.written(&position.topic, position.lane)?;
-        let gap = position.kept(first, end, || self.me.name())?;
-        position.offset = position.offset.max(first);
-        Ok(gap)
+    pub(super) fn keep(&self, positions: &mut [&mut Position]) -> Result<Vec<Gap>, BusError> {
+        let place = |position: &&mut Position| (position.topic.clone(), position.lane);
+        let places: Vec<Partition> = positions.iter().map(place).collect();
+        let (firsts, ends) = (self.shared.firsts(&places)?, self.shared.written(&places)?);
+        let mut gaps = Vec::new();
+        for (position, place) in positions.iter_mut().zip(places) {
+            let (Some(&first), Some(&end)) = (firsts.get(&place), ends.get(&place)) else {
+                continue;
+            };
+            gaps.extend(position.kept(first, end, || self.me.name())?);
+            position.offset = position.offset.max(first);
+        }
+        Ok(gaps)
     }
 
     /// Whether there is nothing after the committed positions of these lanes.
@@ -73,15 +82,19 @@ impl Positions<'_> {
             return Ok(true);
         }
         let committed = self.of(lanes)?;
+        let of = |lane: Lane| self.me.topics.iter().map(move |topic| (topic.clone(), lane));
+        let places: Vec<Partition> = lanes.iter().copied().flat_map(of).collect();
+        let (firsts, ends) = (self.shared.firsts(&places)?, self.shared.written(&places)?);
         let mut behind = Vec::new();
-        for (lane, positions) in &committed {
-            for topic in &self.me.topics {
-                let position = positions.iter().find(|position| position.topic == *topic);
-                let (first, written) = self.shared.written(topic, *lane)?;
-                let next = position.map(|position| position.offset.max(first));
-                if next.unwrap_or(first) < written {
-                    behind.push((topic.clone(), *lane, next));
-                }
+        for place in places {
+            let (Some(&first), Some(&end)) = (firsts.get(&place), ends.get(&place)) else {
+                continue;
+            };
+            let positions = committed.get(&place.1).into_iter().flatten();
+            let position = positions.into_iter().find(|position| position.topic == place.0);
+            let next = position.map(|position| position.offset.max(first));
+            if next.unwrap_or(first) < end {
+                behind.push((place.0, place.1, next));
             }
         }
         Ok(!self.shared.more_after(behind)?)

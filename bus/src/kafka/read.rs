@@ -8,19 +8,14 @@ use bytes::Bytes;
 use rdkafka::consumer::Consumer;
 
 use super::Shared;
-use super::client::{Role, TRANSACTION_MS};
+use super::client::Role;
+use super::ends::{Offsets, Partition};
 use super::inputs::{Inputs, Reader, Start, reader};
 use crate::newest::Newest;
 use crate::{BusError, Lane, Topic};
 
-/// How long to wait for transactions that are open: a writer that died holds them no longer.
-const SETTLE: Duration = Duration::from_millis(TRANSACTION_MS as u64 + 15_000);
-
 /// How long the broker may leave a reader without a record or an end.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
-
-/// Between two looks at an open transaction.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// One reading of some partitions. The process has one consumer for all of them, one after another:
 /// making one takes most of a second.
@@ -82,15 +77,17 @@ impl super::Kafka {
         follow: bool,
         each: &mut dyn FnMut(Option<crate::Record>) -> bool,
     ) -> Result<(), BusError> {
-        let start = |lane| {
-            let at = match from {
-                From::Beginning => None,
-                From::Now => Some(self.0.stable(topic, lane)?.1),
-                From::Time(ms) => Some(self.0.since(topic, lane, ms)?),
-            };
-            Ok((topic.clone(), lane, at))
+        let places = self.0.places(topic);
+        let at = match from {
+            From::Beginning => Offsets::new(),
+            From::Now => self.0.stable(&places)?,
+            From::Time(ms) => self.0.since(&places, ms)?,
         };
-        let starts = (0..self.0.lanes).map(start).collect::<Result<Vec<Start>, BusError>>()?;
+        let start = |place: Partition| {
+            let at = at.get(&place).copied();
+            (place.0, place.1, at)
+        };
+        let starts = places.into_iter().map(start).collect();
         tracing::info!(topic = %self.0.full(topic), ?from, follow, "reading from here on");
         self.0.read_on(starts, follow, each)
     }
@@ -109,29 +106,11 @@ impl super::Kafka {
 }
 
 impl Shared {
-    /// Waits until all that is written now to these partitions is decided. A transaction is lasting
-    /// once its coordinator says so, and shows in the partitions a little later: who read only to
-    /// the end of what shows could miss what it goes with.
-    pub(super) fn wait_decided(&self, topic: &Topic, lanes: &[Lane]) -> Result<(), BusError> {
-        let until = Instant::now() + SETTLE;
-        for &lane in lanes {
-            let (_, written) = self.written(topic, lane)?;
-            while self.stable(topic, lane)?.1 < written {
-                if Instant::now() > until {
-                    return Err(BusError::Session(format!(
-                        "{topic}[{lane}]: a transaction stays open for more than {SETTLE:?}"
-                    )));
-                }
-                std::thread::sleep(LOOK);
-            }
-        }
-        Ok(())
-    }
-
     /// The newest value of each key in some lanes of a compacted topic, lane by lane, up to the end of
     /// what was committed before this call.
     pub(super) fn newest(&self, topic: &Topic, lanes: &[Lane]) -> Result<Vec<Newest>, BusError> {
-        self.wait_decided(topic, lanes)?;
+        let places: Vec<Partition> = lanes.iter().map(|lane| (topic.clone(), *lane)).collect();
+        self.wait_decided(&places)?;
         let mut newest: Vec<Newest> = lanes.iter().map(|_| Newest::default()).collect();
         let starts = lanes.iter().map(|&lane| (topic.clone(), lane, None)).collect();
         self.read(starts, &mut |record| {
@@ -156,8 +135,8 @@ impl Shared {
     }
 
     /// Up to where everything is decided, of each lane of a topic.
-    pub(super) fn decided_ends(&self, topic: &Topic) -> Result<Vec<i64>, BusError> {
-        (0..self.lanes).map(|lane| Ok(self.stable(topic, lane)?.1)).collect()
+    pub(super) fn decided_ends(&self, topic: &Topic) -> Result<Offsets, BusError> {
+        self.stable(&self.places(topic))
     }
 
     /// Whether there are committed records after these places.

@@ -12,6 +12,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::client::{self, Deliveries};
+use super::ends::Offsets;
 use super::guard;
 use super::member::Membership;
 use super::patience::Patience;
@@ -45,7 +46,7 @@ pub(super) struct KafkaSession {
     /// State that was read and not given to the role yet.
     states: BTreeMap<Lane, Newest>,
     /// Where the lanes of topics of documents ended when they were read.
-    documents_end: BTreeMap<Topic, Vec<i64>>,
+    documents_end: BTreeMap<Topic, Offsets>,
     /// Shared with a call that may outlive the session.
     producer: Arc<BaseProducer<Deliveries>>,
 }
@@ -53,7 +54,8 @@ pub(super) struct KafkaSession {
 impl KafkaSession {
     /// Settles what an earlier session left open, then joins the group.
     pub(super) fn open(shared: Arc<Shared>, me: &Member) -> Result<KafkaSession, BusError> {
-        let producer = Arc::new(client::producer(&shared.config, me)?);
+        let identity = client::identity(&shared.config, me);
+        let producer = Arc::new(client::producer(&shared.config, &identity)?);
         let begun = shared.patience(INIT).resume(|slice| producer.init_transactions(slice));
         begun.map_err(|e| {
             shared.failed(&e, &format!("opening the transactions of {}", me.name()))
@@ -89,8 +91,8 @@ impl KafkaSession {
                 | RDKafkaErrorCode::ProducerFenced
                 | RDKafkaErrorCode::FencedInstanceId,
             ) => BusError::Session(format!(
-                "{what}: another process has the same group and node; two processes must not share \
-                 a node name"
+                "{what}: its group took it for gone and others have its lanes, or another process has the \
+                 same group and node; two processes must not share a node name"
             )),
             _ => self.shared.failed(error, &what),
         }
@@ -285,9 +287,8 @@ impl Session for KafkaSession {
         self.member.as_mut().map(Membership::gaps).unwrap_or_default()
     }
 
-    fn stood(&mut self, mut position: Position) -> Result<Option<Gap>, BusError> {
-        let member = self.member.as_ref();
-        member.map_or(Ok(None), |member| member.positions().keep(&mut position))
+    fn stood(&mut self, position: &mut Position) -> Result<Option<Gap>, BusError> {
+        self.member.as_mut().map_or(Ok(None), |member| member.stood(position))
     }
 
     fn settled(&mut self) -> Result<bool, BusError> {

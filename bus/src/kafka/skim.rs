@@ -7,8 +7,9 @@ use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{self, Logged, Role};
+use super::ends::Partition;
 use super::read::{SILENCE, Visit};
-use super::{ASK, Kafka, Shared, partition};
+use super::{ASK, Kafka, partition};
 use crate::{BusError, Lane, Position, Topic};
 
 /// A record that was not decoded.
@@ -37,37 +38,39 @@ impl Seen {
 }
 
 impl Kafka {
-    /// Shows what is committed to a topic by now, all lanes as they come, from these offsets on or from the
-    /// beginning, by the headers alone. Transactions that are known to be lasting are waited for.
+    /// Shows what is committed to partitions by now, as it comes, each from an offset on or from its beginning, by the
+    /// headers alone. Transactions that are known to be lasting are waited for.
     ///
     /// # Errors
-    /// The topic cannot be read.
+    /// They cannot be read.
     pub fn skim(
         &self,
-        topic: &Topic,
-        from: &BTreeMap<Lane, i64>,
+        from: Vec<(Topic, Lane, Option<i64>)>,
         each: &mut dyn FnMut(Seen),
     ) -> Result<(), BusError> {
-        let lanes: Vec<Lane> = (0..self.0.lanes).collect();
-        self.0.wait_decided(topic, &lanes)?;
-        let start = |lane: &Lane| (topic.clone(), *lane, from.get(lane).copied());
-        let mut left: BTreeSet<Lane> = lanes.iter().copied().collect();
-        let mut visit = Visit::begin(&self.0, lanes.iter().map(start).collect())?;
+        let places: Vec<Partition> =
+            from.iter().map(|(topic, lane, _)| (topic.clone(), *lane)).collect();
+        self.0.wait_decided(&places)?;
+        let mut left: BTreeSet<Partition> = places.into_iter().collect();
+        let mut visit = Visit::begin(&self.0, from)?;
         visit.inputs.skims = true;
         let mut heard = Instant::now();
         while !left.is_empty() {
             let found = visit.inputs.take(&self.0.config)?;
             if found.seen.is_empty() && found.ends.is_empty() {
                 if heard.elapsed() > SILENCE {
-                    return Err(BusError::Session(format!("no end of {topic} in {SILENCE:?}")));
+                    let places: Vec<_> =
+                        left.iter().map(|(t, lane)| format!("{t}[{lane}]")).collect();
+                    let places = places.join(" ");
+                    return Err(BusError::Session(format!("no end of {places} in {SILENCE:?}")));
                 }
                 visit.serve();
                 continue;
             }
             heard = Instant::now();
             found.seen.into_iter().for_each(&mut *each);
-            for (_, lane) in found.ends {
-                left.remove(&lane);
+            for end in found.ends {
+                left.remove(&end);
             }
         }
         visit.end();
@@ -102,37 +105,37 @@ impl Kafka {
         Ok(positions)
     }
 
-    /// The first offset of each partition that the broker took at this time or later, milliseconds.
+    /// All partitions of a topic.
+    pub fn partitions(&self, topic: &Topic) -> Vec<(Topic, Lane)> {
+        self.0.places(topic)
+    }
+
+    /// The first offset of each partition that the broker took at this time or later, milliseconds; the end where there
+    /// is none.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn since(&self, topic: &Topic, ms: i64) -> Result<BTreeMap<Lane, i64>, BusError> {
-        let at = |lane| Ok((lane, self.0.since(topic, lane, ms)?));
-        (0..self.0.lanes).map(at).collect()
+    pub fn since(
+        &self,
+        of: &[(Topic, Lane)],
+        ms: i64,
+    ) -> Result<BTreeMap<(Topic, Lane), i64>, BusError> {
+        self.0.since(of, ms)
     }
 
-    /// The first offset that is kept of a partition, and the one after what is committed.
+    /// The first offset that is kept of each partition, and the one after what is committed.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn ends(&self, topic: &Topic, lane: Lane) -> Result<(i64, i64), BusError> {
-        self.0.stable(topic, lane)
-    }
-}
-
-impl Shared {
-    /// The first offset of a partition that was written at this time or later.
-    pub(super) fn since(&self, topic: &Topic, lane: Lane, ms: i64) -> Result<i64, BusError> {
-        let full = self.full(topic);
-        let what = format!("asking for the time of records in {topic}[{lane}]");
-        let found = self.ask(&what, ASK, || {
-            let mut asked = TopicPartitionList::new();
-            asked.add_partition_offset(&full, partition(lane), Offset::Offset(ms))?;
-            self.stable.offsets_for_times(asked, ASK)
-        })?;
-        match found.find_partition(&full, partition(lane)).map(|element| element.offset()) {
-            Some(Offset::Offset(offset)) => Ok(offset),
-            _ => Ok(self.stable(topic, lane)?.1),
-        }
+    pub fn ends(
+        &self,
+        of: &[(Topic, Lane)],
+    ) -> Result<BTreeMap<(Topic, Lane), (i64, i64)>, BusError> {
+        let (firsts, mut ends) = (self.0.firsts(of)?, self.0.stable(of)?);
+        let both = |(place, first)| {
+            let end = ends.remove(&place).unwrap_or(first);
+            (place, (first, end))
+        };
+        Ok(firsts.into_iter().map(both).collect())
     }
 }

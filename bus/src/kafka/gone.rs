@@ -1,0 +1,99 @@
+//! Members that are gone from a group. A transaction that one of them left open holds up all who read what it wrote,
+//! and its lanes' next owner, until the broker's patience with it ends: 30 s, and up to 10 s more. So whoever is
+//! still there when the group hands its lanes out anew ends it, by beginning as the one that is gone.
+//!
+//! Names are all that takes: a member's name in the group is its transactional id. Who is taken for gone and is not
+//! (it hung) has lost its lanes all the same; it is fenced, and begins anew as after any other loss. Where nobody
+//! knows of a member (the group was without any when it went), or the group cannot be asked, there is the broker's patience.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::producer::Producer;
+
+use super::client;
+use super::{Shared, said};
+use crate::{BusError, Member};
+
+/// How long brokers may take to name a group's members. All are asked, so that one that is down costs all of it.
+const LIST: Duration = Duration::from_secs(1);
+
+/// How long it may take to end what those left that are gone. Lanes are waited for meanwhile, as without it.
+const FENCE: Duration = Duration::from_secs(5);
+
+/// The members of a member's group.
+pub(super) struct Others {
+    me: String,
+    group: String,
+    /// Those that were in it when it was last looked at.
+    seen: BTreeSet<String>,
+}
+
+impl Others {
+    /// Those that are in the group now.
+    pub(super) fn now(shared: &Shared, me: &Member) -> Others {
+        let me_called = client::identity(&shared.config, me);
+        let group = format!("{}.{}", shared.config.prefix, me.group);
+        let mut others = Others { me: me_called, group, seen: BTreeSet::new() };
+        others.seen = others.list(shared).unwrap_or_default();
+        others
+    }
+
+    /// Ends the transactions of those that were in the group and are no more. For the time when the group has just
+    /// settled: nobody is between two memberships.
+    pub(super) fn fence_gone(&mut self, shared: &Shared) {
+        let Some(here) = self.list(shared) else { return };
+        if !here.contains(&self.me) {
+            return; // an answer of somebody who knows nothing of the group
+        }
+        let mut patience = shared.patience(FENCE);
+        let gone: Vec<String> = self.seen.difference(&here).cloned().collect();
+        // Who is to be fenced yet when this ends badly is fenced by others, or by the broker in the end.
+        self.seen = here;
+        for name in gone {
+            if patience.is_over() {
+                tracing::warn!(member = self.me, gone = name, "no time to end its transaction");
+                continue;
+            }
+            let fenced = client::producer(&shared.config, &name).and_then(|producer| {
+                let begun = patience.resume(|slice| producer.init_transactions(slice));
+                begun.map_err(|e| BusError::Session(said(&e)))
+            });
+            match fenced {
+                Ok(()) => tracing::info!(
+                    member = self.me,
+                    gone = name,
+                    "gone from the group: what it left open is ended"
+                ),
+                Err(why) => tracing::warn!(
+                    member = self.me,
+                    gone = name,
+                    "gone from the group; what it left open holds readers up until the broker ends it: {why}"
+                ),
+            }
+        }
+    }
+
+    /// Its members by name. Whoever joins our group with another program is none of ours.
+    fn list(&self, shared: &Shared) -> Option<BTreeSet<String>> {
+        match self.ask(shared) {
+            Ok(names) => Some(names),
+            Err(error) => {
+                tracing::debug!(member = self.me, "who is in the group is not known: {error}");
+                None
+            }
+        }
+    }
+
+    fn ask(&self, shared: &Shared) -> Result<BTreeSet<String>, KafkaError> {
+        let found = shared.stable.fetch_group_list(Some(&self.group), LIST)?;
+        let members = found.groups().iter().flat_map(|group| group.members());
+        let ours = |name: &&str| {
+            let node = name.strip_prefix(&*self.group).and_then(|rest| rest.strip_prefix('.'));
+            node.is_some()
+        };
+        Ok(members.map(|member| member.client_id()).filter(ours).map(str::to_owned).collect())
+    }
+}

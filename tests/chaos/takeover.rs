@@ -1,0 +1,342 @@
+//! A member that dies or hangs in the middle of an open transaction: the others have its lanes, and whatever it had
+//! written holds nobody up, within ten seconds.
+//!
+//! The moment is sure: the member reaches its broker through a proxy that keeps back the request which would end a
+//! transaction with something in it. All of the transaction is on the broker then, but its end.
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bus::kafka::{Config, From, Kafka};
+use bus::{Payload, books, topic};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+use crate::field::{Field, Stage};
+use crate::harness::cluster::Cluster;
+use crate::harness::kafka::Kafka as Broker;
+use crate::harness::random::Random;
+use crate::harness::weir::Running;
+use crate::harness::{PATIENCE, until};
+use crate::load::Load;
+use crate::proxy::{is_patient, whole};
+
+/// Several steps of every worker. Groups wait as long as they do by default.
+const SETTINGS: &str = "capture.flush_packets = 3000\n";
+/// How long it may take until all is taken over.
+const TAKEOVER: Duration = Duration::from_secs(10);
+/// Partitions of every topic.
+const LANES: usize = 4;
+/// Kafka's numbers of requests.
+const PRODUCE: u16 = 0;
+const END_TXN: u16 = 26;
+
+/// What a proxy looks for and has found.
+#[derive(Debug)]
+struct Hold {
+    broker: u16,
+    now: Mutex<Now>,
+}
+
+#[derive(Debug, Default)]
+struct Now {
+    /// How often it began to look.
+    round: u32,
+    /// Topics whose names begin so are looked for.
+    topic: String,
+    /// Clients that have written to such a topic.
+    wrote: BTreeSet<String>,
+    /// The client whose request is kept back.
+    holds: Option<String>,
+    /// Nothing is kept back any more.
+    over: bool,
+}
+
+/// A proxy at work; gone with this value.
+#[derive(Debug)]
+struct Holder(Arc<Hold>);
+
+impl Holder {
+    fn start(broker: &Broker) -> Holder {
+        let (inner, outer) = broker.proxied();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, outer)).expect("the proxy's port");
+        listener.set_nonblocking(true).expect("a listener that does not wait");
+        let hold = Arc::new(Hold { broker: inner, now: Mutex::default() });
+        let proxy = hold.clone();
+        thread::spawn(move || {
+            // Those who are served hold it too.
+            while Arc::strong_count(&proxy) > 1 {
+                match listener.accept() {
+                    Ok((client, _)) => proxy.clone().carry(client),
+                    Err(_) => thread::sleep(Duration::from_millis(2)),
+                }
+            }
+        });
+        Holder(hold)
+    }
+
+    /// Lets go what is kept back, and keeps back the end of the first transaction that writes to such a topic.
+    fn look_for(&self, topic: &str) {
+        let mut now = self.0.now.lock().expect("what is");
+        *now = Now { round: now.round + 1, topic: topic.to_owned(), ..Now::default() };
+    }
+
+    /// Whose transaction is kept open.
+    fn holds(&self) -> Option<String> {
+        self.0.now.lock().expect("what is").holds.clone()
+    }
+
+    /// Lets go what was kept back.
+    fn release(&self) {
+        self.0.now.lock().expect("what is").over = true;
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+impl Hold {
+    /// Carries one connection, in threads of its own.
+    fn carry(self: Arc<Self>, mut client: TcpStream) {
+        let Ok(mut broker) = TcpStream::connect((Ipv4Addr::LOCALHOST, self.broker)) else { return };
+        for socket in [&client, &broker] {
+            let set = socket.set_nonblocking(false).and_then(|()| socket.set_nodelay(true));
+            set.expect("settings of a socket");
+        }
+        let copy = |socket: &TcpStream| socket.try_clone().expect("one more handle");
+        let (mut from_broker, mut to_client) = (copy(&broker), copy(&client));
+        thread::spawn(move || {
+            let _ = std::io::copy(&mut from_broker, &mut to_client);
+            let _ = to_client.shutdown(Shutdown::Both);
+        });
+        thread::spawn(move || {
+            let looks = client.set_read_timeout(Some(Duration::from_millis(20)));
+            looks.expect("settings of a socket");
+            let (mut held, mut bytes) = (Vec::new(), vec![0; 64 << 10]);
+            loop {
+                match client.read(&mut bytes) {
+                    Ok(0) => break,
+                    Ok(length) => held.extend_from_slice(&bytes[..length]),
+                    Err(error) if is_patient(&error) => continue,
+                    Err(_) => break,
+                }
+                while let Some(request) = whole(&mut held) {
+                    self.see(&request);
+                    if broker.write_all(&request).is_err() {
+                        break;
+                    }
+                }
+            }
+            let _ = broker.shutdown(Shutdown::Both);
+        });
+    }
+
+    /// Returns when the request may go on.
+    fn see(&self, request: &[u8]) {
+        let kind = u16::from_be_bytes([request[4], request[5]]);
+        if kind != PRODUCE && kind != END_TXN {
+            return;
+        }
+        // Length, kind, version, number; then the client's name.
+        let length = usize::from(u16::from_be_bytes([request[12], request[13]]));
+        let client = String::from_utf8_lossy(&request[14..14 + length]).into_owned();
+        let mut now = self.now.lock().expect("what is");
+        if kind == PRODUCE {
+            let name = now.topic.as_bytes();
+            if !name.is_empty() && request.windows(name.len()).any(|bytes| bytes == name) {
+                now.wrote.insert(client);
+            }
+            return;
+        }
+        if now.over || now.holds.is_some() || !now.wrote.contains(&client) {
+            return;
+        }
+        now.holds = Some(client);
+        let round = now.round;
+        while !now.over && now.round == round {
+            drop(now);
+            thread::sleep(Duration::from_millis(5));
+            now = self.now.lock().expect("what is");
+        }
+    }
+}
+
+/// The command with other brokers.
+fn through(command: &Command, brokers: &str, others: &str) -> Command {
+    let mut new = Command::new(command.get_program());
+    new.args(command.get_args().map(|arg| if arg == brokers { others.as_ref() } else { arg }));
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => new.env(key, value),
+            None => new.env_remove(key),
+        };
+    }
+    new
+}
+
+/// The ends of partitions, of what is written or of what is decided.
+struct Ends(BaseConsumer);
+
+impl Ends {
+    fn new(cluster: &Cluster, isolation: &str) -> Ends {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.brokers()).set("isolation.level", isolation);
+        Ends(config.create().expect("a consumer"))
+    }
+
+    fn of(&self, name: &str, lane: usize) -> i64 {
+        let ends = self.0.fetch_watermarks(name, lane as i32, PATIENCE);
+        ends.expect("the ends of a partition").1
+    }
+}
+
+/// Every partition that is held up, and where it is free again.
+fn held_up(cluster: &Cluster) -> Vec<(String, usize, i64)> {
+    let written = Ends::new(cluster, "read_uncommitted");
+    let decided = Ends::new(cluster, "read_committed");
+    let topics = topic::table().into_iter().map(|spec| spec.topic.full(cluster.prefix()));
+    let places = topics.flat_map(|name| (0..LANES).map(move |lane| (name.clone(), lane)));
+    let ends = places.map(|(name, lane)| {
+        let end = written.of(&name, lane);
+        (name, lane, end)
+    });
+    let ends: Vec<_> = ends.collect();
+    ends.into_iter().filter(|(name, lane, end)| decided.of(name, *lane) < *end).collect()
+}
+
+/// Waits until a member has said, in a step of its own, that it holds all lanes.
+fn holds_all(cluster: &Cluster, group: &str, node: &str, since: From) {
+    let config = Config {
+        brokers: cluster.brokers().to_owned(),
+        prefix: cluster.prefix().to_owned(),
+        ..Config::default()
+    };
+    let (kafka, began) = (Kafka::connect(config).expect("the broker"), Instant::now());
+    let mut is_so = false;
+    kafka
+        .tail(&topic::METRICS, since, true, &mut |record| {
+            assert!(began.elapsed() < PATIENCE, "{node} does not hold all lanes of {group}");
+            let Some(Payload::Bytes(json)) = record.map(|record| record.payload) else {
+                return true;
+            };
+            let told: books::Record = serde_json::from_slice(&json).expect("a record of the books");
+            is_so = told.group == group && told.node == node && told.lanes.len() == LANES;
+            !is_so
+        })
+        .expect("metrics");
+    assert!(is_so);
+}
+
+/// How a member ends its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// kill -9; it does not come back before all is read.
+    Dies,
+    /// It is halted, and goes on when all is taken over.
+    Hangs,
+}
+
+/// One of two members of a stage ends in a transaction in which it wrote to such a topic.
+fn one_ends(
+    broker: &Broker,
+    proxy: &Holder,
+    (stage, topic): (Stage, &str),
+    how: How,
+    load: &'static Load,
+) {
+    let cluster = Cluster::on(broker.brokers(), SETTINGS);
+    let topic = &format!("{}{topic}", cluster.prefix());
+    proxy.look_for(topic);
+    let mut field = Field::empty(cluster, load, &Random::from(0));
+    for (other, count) in [(Stage::Aggregate, 2), (Stage::Manage, 2), (Stage::Sink, 2)] {
+        for nth in 0..count {
+            let node = field.node(other, nth);
+            let at = field.add(other, node, Vec::new());
+            if (other, nth) == (stage, 0) {
+                let command = field.cluster.command_of(&field.members[at].node, &[]);
+                let outer = format!("127.0.0.1:{}", broker.proxied().1);
+                let command = through(&command, field.cluster.brokers(), &outer);
+                field.members[at].running.take().expect("it was begun").kill();
+                field.members[at].running = Some(Running::start(command));
+            }
+        }
+    }
+    field.add_workers();
+    until("a transaction is kept open", || proxy.holds().is_some());
+    let client = proxy.holds().expect("a client");
+    let group_and_node = client.strip_prefix(&format!("{}.", field.cluster.prefix()));
+    let (group, node) = group_and_node.and_then(|s| s.rsplit_once('.')).expect("a member's name");
+    let victim = field.running(|one| one == stage)[0];
+    assert_eq!(field.members[victim].node.name, node);
+    let other = field.members[victim + 1].node.name.clone();
+
+    let running = field.members[victim].running.take().expect("it runs");
+    let ended = Instant::now();
+    let halted = match how {
+        How::Dies => {
+            running.kill();
+            None
+        }
+        How::Hangs => {
+            running.signal("STOP");
+            Some(running)
+        }
+    };
+    let open = held_up(&field.cluster);
+    assert!(open.iter().any(|(name, ..)| name.starts_with(topic)), "nothing is open: {open:?}");
+    holds_all(&field.cluster, group, &other, From::Now);
+    let taken = ended.elapsed();
+    let decided = Ends::new(&field.cluster, "read_committed");
+    until("nobody is held up", || {
+        open.iter().all(|(name, lane, end)| decided.of(name, *lane) >= *end)
+    });
+    let free = ended.elapsed();
+    eprintln!(
+        "{group} {how:?}: lanes taken over after {taken:.1?}, nobody held up after {free:.1?}"
+    );
+    assert!(taken < TAKEOVER && free < TAKEOVER, "{group} {how:?}: {taken:?}, {free:?}");
+    if let Some(running) = halted {
+        running.signal("CONT");
+        proxy.release();
+        field.members[victim].running = Some(running);
+    }
+    field.finish();
+}
+
+/// Stages, and what a topic is called that each writes to with what it is there for.
+const STAGES: [(Stage, &str); 3] =
+    [(Stage::Manage, ".log."), (Stage::Aggregate, ".log.conn"), (Stage::Sink, ".files")];
+
+/// One of any stage, in any way.
+pub fn any(load: &'static Load, random: &Random) {
+    let (broker, mut random) = (Broker::start(), random.clone());
+    let (stage, how) = (*random.one_of(&STAGES), *random.one_of(&[How::Dies, How::Hangs]));
+    one_ends(&broker, &Holder::start(&broker), stage, how, load);
+}
+
+/// Each stage in turn.
+fn all_end(how: How) {
+    let broker = Broker::start();
+    let proxy = Holder::start(&broker);
+    for stage in STAGES {
+        one_ends(&broker, &proxy, stage, how, Load::short());
+    }
+}
+
+#[test]
+fn who_dies_in_an_open_transaction_is_taken_over_within_ten_seconds() {
+    all_end(How::Dies);
+}
+
+#[test]
+fn who_hangs_in_an_open_transaction_is_taken_over_within_ten_seconds() {
+    all_end(How::Hangs);
+}
