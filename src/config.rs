@@ -106,6 +106,8 @@ pub struct ClusterConfig {
     /// How long a half of a flow waits for the other one, which another tap may have seen, such as `330s`. A half
     /// that sees no end lasts five minutes longer than one that does.
     pub join_window: Option<String>,
+    /// Length of an interval of `cluster_summary`, such as `15m`, which is the default; `0` for no summary.
+    pub summary_interval: Option<String>,
 }
 
 /// `[sink]`
@@ -395,7 +397,10 @@ fn typed(key: &str, value: &str) -> toml::Value {
         return toml::Value::Array(items.collect());
     }
     if let Ok(number) = value.parse::<i64>()
-        && !matches!(key, "rotate" | "interim" | "window" | "join_window" | "site" | "tap")
+        && !matches!(
+            key,
+            "rotate" | "interim" | "window" | "join_window" | "summary_interval" | "site" | "tap"
+        )
     {
         return number.into();
     }

@@ -1,9 +1,10 @@
-//! `[detect.<rule>]`: the thresholds of detectors.
+//! `[detect.<rule>]`: the thresholds of detectors; and the interval of the cluster's summary.
 
 use std::collections::BTreeMap;
 
 use detect::detector::Settings;
 use detect::detector::limits::Change;
+use detect::summary::{INTERVAL_MAX_US, INTERVAL_MIN_US, INTERVAL_US};
 use serde::Deserialize;
 
 use crate::config::{BadConfig, Config, duration_us};
@@ -40,6 +41,17 @@ pub fn settings(config: &Config) -> Result<Settings, BadConfig> {
     Ok(settings)
 }
 
+/// Length of an interval of the cluster's summary, microseconds; `None` for no summary.
+pub fn summary_us(config: &Config) -> Result<Option<i64>, BadConfig> {
+    let Some(text) = &config.cluster.summary_interval else { return Ok(Some(INTERVAL_US)) };
+    let length = duration_us("cluster.summary_interval", text)?;
+    if length != 0 && !(INTERVAL_MIN_US..=INTERVAL_MAX_US).contains(&length) {
+        let range = "from 30s to 1d, or 0 for no summary";
+        return Err(BadConfig(format!("cluster.summary_interval: `{text}`: {range}")));
+    }
+    Ok(Some(length).filter(|length| *length > 0))
+}
+
 /// Which addresses are local: those that capture takes as local.
 pub fn site(config: &Config) -> Result<detect::Site, BadConfig> {
     let Some(nets) = &config.capture.local_nets else { return Ok(detect::Site::default()) };
@@ -68,6 +80,18 @@ mod tests {
             assert!(error.0.contains(named), "{error}");
         }
         assert!(toml::from_str::<Config>("[detect.port-scan]\nlimit = 1\n").is_err());
+    }
+
+    #[test]
+    fn the_summary_has_an_interval_or_is_off() {
+        let read = |text: &str| summary_us(&toml::from_str::<Config>(text).unwrap());
+        assert_eq!(read("").unwrap(), Some(900_000_000));
+        assert_eq!(read("[cluster]\nsummary_interval = '1h'\n").unwrap(), Some(3_600_000_000));
+        assert_eq!(read("[cluster]\nsummary_interval = '0'\n").unwrap(), None);
+        for wrong in ["29s", "2d", "often"] {
+            let error = read(&format!("[cluster]\nsummary_interval = '{wrong}'\n")).unwrap_err();
+            assert!(error.0.contains("cluster.summary_interval"), "{error}");
+        }
     }
 
     #[test]

@@ -214,6 +214,7 @@ pub fn aggregate_config(
     }
     (made.site, made.detect) = (detectors::site(config)?, detectors::settings(config)?);
     made.overlap = config.overlap();
+    made.summary_us = detectors::summary_us(config)?;
     made.join_window_us = config.join_window_us()?.unwrap_or(made.join_window_us);
     Ok(made)
 }

@@ -83,6 +83,7 @@ fn wrong_settings_are_named_and_end_with_2() {
         ("[sink]\nformat = ['csv']", &["csv"]),
         ("[capture]\nlocal_nets = ['10.0.0.0/99']", &["local_nets", "10.0.0.0/99"]),
         ("[capture]\ninterim = 'often'", &["capture.interim", "often"]),
+        ("[cluster]\nsummary_interval = '1s'", &["cluster.summary_interval", "1s"]),
         ("[capture]\nhashes = ['md5', 'none']", &["capture.hashes", "none"]),
         ("[sink\n", &["weir.toml"]),
     ] {
@@ -116,7 +117,7 @@ fn what_is_typed_wins_over_the_environment_and_that_over_the_file() {
     for (name, end) in [("file", ".json"), ("environment", ".json"), ("typed", ".log")] {
         let found = files(Path::new(&at(name)), "");
         assert_eq!(found, files(Path::new(&at(name)), end), "{name}");
-        assert_eq!(found.len(), 5, "{name}: conn, files, http, known_hosts and known_services");
+        assert_eq!(found.len(), 6, "{name}: with conn, files, http, known_hosts, known_services");
     }
 }
 
@@ -196,7 +197,7 @@ fn a_folder_that_holds_logs_is_refused_without_force() {
     weir_ok(&["run", "--read", &dns, "--out", &out, "--force"]);
     assert_eq!(
         logs::read(dir.path()).keys().collect::<Vec<_>>(),
-        ["conn", "dns", "known_hosts", "known_services"]
+        ["cluster_summary", "conn", "dns", "known_hosts", "known_services"]
     );
 }
 
@@ -259,7 +260,7 @@ fn standard_input_is_a_capture_too() {
 
 #[test]
 fn the_schema_in_three_forms() {
-    const STREAMS: [&str; 21] = [
+    const STREAMS: [&str; 22] = [
         "conn",
         "dns",
         "http",
@@ -281,6 +282,7 @@ fn the_schema_in_three_forms() {
         "notice",
         "notice_alarm",
         "notice_tally",
+        "cluster_summary",
     ];
     let page = weir_ok(&["schema"]).out;
     let json = weir_ok(&["schema", "--format", "json"]).out;

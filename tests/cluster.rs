@@ -1,15 +1,19 @@
 //! Roles as processes of their own on a real Kafka give what one process gives.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::harness::agree::{alone, assert_agree};
 use crate::harness::cluster::{Cluster, node, workers};
 use crate::harness::logs::{self, Logs};
+use crate::harness::packets::Pcap;
 use crate::harness::weir::{Running, weir_ok};
 use crate::harness::{folder, kafka, split, text, trace};
 
 /// Every stream that these captures have rows of.
-const STREAMS: [&str; 12] = [
+const STREAMS: [&str; 13] = [
+    "cluster_summary",
     "conn",
     "dns",
     "files",
@@ -169,6 +173,54 @@ fn three_workers_that_see_one_scan_give_one_notice() {
     assert_eq!(notice, [["Scan::Address_Scan", "10.77.0.66", "22", "3", "w0,w1,w2"]]);
     // Each worker tells of every flow that it saw.
     assert_eq!(logs["conn"].count(["sensor"]), [(["w0"], 88), (["w1"], 88), (["w2"], 88)].into());
+}
+
+/// Four copies of a capture in parts, so far apart that every flow has ended: four intervals, and a worker of each part.
+#[test]
+fn the_summary_of_three_workers_is_that_of_one_process() {
+    let dir = folder();
+    let parts = split().map(|part| {
+        let name = Path::new(&part).file_name().expect("a name").to_owned();
+        let copies = dir.path().join(name);
+        Pcap::read(&part).write(&copies, 4, 7200);
+        text(&copies)
+    });
+    let cluster = Cluster::new();
+    let (want, out) = (cluster.path("alone"), cluster.path("out"));
+    let one = alone(&parts, &want);
+    let (one, conn) = (&one["cluster_summary"], &one["conn"]);
+    assert_eq!(one.rows.len(), 4, "{one:?}");
+    let sum = |log: &logs::Log, column: &str| -> u64 {
+        log.column(column).iter().filter_map(|cell| cell.parse::<u64>().ok()).sum()
+    };
+    assert_eq!(sum(one, "conns"), conn.rows.len() as u64);
+    let bytes = sum(conn, "orig_ip_bytes") + sum(conn, "resp_ip_bytes");
+    assert_eq!(
+        (sum(one, "ip_bytes"), sum(one, "missed_bytes")),
+        (bytes, sum(conn, "missed_bytes"))
+    );
+    assert!(one.column("workers").iter().all(|workers| *workers == "zeek"));
+    for worker in cluster.start_all(&workers(&parts)) {
+        worker.wait().ok();
+    }
+    // One of each dies at once, with what it has.
+    for nodes in [cluster.aggregators(), cluster.managers()] {
+        cluster.start(&nodes[0]).kill();
+        cluster.drain(&nodes);
+    }
+    cluster.drain(&cluster.sinks(&out, "1h"));
+    assert_agree(&want, &out);
+    let many = &logs::read(&out)["cluster_summary"];
+    for [workers, shares, imbalance] in many.select(["workers", "shares", "imbalance"]) {
+        let mut workers: Vec<&str> = workers.split(',').collect();
+        workers.sort_unstable();
+        assert_eq!(workers, ["w0", "w1", "w2"]);
+        let shares: Vec<f64> =
+            shares.split(',').map(|share| share.parse().expect("a share")).collect();
+        assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-4, "{shares:?}");
+        let imbalance: f64 = imbalance.parse().expect("a number");
+        assert!((imbalance - shares[0] * 3.0).abs() < 1e-4 && imbalance >= 1.0, "{imbalance}");
+    }
 }
 
 #[test]

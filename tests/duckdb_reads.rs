@@ -12,7 +12,8 @@ use crate::harness::weir::{Done, weir_ok};
 use crate::harness::{files, folder, text, trace};
 
 /// Streams that the capture has rows of.
-const STREAMS: [&str; 12] = [
+const STREAMS: [&str; 13] = [
+    "cluster_summary",
     "conn",
     "dns",
     "files",

@@ -29,6 +29,8 @@ pub struct Config {
     pub overlap: bool,
     /// How long a row waits for its copies there, microseconds of event time.
     pub copies_us: i64,
+    /// Length of an interval of the cluster's summary, microseconds; none: there is no summary.
+    pub summary_us: Option<i64>,
     /// Which addresses are local.
     pub site: detect::Site,
     /// Thresholds and windows of detectors; aggregators and managers must have the same.
@@ -67,6 +69,7 @@ impl Config {
             join_window_us: JOIN_WINDOW_US,
             overlap: false,
             copies_us: COPIES_US,
+            summary_us: Some(detect::summary::INTERVAL_US),
             site: detect::Site::default(),
             detect: detect::detector::Settings::default(),
         }

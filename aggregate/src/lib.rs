@@ -6,7 +6,7 @@
 //! on to `known` in order of time.
 //!
 //! - [`sources`]: the watermark. [`windows`]: what is open, of [`panes`], [`holds`] and [`assets`].
-//! - [`lane`]: one lane's input, windows and position. [`observe`]: rows into windows.
+//! - [`lane`]: one lane's input, windows and position. [`observe`], [`summary`]: rows into windows.
 //! - [`emit`]: what is sent. [`state`]: what a restart needs.
 
 use std::collections::BTreeMap;
@@ -27,6 +27,7 @@ pub mod observe;
 pub mod panes;
 pub mod sources;
 pub mod state;
+pub mod summary;
 pub mod windows;
 
 pub use config::{Config, Counters};

@@ -12,6 +12,7 @@ use model::stream::{self, Def};
 use crate::holds::{Item, Taken};
 use crate::lane::Work;
 use crate::sources::Input;
+use crate::summary;
 use crate::windows::Windows;
 
 /// Where rows come from.
@@ -34,7 +35,7 @@ fn checked(want: &'static Def, def: &Def, batch: &RecordBatch) -> Result<RecordB
 }
 
 /// Nodes that saw a row: the one that wrote it and those it names.
-fn observers<'a>(
+pub fn observers<'a>(
     sensor: &'a StringArray,
     observers: Option<&'a ListArray>,
     row: usize,
@@ -49,7 +50,7 @@ fn observers<'a>(
     std::iter::once(sensor.value(row)).chain(named.into_iter().flatten())
 }
 
-/// Shows a batch of conn to every detector; gives it back to be passed on.
+/// Shows a batch of conn to every detector, and sums it up; gives it back to be passed on.
 ///
 /// # Errors
 /// It is no batch of conn.
@@ -62,6 +63,8 @@ pub fn conn(
 ) -> Result<Option<RecordBatch>, ColumnError> {
     let batch = checked(&stream::conn::DEF, def, batch)?;
     let late = show(windows, &stream::conn::DEF, &batch, written, work.detectors)?;
+    // What detectors observe is summed up too.
+    let late = late.max(summary::observe(windows, &batch, written, work.config)?);
     if !written.is_again {
         work.counters.late += late;
         work.counters.conn_in += batch.num_rows() as u64;

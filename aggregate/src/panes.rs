@@ -4,7 +4,7 @@
 //! complete when the watermark passes its end. What is *observed* keeps the row's own `ts`, so that
 //! what a detector says of times does not depend on when flows were written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 
 use detect::{Observation, Value};
 
@@ -39,6 +39,19 @@ struct Pane {
     weight: usize,
     /// Oldest record of each input that it was built from.
     oldest: BTreeMap<Input, i64>,
+}
+
+/// Observations of an entity in the rows of one batch, added up.
+#[derive(Debug)]
+pub struct Sum {
+    /// As a value like the entity's.
+    pub value: Value,
+    /// Earliest and latest of them.
+    pub times: (i64, i64),
+    /// How many.
+    pub observations: u64,
+    /// Nodes that saw them.
+    pub observers: BTreeSet<String>,
 }
 
 /// Open panes of one timeline of a lane.
@@ -104,6 +117,44 @@ impl Panes {
             }
         }
         self.weight += pane.weight - before;
+    }
+
+    /// Adds what was added up of rows that were written in one pane, at `written` or so; else as [`Panes::observe`].
+    pub fn add(
+        &mut self,
+        written: i64,
+        (input, offset): (Input, i64),
+        rule: &'static str,
+        entity: String,
+        sum: Sum,
+    ) {
+        let start = detect::pane_start(written, self.pane_us);
+        let pane = self.by.entry(start).or_default();
+        let oldest = pane.oldest.entry(input).or_insert(offset);
+        *oldest = offset.min(*oldest);
+        let ((first_ts, last_ts), Sum { value, observations, observers, .. }) = (sum.times, sum);
+        match pane.entries.entry(rule).or_default().entry(entity) {
+            btree_map::Entry::Vacant(vacant) => {
+                let more = 1 + value.weight();
+                vacant.insert(Entry { value, first_ts, last_ts, observations, observers });
+                pane.weight += more;
+                self.weight += more;
+            }
+            btree_map::Entry::Occupied(mut known) => {
+                let entry = known.get_mut();
+                let before = entry.value.weight();
+                // Values of one rule are alike.
+                let _ = entry.value.merge(&value);
+                entry.first_ts = entry.first_ts.min(first_ts);
+                entry.last_ts = entry.last_ts.max(last_ts);
+                entry.observations = entry.observations.saturating_add(observations);
+                let room = OBSERVERS_MAX.saturating_sub(entry.observers.len());
+                entry.observers.extend(observers.into_iter().take(room));
+                let now = entry.value.weight();
+                pane.weight = (pane.weight + now).saturating_sub(before);
+                self.weight = (self.weight + now).saturating_sub(before);
+            }
+        }
     }
 
     /// Takes out all panes that end by `time`, in order.
@@ -183,6 +234,30 @@ mod tests {
         assert_eq!(panes.force().map(|(end, out)| (end, out.len())), Some((30, 1)));
         assert_eq!((panes.weight(), panes.oldest(Input::Conn)), (0, None));
         assert!(panes.force().is_none());
+    }
+
+    #[test]
+    fn sums_of_batches_are_accounted_like_observations() {
+        let mut panes = Panes::new(10);
+        let sum = |members: &[&str], at: i64| {
+            let mut unique = Unique::new(9);
+            for member in members {
+                unique.observe(at, member);
+            }
+            let observations = members.len() as u64;
+            let observers = [format!("w{at}")].into();
+            Sum { value: Value::Unique(unique), times: (at, at), observations, observers }
+        };
+        panes.add(3, (Input::Conn, 9), "s", "e".into(), sum(&["a", "b"], 2));
+        panes.add(4, (Input::Conn, 7), "s", "e".into(), sum(&["b", "c"], 1));
+        panes.add(4, (HTTP, 8), "s", "f".into(), sum(&["x"], 1));
+        observe(&mut panes, 4, 10, "e", "a");
+        assert_eq!((panes.weight(), panes.oldest(Input::Conn)), (4 + 2 + 2, Some(7)));
+        let out = panes.release(10);
+        let of = |at: usize| (out[at].0.1, out[at].1.observations, out[at].1.first_ts);
+        assert_eq!((of(0), of(1), of(2)), (("r", 1, 3), ("s", 4, 1), ("s", 1, 1)));
+        assert_eq!(out[1].1.observers.len(), 2);
+        assert_eq!((panes.weight(), panes.oldest(HTTP)), (0, None));
     }
 
     #[test]

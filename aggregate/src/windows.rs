@@ -266,7 +266,9 @@ impl Windows {
 
     fn send_partials(&self, entries: Vec<(Place, Entry)>, to: &mut Outlet<'_>) {
         to.counters.partial_out += entries.len() as u64;
-        let (pane_us, stamp) = (self.panes.pane_us(), self.stamp(false));
+        // Managers may settle between two of these records: only what follows all of them says how far the lane is.
+        let stamp = Stamp { time: self.told, ..self.stamp(false) };
+        let pane_us = self.panes.pane_us();
         to.out.extend(emit::partials(entries, pane_us, to.config, &stamp));
     }
 }

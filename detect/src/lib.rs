@@ -7,6 +7,7 @@
 //! - [`stat`]: statistics, one file each.
 //! - [`detector`]: detectors, one file each.
 //! - [`policy`]: what is done with a notice: the document, and its verdicts.
+//! - [`summary`]: what an interval's traffic comes to.
 //! - [`site`]: which addresses are local.
 //! - [`rows`]: batches with cells replaced, for notices on their way.
 
@@ -15,6 +16,7 @@ pub mod policy;
 pub mod rows;
 pub mod site;
 pub mod stat;
+pub mod summary;
 
 pub use detector::{Detector, Finding, Observation, Rows};
 pub use site::Site;

@@ -11,7 +11,7 @@ use bus::{
     topic,
 };
 use bytes::Bytes;
-use detect::{Detector, Value, rows};
+use detect::{Detector, Value, rows, summary};
 use model::read::{self, ColumnError};
 use model::stream::{Def, known, notice, partial};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ use crate::emit;
 use crate::progress::{Input, Progress, Source};
 use crate::significance::Sight;
 use crate::state::{Key, LINES, Line, json};
+use crate::summaries::{self, Summaries};
 use crate::windows::{Found, Pane, Whom, Windows};
 
 /// The longest that a notice can ask to be held back, microseconds: a week. More is no suppression
@@ -55,6 +56,7 @@ pub struct LaneState {
     windows: Windows,
     decider: Decider,
     assets: Assets,
+    summaries: Summaries,
     round: Round,
     kept_round: Round,
     /// Offsets to read next, and those committed.
@@ -82,6 +84,7 @@ impl LaneState {
             windows: Windows::default(),
             decider: Decider::new(lane, config),
             assets: Assets::new(config.assets_max),
+            summaries: Summaries::default(),
             round: Round::default(),
             kept_round: Round::default(),
             next: BTreeMap::new(),
@@ -134,6 +137,13 @@ impl LaneState {
             Key::Pane(line, rule, entity, start) => {
                 let pane: Pane = serde_json::from_slice(value)?;
                 panes.push(((line, rule, entity), start, pane));
+            }
+            Key::Summary(line, entity) => {
+                let open = serde_json::from_slice(value)?;
+                if !self.summaries.restore(line, &entity, open) {
+                    let lane = self.lane;
+                    tracing::error!(lane, entity, "state of a summary that is none: passed over");
+                }
             }
             Key::Round => {
                 self.round = serde_json::from_slice(value)?;
@@ -220,8 +230,14 @@ impl LaneState {
                 self.decider.take_count(line, entity.value(row), host, end.value(row), sight);
                 continue;
             }
-            let detector = work.detectors.iter().find(|d| d.rule() == rule.value(row));
             let value = Value::decode(state.value(row)).ok();
+            if rule.value(row) == summary::RULE {
+                let watermark = self.progress.watermark(line);
+                let take = |value| self.summaries.take(line, entity.value(row), value, watermark);
+                work.counters.unknown += u64::from(!value.as_ref().is_some_and(take));
+                continue;
+            }
+            let detector = work.detectors.iter().find(|d| d.rule() == rule.value(row));
             let (Some(detector), Some(value)) = (detector, value) else {
                 work.counters.unknown += 1;
                 continue;
@@ -386,6 +402,8 @@ impl LaneState {
             let until = if is_drained { i64::MAX } else { watermark };
             self.windows.judge(line, until, work.detectors, &mut found);
             self.windows.expire(line, watermark);
+            let complete = self.summaries.close(line, until);
+            self.out.extend(summaries::rows(&complete, self.lane, &work.config.node));
         }
         self.raise(found, work);
         self.raise_counted(work);
@@ -427,6 +445,9 @@ impl LaneState {
         self.decider.changes(&mut changes);
         for (key, seen) in self.assets.changes() {
             changes.insert(key, seen.as_ref().map(json));
+        }
+        for (key, open) in self.summaries.changes() {
+            changes.insert(key, open.as_ref().map(json));
         }
         for (key, pane) in self.windows.changes() {
             changes.insert(key, pane.as_ref().map(json));

@@ -1,13 +1,14 @@
 //! The manager: decides for the whole cluster.
 //!
-//! Reads `notice`, `partial` and `known`, writes `log.notice` and the logs of known assets. Partials of all aggregator lanes merge and are
+//! Reads `notice`, `partial` and `known`, writes `log.notice`, the logs of known assets and `log.cluster-summary`. Partials of all aggregator lanes merge and are
 //! judged when all lanes have passed a pane; notices, its own and those of workers, are logged once in
 //! their suppression span.
 //!
 //! - [`progress`]: how far the aggregator's lanes are. [`windows`]: panes, and judging them.
 //! - [`decide`]: what becomes of a notice, by the policy; [`significance`]: what its rules wait for.
 //! - [`suppress`]: what is held back. [`assets`]: what is known. [`lane`]: one lane of all this.
-//! - [`ends`]: until when both are kept. [`emit`]: what is sent. [`state`]: what a restart needs.
+//! - [`summaries`]: the cluster's summary. [`ends`]: until when things are kept. [`emit`]: what is sent.
+//! - [`state`]: what a restart needs.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub mod lane;
 pub mod progress;
 pub mod significance;
 pub mod state;
+pub mod summaries;
 pub mod suppress;
 pub mod windows;
 

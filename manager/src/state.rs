@@ -46,6 +46,8 @@ pub enum Key {
     Saw(Line, String, String, String),
     /// A host that is counted for a rule: timeline, rule, host; while it waits to be judged, for which time.
     Host(Line, String, String, Option<i64>),
+    /// An interval of the cluster's summary: timeline and its name.
+    Summary(Line, String),
 }
 
 impl Key {

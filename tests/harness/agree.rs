@@ -9,7 +9,8 @@ use super::weir::weir_ok;
 use super::{duckdb, files, text};
 
 /// Columns that say which nodes saw a row; all others must be the same.
-pub const NODES: &[&str] = &["sensor", "observers", "peer", "peer_descr", "n", "workers"];
+pub const NODES: &[&str] =
+    &["sensor", "observers", "peer", "peer_descr", "n", "workers", "shares", "imbalance"];
 
 /// Columns that may differ. Zeek notes a service when its clock, the latest packet, has passed a timer: as for
 /// `_write_ts`, that depends on what else a worker sees.

@@ -39,7 +39,7 @@ pub fn rows(dir: &Path) -> Result<Rows, String> {
         let of = rows.entry(stream.clone()).or_default();
         for line in text.lines() {
             let mut row: Value = serde_json::from_str(line).map_err(|e| format!("{name}: {e}"))?;
-            if stream.starts_with("notice") {
+            if stream.starts_with("notice") || stream == "cluster_summary" {
                 OF_THE_WRITER.iter().for_each(|column| row[*column] = Value::Null);
             }
             of.push(row.to_string());
@@ -47,6 +47,7 @@ pub fn rows(dir: &Path) -> Result<Rows, String> {
     }
     rows.insert("assets".into(), assets(&rows));
     rows.insert("tallied".into(), tallied(&rows));
+    rows.insert("summed".into(), summed(&rows));
     rows.values_mut().for_each(|rows| rows.sort_unstable());
     Ok(rows)
 }
@@ -60,6 +61,18 @@ fn tallied(rows: &Rows) -> Vec<String> {
         *sums.entry(of).or_default() += row["suppressed"].as_i64().unwrap();
     }
     sums.into_iter().map(|(of, count)| format!("{of} {count}")).collect()
+}
+
+/// What intervals come to in all their rows: what is late has another row, and is counted once.
+fn summed(rows: &Rows) -> Vec<String> {
+    const SUMS: [&str; 5] = ["conns", "tcp_conns", "pkts", "ip_bytes", "missed_bytes"];
+    let mut sums: BTreeMap<String, [i64; SUMS.len()]> = BTreeMap::new();
+    for row in rows.get("cluster_summary").into_iter().flatten() {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let of = sums.entry(row["ts"].to_string()).or_default();
+        of.iter_mut().zip(SUMS).for_each(|(sum, name)| *sum += row[name].as_i64().unwrap());
+    }
+    sums.into_iter().map(|(ts, sums)| format!("{ts} {sums:?}")).collect()
 }
 
 /// Which hosts and services were found, whoever saw them first: each is to be there once.

@@ -16,6 +16,7 @@ use super::{Ready, key_of, row};
 use crate::lane::Work;
 use crate::observe::{self, Written};
 use crate::sources::Input;
+use crate::summary;
 use crate::windows::{Outlet, Windows};
 
 /// Takes the rows that wait out of a batch; gives back the others, as rows of conn.
@@ -143,6 +144,7 @@ pub fn send(windows: &mut Windows, ready: &[Ready], to: &mut Outlet<'_>) -> anyh
         let written = Written { from: (Input::Conn, oldest), is_again: false, has_source: true };
         // They had to wait: that is not being late.
         observe::show(windows, &conn::DEF, &rows, written, to.detectors)?;
+        summary::observe(windows, &rows, written, to.config)?;
         to.out.push(Outgoing::rows(Topic::log(&conn::DEF), windows.lane(), &conn::DEF, rows));
     }
     Ok(())

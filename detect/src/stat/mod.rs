@@ -6,6 +6,7 @@
 //! moves his position. The counterpart in Zeek is a SumStats reducer. Adding one is a file, and its lines
 //! in [`Value`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,8 @@ pub use variance::Variance;
 
 /// Statistics of one entity that a detector may keep side by side.
 const SEVERAL_MAX: usize = 8;
+/// Statistics by name in one value.
+const NAMED_MAX: usize = 16;
 
 /// A statistic of whichever kind, as it travels in a row of `partial`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +69,8 @@ pub enum Value {
     Sample(Sample),
     /// Several of the same observations.
     Several(Vec<Value>),
+    /// Several of different observations: each goes to the one that its key names.
+    Named(BTreeMap<String, Value>),
 }
 
 /// What a statistic is shown of an observation.
@@ -109,6 +114,7 @@ impl Value {
             Value::Average(average) => average.observe(seen.number),
             Value::Variance(variance) => variance.observe(seen.number),
             Value::Several(values) => values.iter_mut().map(|value| value.observe(seen)).sum(),
+            Value::Named(values) => values.get_mut(seen.key).map_or(0, |value| value.observe(seen)),
         }
     }
 
@@ -137,6 +143,11 @@ impl Value {
                     mine.merge(other)?;
                 }
             }
+            (Value::Named(mine), Value::Named(others)) => {
+                for (mine, other) in mine.values_mut().zip(others.values()) {
+                    mine.merge(other)?;
+                }
+            }
             _ => return Err(Mismatch),
         }
         Ok(())
@@ -147,6 +158,10 @@ impl Value {
         match (self, other) {
             (Value::Several(mine), Value::Several(others)) => {
                 mine.len() == others.len() && mine.iter().zip(others).all(|(a, b)| a.is_like(b))
+            }
+            (Value::Named(mine), Value::Named(others)) => {
+                mine.keys().eq(others.keys())
+                    && mine.values().zip(others.values()).all(|(a, b)| a.is_like(b))
             }
             _ => std::mem::discriminant(self) == std::mem::discriminant(other),
         }
@@ -164,6 +179,7 @@ impl Value {
             Value::Sum(_) | Value::Min(_) | Value::Max(_) | Value::Average(_) => 0,
             Value::Variance(_) => 0,
             Value::Several(values) => values.iter().map(Value::weight).sum(),
+            Value::Named(values) => values.values().map(Value::weight).sum(),
         }
     }
 
@@ -180,9 +196,13 @@ impl Value {
     pub fn decode(text: &str) -> Result<Value, serde_json::Error> {
         use serde::de::Error as _;
         let value = serde_json::from_str(text)?;
-        if let Value::Several(values) = &value
-            && (values.len() > SEVERAL_MAX || values.iter().any(|v| matches!(v, Value::Several(_))))
-        {
+        let holds_more = |v: &Value| matches!(v, Value::Several(_) | Value::Named(_));
+        let is_too_much = match &value {
+            Value::Several(values) => values.len() > SEVERAL_MAX || values.iter().any(holds_more),
+            Value::Named(values) => values.len() > NAMED_MAX || values.values().any(holds_more),
+            _ => false,
+        };
+        if is_too_much {
             return Err(serde_json::Error::custom("too many statistics in one"));
         }
         Ok(value)

@@ -20,7 +20,9 @@ fn all() -> Vec<Value> {
         Value::Sample(Sample::new(3)),
     ];
     let several = Value::Several(each[..SEVERAL_MAX].to_vec());
-    each.into_iter().chain([several]).collect()
+    let names = (0..each.len()).map(|name| name.to_string());
+    let named = Value::Named(names.zip(each.iter().cloned()).collect());
+    each.into_iter().chain([several, named]).collect()
 }
 
 type Shown = (i64, u8, u8, i64);
@@ -34,7 +36,7 @@ fn show(value: &mut Value, (at, key, member, number): Shown) {
 proptest! {
     #[test]
     fn any_split_and_any_order_gives_the_same(
-        all_seen in proptest::collection::vec(((0i64..50, 0u8..6, 0u8..40, -9i64..i64::MAX), 0usize..5), 0..60),
+        all_seen in proptest::collection::vec(((0i64..50, 0u8..11, 0u8..40, -9i64..i64::MAX), 0usize..5), 0..60),
         order in Just((0usize..5).collect::<Vec<_>>()).prop_shuffle(),
     ) {
         for empty in all() {
@@ -93,6 +95,15 @@ fn nesting_and_nonsense_are_refused() {
     assert!(Value::decode(&deep.encode()).is_err());
     let many = Value::Several(vec![Value::Count(Count::new(1)); SEVERAL_MAX + 1]);
     assert!(Value::decode(&many.encode()).is_err());
+    let named = |count: usize, of: Value| {
+        Value::Named((0..count).map(|name| (name.to_string(), of.clone())).collect())
+    };
+    let one = named(1, Value::Sum(Sum::default()));
+    assert!(Value::decode(&named(1, one.clone()).encode()).is_err());
+    assert!(Value::decode(&named(NAMED_MAX + 1, Value::Sum(Sum::default())).encode()).is_err());
+    // What has another name is another statistic.
+    let other = Value::Named([("x".to_owned(), Value::Sum(Sum::default()))].into());
+    assert!(!one.is_like(&other) && one.clone().merge(&other).is_err());
     for text in ["", "{}", "[]", r#"{"sum":{"sum":"x"}}"#, r#"{"nothing":1}"#] {
         assert!(Value::decode(text).is_err(), "{text}");
     }

@@ -72,14 +72,17 @@ fn through(mut cluster: Cluster, workers: &[Worker], events: &[Event]) -> Cluste
 /// Rows of three logs, as text.
 type Three = (Vec<String>, Vec<String>, Vec<String>);
 
-/// The day when nothing goes wrong: notices, flows, assets, and what went between the roles.
-struct Calm(Vec<String>, Vec<String>, Vec<String>, Vec<String>);
+/// The day when nothing goes wrong: notices, flows, assets, what went between the roles, and summaries.
+struct Calm(Vec<String>, Vec<String>, Vec<String>, Vec<String>, Vec<String>);
 
 fn calm(timeline: Timeline) -> &'static Calm {
     static CALM: [OnceLock<Calm>; 2] = [OnceLock::new(), OnceLock::new()];
     CALM[usize::from(timeline == Timeline::Live)].get_or_init(|| {
-        let cluster = after(&busy(timeline), HELD, &[]);
-        Calm(cluster.notices(), cluster.flows(), cluster.assets(), cluster.merged())
+        let mut cluster = after(&busy(timeline), HELD, &[]);
+        cluster.manager.wake(Wake::Drained, &mut cluster.fake, cluster.now_ms);
+        let (notices, flows) = (cluster.notices(), cluster.flows());
+        assert!(!cluster.summaries().is_empty());
+        Calm(notices, flows, cluster.assets(), cluster.merged(), cluster.summaries())
     })
 }
 
@@ -123,11 +126,13 @@ proptest! {
         is_live in any::<bool>(),
     ) {
         let timeline = if is_live { Timeline::Live } else { Timeline::File };
-        let Calm(notices, flows, assets, merged) = calm(timeline);
+        let Calm(notices, flows, assets, merged, summaries) = calm(timeline);
         prop_assert_eq!(assets.len(), 4, "two hosts, two services");
         let what = "two scans, an injection from both sides, four alarms, three without identifier";
         prop_assert_eq!(notices.len(), 11, "{}", what);
-        let cluster = after(&busy(timeline), HELD, &events);
+        let mut cluster = after(&busy(timeline), HELD, &events);
+        cluster.manager.wake(Wake::Drained, &mut cluster.fake, cluster.now_ms);
+        prop_assert_eq!(&cluster.summaries(), summaries);
         prop_assert_eq!(&cluster.notices(), notices);
         prop_assert_eq!(&cluster.flows(), flows);
         prop_assert_eq!(&cluster.assets(), assets);
@@ -160,9 +165,11 @@ proptest! {
         // Notices that go early are not merged with those after; statistics merge whenever.
         workers.iter_mut().for_each(|worker| worker.alarms.clear());
         let is_scan = |notice: &&String| !notice.starts_with("Test");
-        let Calm(notices, flows, _, merged) = calm(timeline);
+        let Calm(notices, flows, _, merged, summaries) = calm(timeline);
         let scans: Vec<String> = notices.iter().filter(is_scan).cloned().collect();
-        let cluster = after(&workers, held_max, &events);
+        let mut cluster = after(&workers, held_max, &events);
+        cluster.manager.wake(Wake::Drained, &mut cluster.fake, cluster.now_ms);
+        prop_assert_eq!(&cluster.summaries(), summaries);
         prop_assert_eq!(cluster.notices(), scans);
         prop_assert_eq!(&cluster.flows(), flows);
         // Another sighting may be the first, but none is lost and none is there twice.

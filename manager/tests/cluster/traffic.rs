@@ -158,6 +158,8 @@ impl Worker {
                 proto: "tcp",
                 conn_state: Some("S0"),
                 history: Some("S"),
+                orig_pkts: Some(1),
+                orig_ip_bytes: Some(40 + u64::from(attempt.host)),
                 observers: &[&self.name],
                 ..conn::Row::unset()
             };

@@ -8,6 +8,7 @@ use arrow_schema::{Field, Schema, SchemaRef};
 
 use crate::types::Kind;
 
+pub mod cluster_summary;
 pub mod conn;
 pub mod dnp3;
 pub mod dns;
@@ -58,6 +59,7 @@ pub static ALL: &[&Def] = &[
     &notice::DEF,
     &notice_alarm::DEF,
     &notice_tally::DEF,
+    &cluster_summary::DEF,
 ];
 
 /// The streams that travel between roles and are not logged.
