@@ -1,51 +1,75 @@
-//! Roles that decide nothing by the policy still say which document they have, so that `weir policy show`
-//! tells of the whole cluster. Managers, which decide by it, say so themselves.
+//! Roles that decide nothing by the policy still say which document they have, so that `weir policy show` and
+//! `weir status` tell of the whole cluster. Managers, which decide by it, say so themselves.
 
 use std::collections::BTreeMap;
+use std::ops::DerefMut;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bus::documents::{Ack, NOTICE_POLICY, Refused};
+use bus::documents::{self, Ack, Follower, NOTICE_POLICY};
 use bus::{Lane, Outgoing, Position, Restored, Role, Session, Step, Topic, Wake, topic};
 use bytes::Bytes;
 use detect::policy::document::version;
 use manager::decide::Document;
 
-/// A role and what it has heard.
-pub struct Acknowledges {
-    role: Box<dyn Role>,
+/// A role, owned or lent, and what it has heard.
+pub struct Acknowledges<R> {
+    role: R,
     name: String,
     node: String,
     lanes: u32,
-    /// Version of the last document that was good.
-    version: String,
+    following: Follower<Arc<Document>>,
+    /// What was acknowledged in this session.
+    ack: Option<Ack>,
     /// The step under way is not the role's.
     is_ours: bool,
 }
 
-impl Acknowledges {
+impl<R> Acknowledges<R>
+where
+    R: DerefMut,
+    R::Target: Role,
+{
     /// A role of this name on a node.
-    pub fn new(role: Box<dyn Role>, name: &str, node: &str, lanes: u32) -> Acknowledges {
-        let (name, node, version) = (name.to_owned(), node.to_owned(), String::new());
-        Acknowledges { role, name, node, lanes, version, is_ours: false }
+    pub fn new(role: R, name: &str, node: &str, lanes: u32) -> Acknowledges<R> {
+        let (name, node) = (name.to_owned(), node.to_owned());
+        let following = Follower::new(NOTICE_POLICY, Document::parse, version);
+        Acknowledges { role, name, node, lanes, following, ack: None, is_ours: false }
     }
 
     fn hear(&mut self, documents: &[(Bytes, Bytes)], now_ms: i64) -> Option<Outgoing> {
-        let found = documents.iter().find(|(key, _)| key[..] == *NOTICE_POLICY.as_bytes());
-        let mut refused = None;
-        match found.map(|(_, bytes)| (version(bytes), Document::parse(bytes))) {
-            None => self.version.clear(),
-            Some((version, Ok(_))) => self.version = version,
-            Some((version, Err(why))) => refused = Some(Refused { version, why }),
+        self.following.hear(documents);
+        let ack = Ack {
+            role: self.name.clone(),
+            node: self.node.clone(),
+            version: self.following.version(),
+            refused: self.following.refused().cloned(),
+            since_ms: now_ms,
+        };
+        let record = ack.record(&topic::POLICY, documents, self.lanes);
+        self.ack = Some(ack);
+        record
+    }
+
+    /// A role that has come to its end (a capture file is read) runs no version any more: what it acknowledged goes
+    /// in its last step.
+    fn take_back(&mut self, step: &mut Step) {
+        if self.role.done()
+            && let Some(ack) = self.ack.take()
+        {
+            step.out.push(ack.removal(&topic::POLICY, self.lanes));
         }
-        let (role, node, version) = (self.name.clone(), self.node.clone(), self.version.clone());
-        let ack = Ack { role, node, version, refused, since_ms: now_ms };
-        ack.record(&topic::POLICY, documents, self.lanes)
     }
 }
 
-impl Role for Acknowledges {
+impl<R> Role for Acknowledges<R>
+where
+    R: DerefMut + Send,
+    R::Target: Role,
+{
     fn opened(&mut self, session: &mut dyn Session) -> anyhow::Result<()> {
-        self.is_ours = false;
+        (self.is_ours, self.ack) = (false, None);
+        self.following.forget();
         self.role.opened(session)
     }
 
@@ -53,12 +77,21 @@ impl Role for Acknowledges {
         self.role.restored(lane, from)
     }
 
+    fn stood(&self, lane: Lane, state: &[(Bytes, Bytes)]) -> Vec<Position> {
+        self.role.stood(lane, state)
+    }
+
     fn on(&mut self, wake: Wake, now_ms: i64) -> anyhow::Result<Option<Step>> {
         let Wake::Documents(_, documents) = wake else {
             self.is_ours = false;
-            return self.role.on(wake, now_ms);
+            let mut step = self.role.on(wake, now_ms)?;
+            step.iter_mut().for_each(|step| self.take_back(step));
+            return Ok(step);
         };
         self.is_ours = true;
+        if self.role.done() {
+            return Ok(None);
+        }
         let ack = self.hear(&documents, now_ms);
         Ok(ack.map(|ack| Step { out: vec![ack], ..Step::default() }))
     }
@@ -79,6 +112,10 @@ impl Role for Acknowledges {
         self.role.owes()
     }
 
+    fn is_ahead(&self) -> bool {
+        self.role.is_ahead()
+    }
+
     fn ready(&mut self, now_ms: i64) -> bool {
         self.role.ready(now_ms)
     }
@@ -92,7 +129,9 @@ impl Role for Acknowledges {
     }
 
     fn facts(&self) -> BTreeMap<String, String> {
-        self.role.facts()
+        let mut facts = self.role.facts();
+        documents::tell(&mut facts, &self.following.version());
+        facts
     }
 
     fn wait(&self) -> Duration {

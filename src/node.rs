@@ -47,7 +47,8 @@ pub fn capture(args: &CaptureArgs, config: &Config) -> anyhow::Result<()> {
     }
     let me = role.member();
     let began = std::time::Instant::now();
-    let ran = role_on(&kafka, &me, &mut role, &*clock, &stop);
+    let mut acknowledging = Acknowledges::new(&mut role, &me.group, &node, lanes);
+    let ran = role_on(&kafka, &me, &mut acknowledging, &*clock, &stop);
     let left = role.close();
     let summary = role.summary();
     ran.inspect_err(|_| crate::summary::left(&left))?;
@@ -167,7 +168,8 @@ fn members(
     let mut runners: Vec<Runner> = Vec::new();
     if roles.contains(&RoleName::Aggregate) {
         let role = Aggregate::new(aggregate_config(config, node, lanes, wanted.sources)?);
-        let role = Acknowledges::new(Box::new(role), "aggregate", node, lanes);
+        let role = Box::new(role) as Box<dyn Role>;
+        let role = Acknowledges::new(role, "aggregate", node, lanes);
         runners.push((aggregate::member(node, config.overlap()), Box::new(role)));
     }
     if roles.contains(&RoleName::Manager) {
@@ -176,7 +178,7 @@ fn members(
     }
     for sink in sinks {
         let me = sink::member(&sink.format, node);
-        let role = Box::new(Sink::new(sink, lanes)?);
+        let role = Box::new(Sink::new(sink, lanes)?) as Box<dyn Role>;
         let role = Acknowledges::new(role, &me.group, node, lanes);
         runners.push((me, Box::new(role)));
     }

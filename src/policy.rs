@@ -58,8 +58,8 @@ fn check(path: &Path) -> anyhow::Result<()> {
 fn push(path: &Path, config: &Config) -> anyhow::Result<()> {
     let (document, bytes) = read(path)?;
     let kafka = Kafka::connect(config.kafka()?)?;
-    let record = documents::put(&topic::POLICY, NOTICE_POLICY, Some(bytes), kafka.lanes());
-    write(&kafka, config, vec![record])?;
+    let records = documents::push(&topic::POLICY, NOTICE_POLICY, &bytes, kafka.lanes());
+    write(&kafka, config, records)?;
     let version = &document.policy.version;
     writeln!(std::io::stdout(), "pushed version {version}; `weir policy show` tells who runs it")?;
     Ok(())

@@ -49,30 +49,34 @@ pub fn status(args: &StatusArgs, config: &Config) -> anyhow::Result<()> {
     if members.is_empty() {
         return Ok(writeln!(out, "nobody was heard of in the last {}", args.since)?);
     }
-    let (node, lanes) = ("node", "lanes");
-    writeln!(
-        out,
-        "{node:16} {:14} {:8} {lanes:12} {:8} {:8} {:>9} {:>9} {:>9}  last seen",
-        "role", "state", "weir", "policy", "lag", "lost pkts", "lost rows"
-    )?;
-    for ((role, node), member) in &members {
+    let table = table(&members, &lag, kafka.lanes(), now_ms);
+    Ok(out.write_all(table.as_bytes())?)
+}
+
+/// A line for each member, and what nobody holds.
+fn table(members: &Members, lag: &Lag, lanes: Lane, now_ms: i64) -> String {
+    let mut lines = vec![format!(
+        "{:16} {:14} {:8} {:12} {:8} {:12} {:>9} {:>9} {:>9}  last seen",
+        "node", "role", "state", "lanes", "weir", "policy", "lag", "lost pkts", "lost rows"
+    )];
+    for ((role, node), member) in members {
         let Record { lanes, weir, facts, at_ms, .. } = &member.last;
         let policy = facts.get("policy").map_or("-", String::as_str);
         let lanes = if role == "capture" { "-".to_owned() } else { ranges(lanes) };
-        writeln!(
-            out,
-            "{node:16} {role:14} {:8} {lanes:12} {weir:8} {policy:8} {:>9} {:>9} {:>9}  {} s ago",
+        lines.push(format!(
+            "{node:16} {role:14} {:8} {lanes:12} {weir:8} {policy:12} {:>9} {:>9} {:>9}  {} s ago",
             state(member, now_ms),
-            of(&lag, role, member),
+            of(lag, role, member),
             member.packets_dropped,
             member.rows_dropped,
             (now_ms - at_ms).max(0) / 1000,
-        )?;
+        ));
     }
-    for (role, lanes) in unheld(&members, kafka.lanes(), now_ms) {
-        writeln!(out, "nobody holds lanes {} of {role}", ranges(&lanes))?;
+    for (role, lanes) in unheld(members, lanes, now_ms) {
+        lines.push(format!("nobody holds lanes {} of {role}", ranges(&lanes)));
     }
-    Ok(())
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn members(kafka: &Kafka, since_ms: i64) -> anyhow::Result<Members> {
@@ -246,6 +250,46 @@ mod tests {
         let json = as_json(&members, &lag, 3, 100_000);
         assert_eq!(json["members"][1]["state"], "silent");
         assert_eq!(of(&lag, "manager", &members[&("manager".into(), "m0".into())]), "11");
+    }
+
+    #[test]
+    fn all_that_there_is_to_know_of_a_member_is_shown() {
+        let mut members = Members::new();
+        let mut manager = told("manager", "m0", 90_000, &[0, 1, 3]);
+        manager.weir = "0.1.0".into();
+        manager.facts.insert("policy".into(), "0123456789ab".into());
+        hear(&mut members, manager);
+        let mut capture = told("capture", "w0", 99_000, &[2]);
+        capture.counts.add("kernel_drops", 7);
+        capture.counts.add("dropped.queue_full.dns", 3);
+        hear(&mut members, capture);
+        let lag = Lag::from([("manager".into(), [(0, 5), (2, 6), (3, 7)].into())]);
+        let table = table(&members, &lag, 4, 100_000);
+        let cells: Vec<Vec<&str>> =
+            table.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            cells[0].join(" "),
+            "node role state lanes weir policy lag lost pkts lost rows last seen"
+        );
+        assert_eq!(cells[1].join(" "), "w0 capture running - - - 7 3 1 s ago");
+        assert_eq!(
+            cells[2].join(" "),
+            "m0 manager running 0-1,3 0.1.0 0123456789ab 12 0 0 10 s ago"
+        );
+        assert_eq!(cells[3].join(" "), "nobody holds lanes 2 of manager");
+        let json = as_json(&members, &lag, 4, 100_000);
+        assert_eq!(
+            json["members"][1],
+            json!({
+                "node": "m0", "role": "manager", "state": "running", "lanes": [0, 1, 3],
+                "weir": "0.1.0", "facts": {"policy": "0123456789ab"}, "last_seen_ms": 90_000,
+                "silent_for_ms": 10_000, "since_ms": 0, "packets_dropped": 0, "rows_dropped": 0,
+            })
+        );
+        assert_eq!(
+            (&json["members"][0]["packets_dropped"], &json["lag"]["manager"]["3"]),
+            (&json!(7), &json!(7))
+        );
     }
 
     #[test]

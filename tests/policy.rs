@@ -1,10 +1,12 @@
 //! `weir policy` and what a document does: checked, run in one process, pushed to a running cluster.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use bus::kafka::Kafka;
 use bus::{Bus as _, Member, Step, documents, topic};
+use serde_json::Value;
 
 use crate::harness::cluster::{Cluster, node, workers};
 use crate::harness::logs;
@@ -132,6 +134,29 @@ fn a_running_cluster_takes_what_is_pushed_and_refuses_what_is_bad() {
     let runs = |node: &str| format!("manager on node {node}: {version}, said");
     shows(&["nobody takes it: line 2", "refused", "mails", &runs("m0"), &runs("m1")]);
     shows(&[&format!("sink.tsv on node n0: {version}, said")]);
+    // Whoever begins now, and has seen neither, finds the good one too.
+    let late = cluster.start(&node("a9", &["aggregate"]));
+    shows(&[&format!("aggregate on node a9: {version}, said")]);
+    late.terminate().ok();
+    cluster.run(&["policy", "forget", "a9"]).ok();
+    // What each runs stands in its books as well.
+    let policy = || -> BTreeMap<String, Value> {
+        let status = cluster.run(&["status", "--json"]).ok().out;
+        let status: Value = serde_json::from_str(&status).expect("JSON");
+        let members = status["members"].as_array().expect("members").iter();
+        let named =
+            |member: &Value| format!("{} {}", member["role"], member["node"]).replace('"', "");
+        members.map(|member| (named(member), member["facts"]["policy"].clone())).collect()
+    };
+    until("every running role says which version it runs", || {
+        let policy = policy();
+        ["manager m0", "manager m1", "aggregate n0", "sink.tsv n0"]
+            .iter()
+            .all(|of| policy.get(*of) == Some(&Value::from(version.clone())))
+    });
+    let table = cluster.run(&["status"]).ok().out;
+    assert!(table.lines().next().is_some_and(|head| head.contains(" policy ")), "{table}");
+    assert!(table.matches(&version).count() >= 4, "{table}");
     for running in managers.into_iter().chain([others]) {
         running.terminate().ok();
     }
@@ -140,7 +165,7 @@ fn a_running_cluster_takes_what_is_pushed_and_refuses_what_is_bad() {
     cluster.run(&["policy", "forget", "n0"]).ok();
     let page = cluster.run(&["policy", "show"]).ok().out;
     assert!(page.contains("of 2 roles") && !page.contains("n0"), "{page}");
-    // Managers that begin now find the bad one only, and the good one in the state of their lanes.
+    // Managers that begin now find the bad one as the newest, and the good one in the state of their lanes.
     for worker in cluster.start_all(&workers(&[trace("scan.pcap")])) {
         worker.wait().ok();
     }
@@ -154,4 +179,12 @@ fn a_running_cluster_takes_what_is_pushed_and_refuses_what_is_bad() {
         [["Scan::Address_Scan", "10.77.0.66"]]
     );
     assert_eq!(logs["notice"].rows.len(), 1);
+    // Workers ran it while they read, and are no nodes any more.
+    let status = cluster.run(&["status", "--json"]).ok().out;
+    let status: Value = serde_json::from_str(&status).expect("JSON");
+    let members = status["members"].as_array().expect("members");
+    let capture = members.iter().find(|member| member["role"] == "capture").expect("a worker");
+    assert_eq!(capture["facts"]["policy"], version.as_str(), "{capture:#}");
+    let page = cluster.run(&["policy", "show"]).ok().out;
+    assert!(!page.contains("capture on node"), "{page}");
 }

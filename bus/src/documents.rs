@@ -4,11 +4,17 @@
 //! one read of the topic tells what is in force, and where. Versions are hashes of the document's bytes, so
 //! that nobody has to hand out numbers.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use model::id;
 use serde::{Deserialize, Serialize};
 
 use crate::{Lane, Outgoing, Topic};
+
+mod follower;
+
+pub use follower::{Follower, Heard, Reads, push};
 
 /// Key of the notice policy on [`crate::topic::POLICY`].
 pub const NOTICE_POLICY: &str = "notice";
@@ -77,6 +83,13 @@ impl Ack {
         // Plain structs of text and numbers always have a JSON form.
         let json = serde_json::to_vec(self).unwrap_or_default();
         Some(put(topic, &key, Some(json.into()), lanes))
+    }
+}
+
+/// Puts the version of the policy that a role runs among what it says of itself ([`crate::Role::facts`]).
+pub fn tell(facts: &mut BTreeMap<String, String>, version: &str) {
+    if !version.is_empty() {
+        facts.insert("policy".to_owned(), version.to_owned());
     }
 }
 

@@ -158,7 +158,7 @@ pub fn table() -> Vec<Spec> {
             POLICY,
             "document",
             "TOML; who runs it: JSON",
-            "CLI, manager",
+            "CLI, every role",
             "every role",
             Cleanup::Compact,
         ),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bus::documents::{Ack, NOTICE_POLICY, Refused};
+use bus::documents::{Ack, Follower, Heard, NOTICE_POLICY};
 use bus::{Lane, Outgoing, topic};
 use bytes::Bytes;
 use detect::policy::document::version;
@@ -13,24 +13,30 @@ use crate::decide::Document;
 use crate::lane::LaneState;
 
 /// What was heard of the document.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Following {
-    /// The last one that was good.
-    document: Option<Arc<Document>>,
-    /// The one that is not, and since when it is known.
-    refused: Option<Refused>,
-    /// What was read last; `None` for nothing yet.
-    last: Option<Option<Bytes>>,
+    follower: Follower<Arc<Document>>,
 }
 
 impl Following {
+    /// Nothing yet.
+    pub fn new() -> Following {
+        Following { follower: Follower::new(NOTICE_POLICY, Document::parse, version) }
+    }
+
     /// A session begins.
     pub fn forget(&mut self) {
-        self.last = None;
+        self.follower.forget();
+    }
+
+    /// The version in force: that of the lanes, where there are any.
+    pub fn version(&self, lanes: &BTreeMap<Lane, LaneState>) -> String {
+        let of_lane = lanes.values().next().map(|lane| lane.version().to_owned());
+        of_lane.unwrap_or_else(|| self.follower.version())
     }
 
     /// The topic was read: all lanes decide by its document from here on, unless it is bad. Gives the
-    /// acknowledgement, if it is not there.
+    /// acknowledgement, and the copy for those who begin while the newest is bad, if they are not there.
     pub fn hear(
         &mut self,
         documents: &[(Bytes, Bytes)],
@@ -38,57 +44,37 @@ impl Following {
         lanes: &mut BTreeMap<Lane, LaneState>,
         counters: &mut Counters,
         now_ms: i64,
-    ) -> Option<Outgoing> {
-        let found = documents.iter().find(|(key, _)| key[..] == *NOTICE_POLICY.as_bytes());
-        let found = found.map(|(_, bytes)| bytes.clone());
-        if self.last.as_ref() != Some(&found) {
-            self.take(found.as_deref(), config, counters);
-            self.last = Some(found);
+    ) -> Vec<Outgoing> {
+        let heard = self.follower.hear(documents);
+        let (version, refused) = (self.follower.version(), self.follower.refused());
+        match (heard, refused) {
+            (Heard::Bad, Some(refused)) => {
+                // Said once, however often it is read.
+                counters.policy_refused += 1;
+                let why = refused.why.as_str();
+                tracing::error!(version, "policy refused, the one before stays in force: {why}");
+            }
+            (Heard::Other, _) => tracing::info!(version, "policy in force"),
+            _ => {}
         }
+        let document = match (self.follower.document(), refused) {
+            (None, None) => config.policy.as_ref(),
+            (document, _) => document,
+        };
         for lane in lanes.values_mut() {
-            // A lane that has one keeps it while the newest is bad: whoever had it before may have known more.
-            if self.refused.is_none() || lane.version().is_empty() {
-                lane.adopt(self.document.as_ref());
+            // A lane that has one keeps it where nothing is known but a bad one.
+            if document.is_some() || refused.is_none() || lane.version().is_empty() {
+                lane.adopt(document);
             }
         }
-        let in_force = match (lanes.values().next(), &self.document) {
-            (Some(lane), _) => lane.version().to_owned(),
-            (None, Some(document)) => document.policy.version.clone(),
-            (None, None) => String::new(),
-        };
         let ack = Ack {
             role: "manager".to_owned(),
             node: config.node.clone(),
-            version: in_force,
-            refused: self.refused.clone(),
+            version: self.version(lanes),
+            refused: refused.cloned(),
             since_ms: now_ms,
         };
-        ack.record(&topic::POLICY, documents, config.lanes)
-    }
-
-    fn take(&mut self, found: Option<&[u8]>, config: &Config, counters: &mut Counters) {
-        let read = match found {
-            None => Ok(config.policy.clone()),
-            Some(bytes) => Document::parse(bytes).map(Some),
-        };
-        let version = found.map_or_else(String::new, version);
-        match read {
-            Ok(document) => {
-                if self.document != document {
-                    tracing::info!(version, "policy in force");
-                }
-                (self.document, self.refused) = (document, None);
-            }
-            Err(why) => {
-                // Said once, however often it is read.
-                let refused = Some(Refused { version, why });
-                if self.refused != refused {
-                    counters.policy_refused += 1;
-                    let why = refused.as_ref().map_or("", |refused| refused.why.as_str());
-                    tracing::error!("policy refused, the one before stays in force: {why}");
-                }
-                self.refused = refused;
-            }
-        }
+        let kept = self.follower.kept(&topic::POLICY, documents, config.lanes);
+        ack.record(&topic::POLICY, documents, config.lanes).into_iter().chain(kept).collect()
     }
 }

@@ -12,7 +12,7 @@ use bus::{
 };
 use bytes::Bytes;
 use detect::{Detector, Value, rows, summary};
-use model::read::{self, ColumnError};
+use model::read;
 use model::stream::{Def, known, notice, partial};
 use serde::{Deserialize, Serialize};
 
@@ -24,11 +24,8 @@ use crate::progress::{Input, Progress, Source};
 use crate::significance::Sight;
 use crate::state::{Key, LINES, Line, json};
 use crate::summaries::{self, Summaries};
+use crate::take::{checked, suppression};
 use crate::windows::{Found, Pane, Whom, Windows};
-
-/// The longest that a notice can ask to be held back, microseconds: a week. More is no suppression
-/// but policy.
-const SUPPRESS_FOR_MAX_US: i64 = 7 * 24 * 3_600_000_000;
 
 /// What a lane is given to work with.
 pub struct Work<'a> {
@@ -475,24 +472,6 @@ impl LaneState {
         }
         before != (step.out.len(), step.state.len(), step.positions.len())
     }
-}
-
-/// The rows as rows of their stream.
-fn checked(want: &'static Def, def: &Def, batch: &RecordBatch) -> Result<RecordBatch, ColumnError> {
-    if def.name != want.name {
-        return Err(ColumnError { column: def.name.to_owned(), wanted: want.name });
-    }
-    rows::conform(want, batch)
-}
-
-/// How long a notice asks to hold back its like, microseconds, from its own column in seconds; 0 where it does
-/// not say.
-fn suppression(seconds: f64) -> i64 {
-    if !seconds.is_finite() || seconds <= 0.0 {
-        return 0;
-    }
-    // The cast saturates.
-    ((seconds * 1e6) as i64).min(SUPPRESS_FOR_MAX_US)
 }
 
 /// A lane's progress, for all lanes.

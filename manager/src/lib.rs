@@ -14,7 +14,8 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use bus::{
-    Lane, Member, Position, Record, Restored, Role, Session, Step, Topic, Wake, stand, topic,
+    Lane, Member, Position, Record, Restored, Role, Session, Step, Topic, Wake, documents, stand,
+    topic,
 };
 use bytes::Bytes;
 use detect::Detector;
@@ -32,6 +33,7 @@ pub mod significance;
 pub mod state;
 pub mod summaries;
 pub mod suppress;
+mod take;
 pub mod windows;
 
 pub use config::{Config, Counters};
@@ -75,7 +77,7 @@ impl Manager {
     pub fn new(config: Config) -> Manager {
         let detectors = detect::detector::all(&config.site, &config.detect);
         let (lanes, counters) = (BTreeMap::new(), Counters::default());
-        let following = Following::default();
+        let following = Following::new();
         let (records, bytes, since_ms) = (0, 0, None);
         let tally = books::Tally::default();
         Manager { config, detectors, lanes, counters, tally, following, records, bytes, since_ms }
@@ -152,9 +154,9 @@ impl Role for Manager {
             Wake::Documents(_, documents) => {
                 // What was taken until now is decided: the new one holds from the next record on.
                 let Manager { config, lanes, counters, following, .. } = self;
-                let ack = following.hear(&documents, config, lanes, counters, now_ms);
+                let said = following.hear(&documents, config, lanes, counters, now_ms);
                 let mut step = self.step(false).unwrap_or_default();
-                step.out.extend(ack);
+                step.out.extend(said);
                 Ok((!step.is_empty()).then_some(step))
             }
             Wake::Records(records) => {
@@ -183,5 +185,11 @@ impl Role for Manager {
 
     fn follows(&self) -> Vec<Topic> {
         vec![topic::POLICY]
+    }
+
+    fn facts(&self) -> BTreeMap<String, String> {
+        let mut facts = BTreeMap::new();
+        documents::tell(&mut facts, &self.following.version(&self.lanes));
+        facts
     }
 }

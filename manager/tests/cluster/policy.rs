@@ -53,12 +53,20 @@ impl Cluster {
     /// A document is on the topic, and the manager hears of it. Gives what it acknowledged.
     fn push(&mut self, text: &'static str) -> Vec<String> {
         let documents = vec![(Bytes::from(NOTICE_POLICY), Bytes::from(text))];
-        let before = self.fake.count(&topic::POLICY);
+        self.hear(documents)
+    }
+
+    /// The manager hears of these documents. Gives what it acknowledged.
+    fn hear(&mut self, documents: Vec<(Bytes, Bytes)>) -> Vec<String> {
+        let acks = |fake: &Fake| -> Vec<Ack> {
+            let all = fake.documents(&topic::POLICY);
+            all.into_iter().filter_map(|(key, value)| Ack::of(&key, &value)).collect()
+        };
+        let before = acks(&self.fake).len();
         let wake = Wake::Documents(topic::POLICY, documents);
         self.manager.wake(wake, &mut self.fake, self.now_ms);
-        let acks = self.fake.documents(&topic::POLICY).into_iter().skip(before);
-        let acks = acks.filter_map(|(key, value)| Ack::of(&key, &value));
-        acks.map(|ack| format!("{} {}", ack.version, ack.refused.is_some())).collect()
+        let new = acks(&self.fake).into_iter().skip(before);
+        new.map(|ack| format!("{} {}", ack.version, ack.refused.is_some())).collect()
     }
 }
 
@@ -222,6 +230,35 @@ fn a_copy_that_comes_too_late_only_counts() {
 }
 
 /// Nor is one of a notice whose workers are enough, where nothing is held back.
+/// A bad document is refused whole and the one before stays, for whoever begins while it is the newest as well.
+#[test]
+fn a_manager_that_begins_while_the_newest_is_bad_takes_the_last_good_one() {
+    let (good, bad) = ("ignored_types = ['Scan::*']\n", "ignored_types = ['*'\n");
+    let (of_good, of_bad) = (Bytes::from(good), Bytes::from(bad));
+    let version = detect::policy::document::version(good.as_bytes());
+    // One that takes it keeps it for others.
+    let mut first = Cluster::new(Some(3));
+    assert_eq!(first.push(good), [format!("{version} false")]);
+    let on_topic = first.fake.documents(&topic::POLICY);
+    let kept: Vec<_> = on_topic.iter().filter(|(key, _)| key.starts_with(b"good/")).collect();
+    assert_eq!(kept, [&(Bytes::from("good/notice"), of_good.clone())]);
+    // Another, with no state at all.
+    let mut other = Cluster::new(Some(3));
+    let documents = vec![(Bytes::from(NOTICE_POLICY), of_bad), kept[0].clone()];
+    assert_eq!(other.hear(documents.clone()), [format!("{version} true")]);
+    assert_eq!(other.manager.role.facts()["policy"], version);
+    other.run(&workers(Timeline::File, &scan(66, 40, 22), |_, _| true));
+    assert_eq!((other.decided().len(), other.manager.role.counters().ignored), (0, 1));
+    // A lane that knows an older one takes it as well.
+    let mut third = Cluster::new(Some(3));
+    third.push("ignored_types = ['Test::*']\n");
+    third.manager.restart(&third.fake);
+    third.hear(documents);
+    assert_eq!(third.manager.role.facts()["policy"], version);
+    let said = third.hear(vec![(Bytes::from(NOTICE_POLICY), Bytes::from("x = "))]);
+    assert_eq!(said, [format!("{version} true")], "nothing better is known");
+}
+
 #[test]
 fn late_copies_of_what_workers_agreed_on_are_no_notices() {
     let text = "not_suppressed_types = ['*']
