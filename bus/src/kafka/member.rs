@@ -316,7 +316,7 @@ impl Membership {
     pub(super) fn stood(&mut self, position: &mut Position) -> Result<Option<Gap>, BusError> {
         let gap = self.positions().keep(&mut [&mut *position])?.pop();
         let is_it = |(topic, lane, _): &&mut super::inputs::Start| {
-            (&*topic, *lane) == (&position.topic, position.lane)
+            *topic == position.topic && *lane == position.lane
         };
         if let Some((_, _, next)) = self.begin.iter_mut().find(is_it) {
             *next = Some(position.offset);

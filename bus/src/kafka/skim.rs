@@ -37,6 +37,9 @@ impl Seen {
     }
 }
 
+/// First offset and the one after the last, by partition.
+pub type Spans = BTreeMap<(Topic, Lane), (i64, i64)>;
+
 impl Kafka {
     /// Shows what is committed to partitions by now, as it comes, each from an offset on or from its beginning, by the
     /// headers alone. Transactions that are known to be lasting are waited for.
@@ -127,10 +130,7 @@ impl Kafka {
     ///
     /// # Errors
     /// The broker does not answer.
-    pub fn ends(
-        &self,
-        of: &[(Topic, Lane)],
-    ) -> Result<BTreeMap<(Topic, Lane), (i64, i64)>, BusError> {
+    pub fn ends(&self, of: &[(Topic, Lane)]) -> Result<Spans, BusError> {
         let (firsts, mut ends) = (self.0.firsts(of)?, self.0.stable(of)?);
         let both = |(place, first)| {
             let end = ends.remove(&place).unwrap_or(first);
