@@ -29,7 +29,7 @@ use published::Rows;
 /// Seeds of a test run: what a machine with two cores does in about a minute. A night does more.
 const SEEDS: u64 = 2_000;
 /// What has to have happened somewhere in a handful of seeds.
-const TROUBLES: [&str; 22] = [
+const TROUBLES: [&str; 23] = [
     "opening fails",
     "waiting fails",
     "restoring a lane fails",
@@ -38,6 +38,7 @@ const TROUBLES: [&str; 22] = [
     "the answer of a commit fails",
     "its lanes are taken away",
     "is missed",
+    "no positions of lane",
     "another process of its name",
     "hangs, and another begins",
     "is stopped",

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bus::sim::{Dice, Sim};
 use bus::{Bus as _, Lane, Member, Position, Restored, Role, Session, Step, Topic, Wake};
+use bytes::Bytes;
 
 use crate::published::files;
 
@@ -106,6 +107,10 @@ impl Role for Mortal {
         self.dies("before restored")?;
         self.role.restored(lane, from)?;
         self.dies("after restored")
+    }
+
+    fn stood(&self, lane: Lane, state: &[(Bytes, Bytes)]) -> Vec<Position> {
+        self.role.stood(lane, state)
     }
 
     fn on(&mut self, wake: Wake, now_ms: i64) -> anyhow::Result<Option<Step>> {
