@@ -54,19 +54,19 @@ pub struct Field {
     pub published: PathBuf,
     /// How many processes were killed.
     pub kills: usize,
-    load: &'static Load,
+    load: Load,
 }
 
 impl Field {
     /// Two aggregators, a manager, two sinks and three workers, all at work.
-    pub fn start(cluster: Cluster, load: &'static Load, random: &Random) -> Field {
+    pub fn start(cluster: Cluster, load: &Load, random: &Random) -> Field {
         Field::start_inside(cluster, load, random, |_, _| Vec::new())
     }
 
     /// The same with each process inside of a command, by its stage and its name.
     pub fn start_inside(
         cluster: Cluster,
-        load: &'static Load,
+        load: &Load,
         random: &Random,
         outer: impl Fn(Stage, &str) -> Vec<String>,
     ) -> Field {
@@ -79,24 +79,22 @@ impl Field {
                 field.add(stage, node, outer);
             }
         }
-        for worker in workers(&load.inputs) {
-            let outer = outer(Stage::Capture, &worker.name);
-            field.add(Stage::Capture, worker, outer);
-        }
+        field.add_workers(|name| outer(Stage::Capture, name));
         field
     }
 
     /// Nobody yet.
-    pub fn empty(cluster: Cluster, load: &'static Load, random: &Random) -> Field {
+    pub fn empty(cluster: Cluster, load: &Load, random: &Random) -> Field {
         let (out, random) = (cluster.path("out"), random.clone());
         let (members, published, kills) = (Vec::new(), out.clone(), 0);
-        Field { cluster, members, random, out, published, kills, load }
+        Field { cluster, members, random, out, published, kills, load: load.clone() }
     }
 
-    /// Workers, each with its part of the load.
-    pub fn add_workers(&mut self) {
+    /// Workers, each with its part of the load, inside of a command by its name.
+    pub fn add_workers(&mut self, outer: impl Fn(&str) -> Vec<String>) {
         for worker in workers(&self.load.inputs) {
-            self.add(Stage::Capture, worker, Vec::new());
+            let outer = outer(&worker.name);
+            self.add(Stage::Capture, worker, outer);
         }
     }
 
@@ -189,8 +187,25 @@ impl Field {
         }
     }
 
-    /// Lets everything end in the order of the data, and compares.
+    /// Lets everything end in the order of the data, compares, and audits.
     pub fn finish(mut self) {
+        self.end();
+        assert_agree(&self.load.want, &self.published);
+        self.audit();
+    }
+
+    /// The books have to balance, up to the rows of every file.
+    pub fn audit(&self) {
+        let audit = self.cluster.command(&["audit", "--files"]);
+        // Files that lie on a disk of a member's own are seen from there.
+        let sink = self.members.iter().find(|member| member.stage == Stage::Sink);
+        let outer = sink.map(|sink| &sink.outer[..]).unwrap_or_default();
+        let audit = if outer.is_empty() { audit } else { inside(outer, &audit) };
+        Running::start(audit).wait().ok();
+    }
+
+    /// Lets everything end in the order of the data.
+    pub fn end(&mut self) {
         let began = Instant::now();
         while self.is_under_load() {
             std::thread::sleep(Duration::from_millis(20));
@@ -215,12 +230,6 @@ impl Field {
             }
             eprintln!("{stage:?}: drained after {:?}", began.elapsed());
         }
-        assert_agree(&self.load.want, &self.published);
-        // Files that lie on a disk of a member's own are looked at from there.
-        let audit = self.cluster.command(&["audit", "--files"]);
-        let outer = &self.members.last().expect("members").outer;
-        let audit = if outer.is_empty() { audit } else { inside(outer, &audit) };
-        Running::start(audit).wait().ok();
     }
 
     fn drain(&self, at: usize) -> Running {

@@ -17,10 +17,10 @@ const LONG: [u32; 3] = [250, 250, 250];
 const SECONDS_BETWEEN: u32 = 340;
 
 /// Inputs of three workers, and the logs of one process that reads all of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Load {
     /// The captures.
-    pub inputs: [String; 3],
+    pub inputs: Vec<String>,
     /// The folder of those logs.
     pub want: PathBuf,
 }
@@ -42,7 +42,7 @@ impl Load {
     fn make(name: &str, copies: [u32; 3]) -> Load {
         let dir = kafka::shared().dir().join("load").join(name);
         fs::create_dir_all(&dir).expect("a folder for the load");
-        let mut inputs = split();
+        let mut inputs = split().to_vec();
         for (number, input) in inputs.iter_mut().enumerate() {
             let many = dir.join(format!("many-{number}.pcap"));
             Pcap::read(input).write(&many, copies[number], SECONDS_BETWEEN);

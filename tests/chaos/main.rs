@@ -19,6 +19,7 @@ mod processes;
 mod proxy;
 mod slow;
 mod takeover;
+mod taps;
 
 use std::time::{Duration, Instant};
 

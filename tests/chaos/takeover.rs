@@ -245,13 +245,7 @@ enum How {
 }
 
 /// One of two members of a stage ends in a transaction in which it wrote to such a topic.
-fn one_ends(
-    broker: &Broker,
-    proxy: &Holder,
-    (stage, topic): (Stage, &str),
-    how: How,
-    load: &'static Load,
-) {
+fn one_ends(broker: &Broker, proxy: &Holder, (stage, topic): (Stage, &str), how: How, load: &Load) {
     let cluster = Cluster::on(broker.brokers(), SETTINGS);
     let topic = &format!("{}{topic}", cluster.prefix());
     proxy.look_for(topic);
@@ -269,7 +263,7 @@ fn one_ends(
             }
         }
     }
-    field.add_workers();
+    field.add_workers(|_| Vec::new());
     until("a transaction is kept open", || proxy.holds().is_some());
     let client = proxy.holds().expect("a client");
     let group_and_node = client.strip_prefix(&format!("{}.", field.cluster.prefix()));
@@ -316,7 +310,7 @@ const STAGES: [(Stage, &str); 3] =
     [(Stage::Manage, ".log."), (Stage::Aggregate, ".log.conn"), (Stage::Sink, ".files")];
 
 /// One of any stage, in any way.
-pub fn any(load: &'static Load, random: &Random) {
+pub fn any(load: &Load, random: &Random) {
     let (broker, mut random) = (Broker::start(), random.clone());
     let (stage, how) = (*random.one_of(&STAGES), *random.one_of(&[How::Dies, How::Hangs]));
     one_ends(&broker, &Holder::start(&broker), stage, how, load);

@@ -21,7 +21,7 @@ pub struct Pcap {
     packets: Vec<Packet>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Packet {
     seconds: u32,
     /// Microseconds and lengths, as they stand in the file.
@@ -50,6 +50,12 @@ impl Pcap {
     /// How many packets there are.
     pub fn len(&self) -> usize {
         self.packets.len()
+    }
+
+    /// The packets whose frames these are.
+    pub fn only(&self, which: impl Fn(&[u8]) -> bool) -> Pcap {
+        let packets = self.packets.iter().filter(|packet| which(&packet.bytes)).cloned();
+        Pcap { header: self.header.clone(), packets: packets.collect() }
     }
 
     /// Writes the capture so many times into one file, each so much later than the one before.
@@ -87,6 +93,25 @@ type Flow = (u8, BTreeSet<Vec<u8>>);
 
 /// Protocol and endpoints of a TCP or UDP packet that has its ports.
 fn flow(frame: &[u8]) -> Option<Flow> {
+    let (protocol, from, to) = ends(frame)?;
+    matches!(protocol, 6 | 17).then(|| (protocol, BTreeSet::from([from, to])))
+}
+
+/// Which of the two directions of its flow an Ethernet frame has: the same for all of one, and the other one for all
+/// answers. What is no flow goes up.
+pub fn is_up(frame: &[u8]) -> bool {
+    ends(frame).is_none_or(|(_, from, to)| from <= to)
+}
+
+/// A number of the two hosts of an Ethernet frame, the same both ways.
+pub fn hosts(frame: &[u8]) -> u64 {
+    let sum = |end: Vec<u8>| end[..end.len() - 2].iter().map(|byte| u64::from(*byte)).sum::<u64>();
+    ends(frame).map_or(0, |(_, from, to)| sum(from) + sum(to))
+}
+
+/// Protocol and both ends of an IP packet over Ethernet that is no fragment: address and port, which is 0 where there are
+/// none.
+fn ends(frame: &[u8]) -> Option<(u8, Vec<u8>, Vec<u8>)> {
     let ip = frame.get(ETHERNET..)?;
     let half = |at: usize| half_at(ip, at);
     // Where the first address begins, its length, and where the ports are.
@@ -97,10 +122,10 @@ fn flow(frame: &[u8]) -> Option<Flow> {
         _ => return None,
     };
     let end = |address: usize, port: usize| {
-        Some([ip.get(address..address + length)?, ip.get(port..port + 2)?].concat())
+        let port = if matches!(protocol, 6 | 17) { ip.get(port..port + 2)? } else { &[0, 0] };
+        Some([ip.get(address..address + length)?, port].concat())
     };
-    let ends = [end(addresses, ports)?, end(addresses + length, ports + 2)?];
-    matches!(protocol, 6 | 17).then(|| (protocol, BTreeSet::from(ends)))
+    Some((protocol, end(addresses, ports)?, end(addresses + length, ports + 2)?))
 }
 
 fn half_at(bytes: &[u8], at: usize) -> Option<u16> {

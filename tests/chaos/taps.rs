@@ -1,0 +1,178 @@
+//! Several taps, while aggregators and managers are killed: one scan that three workers see is one notice, and a
+//! capture divided by direction joins to the rows of the whole.
+
+use std::path::{Path, PathBuf};
+
+use crate::SETTINGS;
+use crate::field::{Field, Stage};
+use crate::harness::agree::{alone, assert_agree};
+use crate::harness::cluster::Cluster;
+use crate::harness::logs::{self, Log, Logs};
+use crate::harness::packets::{self, Pcap};
+use crate::harness::random::Random;
+use crate::harness::{folder, kafka, text, trace};
+use crate::load::Load;
+use crate::seeded;
+
+/// The scan comes so often, each time two hours after the last: a notice is held back for one.
+const SCANS: u32 = 150;
+const SCANS_APART_S: u32 = 7200;
+/// Kills of aggregators and managers in one run.
+const KILLS: usize = 8;
+/// mixed.pcap comes so often, so much later each time: longer than a half waits for the other.
+const COPIES: u32 = 20;
+const COPIES_APART_S: u32 = 400;
+/// Rows of conn that have to be the whole's, in a hundred.
+const EQUAL_LEAST: f64 = 99.0;
+
+/// What each worker's tap shows of a capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taps {
+    /// All of it at each of three, which therefore overlap.
+    Overlap,
+    /// To each of three the scanner with a third of its victims, fewer than make a scan.
+    Thirds,
+    /// To each of two one direction.
+    Directions,
+}
+
+impl Taps {
+    fn shows(self, nth: u64, frame: &[u8]) -> bool {
+        match self {
+            Taps::Overlap => true,
+            Taps::Thirds => packets::hosts(frame) % 3 == nth,
+            Taps::Directions => packets::is_up(frame) == (nth == 0),
+        }
+    }
+
+    fn count(self) -> u64 {
+        if self == Taps::Directions { 2 } else { 3 }
+    }
+
+    fn settings(self) -> String {
+        format!("{SETTINGS}[cluster]\noverlap = {}\n", self == Taps::Overlap)
+    }
+
+    /// What workers read, and what one process makes of the whole.
+    fn load(self, capture: &str, copies: u32, apart_s: u32, dir: &Path) -> Load {
+        let whole = Pcap::read(&trace(capture));
+        let write = |name: String, pcap: &Pcap| {
+            let path = dir.join(name);
+            pcap.write(&path, copies, apart_s);
+            text(&path)
+        };
+        let part = |nth| {
+            let part = whole.only(|frame| self.shows(nth, frame));
+            assert!(part.len() >= whole.len() / 5, "a part of {capture} is {} packets", part.len());
+            write(format!("part-{nth}.pcap"), &part)
+        };
+        let inputs = (0..self.count()).map(part).collect();
+        let want = dir.join("want");
+        alone(&[write("whole.pcap".into(), &whole)], &want);
+        Load { inputs, want }
+    }
+
+    /// Two aggregators, managers, two sinks, and workers each at a tap of its own.
+    fn field(self, load: &Load, managers: usize, random: &Random) -> Field {
+        let cluster = Cluster::on(kafka::shared().brokers(), &self.settings());
+        let mut field = Field::empty(cluster, load, random);
+        for (stage, count) in [(Stage::Aggregate, 2), (Stage::Manage, managers), (Stage::Sink, 2)] {
+            for nth in 0..count {
+                let mut node = field.node(stage, nth);
+                match stage {
+                    Stage::Aggregate => node.args[2] = self.count().to_string(),
+                    Stage::Sink => node.args.extend(["--columns", "weir"].map(str::to_owned)),
+                    _ => {}
+                }
+                field.add(stage, node, Vec::new());
+            }
+        }
+        field.add_workers(|name| vec!["env".to_owned(), format!("WEIR_CLUSTER_TAP={name}")]);
+        field
+    }
+}
+
+fn decides(stage: Stage) -> bool {
+    matches!(stage, Stage::Aggregate | Stage::Manage)
+}
+
+/// The scan at three workers, and kills.
+fn one_notice_for_each_scan(taps: Taps, random: &Random, kills: usize) {
+    let dir = folder();
+    let load = taps.load("scan.pcap", SCANS, SCANS_APART_S, dir.path());
+    let mut field = taps.field(&load, 2, random);
+    while field.kills < kills {
+        let pause = field.random.between_ms(100, 1200);
+        std::thread::sleep(pause);
+        let victim = field.any(decides).expect("some are always there");
+        field.kill(victim);
+    }
+    field.end();
+    let notices = &logs::read(&field.published)["notice"];
+    let want = ["Scan::Address_Scan", "10.77.0.66", "22", "3", "w0,w1,w2"];
+    let got = notices.count(["note", "src", "p", "n", "observers"]);
+    assert_eq!(got, [(want, SCANS as usize)].into(), "{taps:?}");
+    // Each is that of one process without trouble, to the microsecond.
+    let alone = &logs::read(&load.want)["notice"];
+    let cells = ["ts", "note", "msg", "sub", "src", "p", "suppress_for"];
+    assert_eq!(notices.count(cells), alone.count(cells), "{taps:?}");
+    field.audit();
+}
+
+/// Rows of one direction each are joined; what is killed in between changes nothing.
+fn directions_join(random: &Random) {
+    let (dir, taps) = (folder(), Taps::Directions);
+    let load = taps.load("mixed.pcap", COPIES, COPIES_APART_S, dir.path());
+    let run = |kills: usize| -> (Field, PathBuf) {
+        let mut field = taps.field(&load, 1, random);
+        while field.kills < kills {
+            let pause = field.random.between_ms(300, 1500);
+            std::thread::sleep(pause);
+            let victim = field.any(|stage| stage == Stage::Aggregate).expect("two");
+            field.kill(victim);
+        }
+        field.end();
+        field.audit();
+        let published = field.published.clone();
+        (field, published)
+    };
+    let ((_quiet, quiet), (_killed, killed)) = (run(0), run(3));
+    let of = |dir: &Path| logs::read(dir)["conn"].clone();
+    assert_joined(&of(&load.want), &of(&quiet));
+    assert_agree(&quiet, &killed);
+}
+
+/// All columns of Zeek's, but for who saw it.
+fn assert_joined(want: &Log, got: &Log) {
+    let is_ours = |field: &&str| !want.fields.iter().any(|is| is == field);
+    let more: Vec<&str> = got.fields.iter().map(String::as_str).filter(is_ours).collect();
+    let (want_rows, got_rows) = (want.counted(&[]), got.counted(&more));
+    let equal: i64 =
+        want_rows.iter().map(|(row, n)| (*n).min(got_rows.get(row).copied().unwrap_or(0))).sum();
+    let all = want.rows.len();
+    let percent = 100.0 * equal as f64 / all as f64;
+    eprintln!(
+        "{equal} of {all} rows of conn are the whole's: {percent:.2} %, {} rows",
+        got.rows.len()
+    );
+    assert!(got.rows.len().abs_diff(all) * 100 <= all, "{} rows, not {all}", got.rows.len());
+    if percent < EQUAL_LEAST {
+        let conn = |rows: Log| Logs::from([("conn".to_owned(), rows)]);
+        logs::assert_same("joined and whole", &conn(want.clone()), &conn(got.clone()), &more);
+    }
+}
+
+#[test]
+fn three_overlapping_taps_see_one_scan_whoever_is_killed() {
+    one_notice_for_each_scan(Taps::Overlap, &seeded(), KILLS);
+}
+
+#[test]
+fn three_taps_that_see_a_third_each_see_one_scan_whoever_is_killed() {
+    one_notice_for_each_scan(Taps::Thirds, &seeded(), KILLS);
+}
+
+#[test]
+fn directions_at_two_taps_join_whoever_is_killed() {
+    directions_join(&seeded());
+}
