@@ -50,6 +50,8 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(System);
     let mut capture =
         Capture::new(capture_config, input(&args.input), false, clock.clone())?.ends_when_stopped();
+    // Wrong settings are said before a folder is made.
+    aggregate_config(config, &node, LANES, None)?;
     let formats: Vec<&str> = sinks.iter().map(|sink| sink.format.as_str()).collect();
     if let Some(first) = sinks.first() {
         sink::check_dir(&first.dir, &formats, first.rotate, first.force)?;
