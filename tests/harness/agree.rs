@@ -29,6 +29,12 @@ pub fn alone(inputs: &[String], out: &Path) -> Logs {
     logs::read(out)
 }
 
+/// No temporary file is left.
+pub fn assert_only_logs(dir: &Path) {
+    let is_log = |path: &PathBuf| path.extension().is_some_and(|e| e == "log" || e == "parquet");
+    assert!(files(dir, "").iter().all(is_log), "something is left over: {:?}", files(dir, ""));
+}
+
 /// Both folders hold the same rows, in TSV and, where DuckDB is at hand, in Parquet.
 pub fn assert_agree(want: &Path, got: &Path) {
     let (tsv_want, tsv_got) = (logs::read(want), logs::read(got));
@@ -38,8 +44,7 @@ pub fn assert_agree(want: &Path, got: &Path) {
         let (want, got) = (of(want), of(&tsv_got[stream]));
         logs::assert_same("cluster and one process", &want, &got, &differing(stream));
     }
-    let is_log = |path: &PathBuf| path.extension().is_some_and(|e| e == "log" || e == "parquet");
-    assert!(files(got, "").iter().all(is_log), "something is left over: {:?}", files(got, ""));
+    assert_only_logs(got);
     if !duckdb::is_here() {
         return;
     }

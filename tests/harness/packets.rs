@@ -93,25 +93,6 @@ type Flow = (u8, BTreeSet<Vec<u8>>);
 
 /// Protocol and endpoints of a TCP or UDP packet that has its ports.
 fn flow(frame: &[u8]) -> Option<Flow> {
-    let (protocol, from, to) = ends(frame)?;
-    matches!(protocol, 6 | 17).then(|| (protocol, BTreeSet::from([from, to])))
-}
-
-/// Which of the two directions of its flow an Ethernet frame has: the same for all of one, and the other one for all
-/// answers. What is no flow goes up.
-pub fn is_up(frame: &[u8]) -> bool {
-    ends(frame).is_none_or(|(_, from, to)| from <= to)
-}
-
-/// A number of the two hosts of an Ethernet frame, the same both ways.
-pub fn hosts(frame: &[u8]) -> u64 {
-    let sum = |end: Vec<u8>| end[..end.len() - 2].iter().map(|byte| u64::from(*byte)).sum::<u64>();
-    ends(frame).map_or(0, |(_, from, to)| sum(from) + sum(to))
-}
-
-/// Protocol and both ends of an IP packet over Ethernet that is no fragment: address and port, which is 0 where there are
-/// none.
-fn ends(frame: &[u8]) -> Option<(u8, Vec<u8>, Vec<u8>)> {
     let ip = frame.get(ETHERNET..)?;
     let half = |at: usize| half_at(ip, at);
     // Where the first address begins, its length, and where the ports are.
@@ -122,10 +103,30 @@ fn ends(frame: &[u8]) -> Option<(u8, Vec<u8>, Vec<u8>)> {
         _ => return None,
     };
     let end = |address: usize, port: usize| {
-        let port = if matches!(protocol, 6 | 17) { ip.get(port..port + 2)? } else { &[0, 0] };
-        Some([ip.get(address..address + length)?, port].concat())
+        Some([ip.get(address..address + length)?, ip.get(port..port + 2)?].concat())
     };
-    Some((protocol, end(addresses, ports)?, end(addresses + length, ports + 2)?))
+    let ends = [end(addresses, ports)?, end(addresses + length, ports + 2)?];
+    matches!(protocol, 6 | 17).then(|| (protocol, BTreeSet::from(ends)))
+}
+
+/// Both addresses of a packet over Ethernet, fragments included.
+fn hosts(frame: &[u8]) -> Option<[&[u8]; 2]> {
+    let (at, length) = match half_at(frame, ETHERNET - 2)? {
+        0x0800 => (ETHERNET + 12, 4),
+        0x86dd => (ETHERNET + 8, 16),
+        _ => return None,
+    };
+    Some([frame.get(at..at + length)?, frame.get(at + length..at + 2 * length)?])
+}
+
+/// Which of the two directions between its hosts a frame has; what is not IP goes up.
+pub fn is_up(frame: &[u8]) -> bool {
+    hosts(frame).is_none_or(|[from, to]| from <= to)
+}
+
+/// A number of the two hosts of a frame, the same both ways.
+pub fn pair(frame: &[u8]) -> u64 {
+    hosts(frame).into_iter().flatten().flatten().map(|byte| u64::from(*byte)).sum()
 }
 
 fn half_at(bytes: &[u8], at: usize) -> Option<u16> {
