@@ -139,6 +139,7 @@ fn ports(cluster: &Cluster) -> BTreeMap<String, usize> {
     cluster.drain(&[node("a0", &["aggregate"])]);
     cluster.drain(&[node("m0", &["manager"])]);
     cluster.drain(&[node("s0", &["sink", "--rotate", "0", "--out", &out])]);
+    cluster.run(&["audit", "--files"]).ok();
     let logs = logs::read(dir.path());
     let Some(conn) = logs.get("conn") else { return BTreeMap::new() };
     let mut ports = BTreeMap::new();
@@ -260,6 +261,12 @@ pub fn full() {
         dropped.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("{}", done.err));
     let ports = ports(&cluster);
     assert_none_doubled(&ports, &wire);
+    // The books have what was dropped to the row.
+    let audit = cluster.run(&["audit", "--json"]).ok().out;
+    let audit: serde_json::Value = serde_json::from_str(&audit).expect("JSON");
+    let streams = audit["streams"].as_object().expect("streams").values();
+    let by_books: u64 = streams.map(|row| row["dropped"].as_u64().expect("a count")).sum();
+    assert_eq!(by_books, dropped as u64, "{audit:#}");
     let (logged, made) = (ports.values().sum::<usize>(), wire.made as usize);
     // Each connection is a row of conn and now and then one of something else.
     assert!(logged < made && logged + dropped >= made, "{logged} of {made}, {dropped} dropped");
