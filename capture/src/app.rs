@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use model::id;
 
+use crate::analyzer::repeats::Repeats;
 use crate::analyzer::{self, Act, Analyzer, Cx, Dir, FlowIds, Kind, Signal, Transport};
 use crate::few;
 use crate::flow::Meta;
@@ -45,7 +46,7 @@ pub struct App {
     /// Analyzers that had not answered when detection ended.
     left_open: u64,
     services: Services,
-    weirds: Vec<&'static str>,
+    weirds: Repeats,
     transport: Option<Transport>,
     /// An analyzer found the roles the wrong way round.
     pub wants_flip: bool,

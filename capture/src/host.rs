@@ -108,7 +108,7 @@ impl<'a> Host<'a> {
         app.data(meta, transport, self.shared, now, dir, data, self.partial);
         let gave_up = app.gave_up;
         if std::mem::take(&mut app.pauses) {
-            self.meta.timeout = Patience::of(timeout::INTERACTIVE);
+            self.meta.wait(Patience::of(timeout::INTERACTIVE));
         }
         if std::mem::take(&mut app.wants_flip) {
             self.flip();
@@ -157,7 +157,7 @@ impl<'a> Host<'a> {
     /// Users of some services pause for long.
     pub fn pause_if_interactive(&mut self, port: u16) {
         if INTERACTIVE_PORTS.contains(&port) {
-            self.meta.timeout = Patience::of(timeout::INTERACTIVE);
+            self.meta.wait(Patience::of(timeout::INTERACTIVE));
         }
     }
 }

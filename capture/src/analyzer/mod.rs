@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::LazyLock;
 
 use model::id::FiveTuple;
-use model::stream::Mark;
+use model::stream::{Mark, weird};
 
 use crate::expected::Expected;
 use crate::files::Files;
@@ -19,6 +19,7 @@ use crate::out::Out;
 use crate::services::Services;
 use crate::tunnel::Proxy;
 use crate::weirds;
+use repeats::Repeats;
 
 mod asn1;
 pub mod dce_rpc;
@@ -42,6 +43,7 @@ pub mod pop3;
 pub mod radius;
 pub mod rdp;
 pub mod rdpeudp;
+pub mod repeats;
 pub mod rfb;
 pub mod sip;
 pub mod smb;
@@ -317,7 +319,7 @@ pub struct Cx<'a> {
     /// were confirmed.
     pub signal_at: usize,
     /// Weirds that the flow raised already: each name once a flow.
-    pub weirds: &'a mut Vec<&'static str>,
+    pub weirds: &'a mut Repeats,
     /// Whether the analyzer has confirmed already.
     pub confirmed: bool,
     /// The analyzer is done with the flow, which stays its protocol (encrypted from here on, say).
@@ -346,9 +348,6 @@ pub struct Cx<'a> {
     /// A TLS handshake in the flow is complete; its analyzer sets this.
     pub tls_established: bool,
 }
-
-/// Different weirds one flow may raise: the rest are counted only, so that one flow cannot flood the log.
-pub const FLOW_WEIRDS_MAX: usize = 32;
 
 impl Cx<'_> {
     /// The place of the row about to be written.
@@ -454,17 +453,33 @@ impl Cx<'_> {
         self.inner.acts.push(Act::End(dir));
     }
 
-    /// Writes a weird row for the flow, once a name.
+    /// Writes a weird row for the flow, as far as [`Repeats`] lets it.
     pub fn weird(&mut self, name: &'static str, addl: Option<&str>, source: Option<&str>) {
-        if self.weirds.contains(&name) || self.weirds.len() >= FLOW_WEIRDS_MAX {
+        if !self.weirds.permit(name, self.now) {
             self.out.weirds_held += 1;
             return;
         }
-        self.weirds.push(name);
         if weirds::action(name) == weirds::Action::Ignore {
             return;
         }
         let (mark, node) = (self.mark(), self.node);
         self.out.flow_weird(mark, self.ids, node, name, addl, source);
+    }
+
+    /// Writes a weird row without the flow, where Zeek's analyzer does not say whose it is.
+    pub fn weird_of_nobody(
+        &mut self,
+        name: &'static str,
+        addl: Option<&str>,
+        source: Option<&str>,
+    ) {
+        if !self.weirds.permit(name, self.now) {
+            self.out.weirds_held += 1;
+            return;
+        }
+        let mark = self.mark();
+        let row =
+            weird::Row { ts: self.now, name, addl, peer: self.node, source, ..weird::Row::unset() };
+        self.out.weird.push(mark, row);
     }
 }

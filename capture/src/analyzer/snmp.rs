@@ -20,6 +20,9 @@ pub static KIND: Kind = Kind {
 /// Octets that an INTEGER may have: 64 bits and a sign.
 const INTEGER_LEN_MAX: usize = 9;
 
+/// Octets that a number of an OID may have: seven bits each.
+const OID_NUMBER_MAX: usize = 10;
+
 /// Tags of the messages, and of values in them.
 mod pdu {
     pub const TRAP: u8 = 0xa4;
@@ -41,8 +44,13 @@ impl Analyzer for Snmp {
         if dir == Dir::Resp {
             cx.confirm();
         }
-        if header.has_pdu && pdu(&mut r).is_none() {
-            cx.violation();
+        let mut too_long = None;
+        if header.has_pdu && pdu(&mut r, &mut too_long).is_none() {
+            return cx.violation();
+        }
+        if let Some(octets) = too_long {
+            let octets = octets.to_string();
+            cx.weird_of_nobody("asn_oid_subidentifier_too_long", Some(&octets), None);
         }
     }
 
@@ -99,10 +107,12 @@ fn user_security(r: &mut Reader<'_>) -> Option<()> {
     asn1::tagged(r, tag::OCTETS).map(|_| ())
 }
 
-fn pdu(r: &mut Reader<'_>) -> Option<()> {
+/// The message proper; `too_long` is told how long the first number of an OID is that is longer than any may be.
+fn pdu(r: &mut Reader<'_>, too_long: &mut Option<usize>) -> Option<()> {
+    let mut note = |oid: &[u8]| *too_long = too_long.or(too_long_of(oid));
     match asn1::meta(r)?.tag {
         pdu::TRAP => {
-            asn1::tagged(r, tag::OID)?;
+            note(asn1::tagged(r, tag::OID)?);
             asn1::tagged(r, pdu::IP_ADDRESS)?;
             integer(r)?;
             integer(r)?;
@@ -118,10 +128,21 @@ fn pdu(r: &mut Reader<'_>) -> Option<()> {
     sequence(r)?;
     while !r.is_empty() {
         sequence(r)?;
-        asn1::tagged(r, tag::OID)?;
-        asn1::element(r)?;
+        note(asn1::tagged(r, tag::OID)?);
+        let value = asn1::element(r)?;
+        if value.0.tag == tag::OID {
+            note(value.1);
+        }
     }
     Some(())
+}
+
+/// Octets of the first number of an OID that has too many.
+fn too_long_of(oid: &[u8]) -> Option<usize> {
+    let is_last = |octet: &u8| octet & 0x80 == 0;
+    // One that breaks off has no numbers.
+    oid.last().filter(|octet| is_last(octet))?;
+    oid.split_inclusive(is_last).map(<[u8]>::len).find(|octets| *octets > OID_NUMBER_MAX)
 }
 
 /// The head of a SEQUENCE, whose length nobody looks at.
@@ -174,6 +195,21 @@ mod tests {
         let mut bench = Bench::new(&KIND, Transport::Udp);
         bench.feed(Dir::Resp, &[0x30, 3, 2, 1, 7, 9, 9]);
         assert_eq!(bench.signals, [Signal::Confirmed]);
+    }
+
+    #[test]
+    fn a_number_of_an_oid_that_is_too_long_is_odd() {
+        let long = [&[0x2b][..], &[0x80; 10], &[1]].concat();
+        assert_eq!(too_long_of(&long), Some(11));
+        assert_eq!(
+            [too_long_of(&long[..11]), too_long_of(&long[2..]), too_long_of(&[])],
+            [None; 3]
+        );
+        let mut get = GET[..30].to_vec();
+        get.extend([0x30, 16, 6, 12].iter().chain(&long).chain(&[5, 0]));
+        let mut bench = Bench::new(&KIND, Transport::Udp);
+        bench.feed(Dir::Orig, &get);
+        assert_eq!(bench.weirds, ["asn_oid_subidentifier_too_long"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::id::FiveTuple;
 
+use super::repeats::Repeats;
 use super::{Analyzer, Cx, Dir, FlowIds, Inner, Kind, Signal, Transport};
 use crate::config::Config;
 use crate::expected::Expected;
@@ -25,6 +26,8 @@ pub struct Bench {
     pub files: Files,
     /// Weirds of the flow.
     pub weirds: Vec<&'static str>,
+    /// The same as the analyzer has them.
+    pub repeats: Repeats,
     /// What was signalled, in order.
     pub signals: Vec<Signal>,
     /// The analyzer has confirmed.
@@ -93,6 +96,7 @@ impl Bench {
             out: Out::default(),
             files: Files::new(config),
             weirds: Vec::new(),
+            repeats: Repeats::default(),
             signals: Vec::new(),
             confirmed: false,
             gone: false,
@@ -122,7 +126,7 @@ impl Bench {
             local_nets: &self.local_nets,
             signal: Signal::None,
             signal_at: 0,
-            weirds: &mut self.weirds,
+            weirds: &mut self.repeats,
             confirmed: self.confirmed,
             is_done: false,
             flip: false,
@@ -138,7 +142,9 @@ impl Bench {
             tls_established: self.tls_established,
         };
         f(self.analyzer.as_mut(), &mut cx);
+        let names = cx.weirds.names();
         let (signal, flip) = (cx.signal, cx.flip);
+        self.weirds = names;
         self.gone |= cx.is_done || signal == Signal::Violated;
         self.gave_up |= cx.gave_up;
         self.over |= cx.over;
@@ -193,7 +199,7 @@ pub fn hostile(kind: &Kind, transport: Transport, talk: &[(Dir, &[u8])]) {
             }
         }
         bench.finish();
-        assert!(bench.weirds.len() <= super::FLOW_WEIRDS_MAX);
+        assert!(bench.weirds.len() <= super::repeats::FLOW_WEIRDS_MAX);
     };
     let all: Vec<(Dir, u8)> =
         talk.iter().flat_map(|(dir, data)| data.iter().map(|byte| (*dir, *byte))).collect();

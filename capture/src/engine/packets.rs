@@ -160,7 +160,7 @@ impl Engine {
             let addl = format!("{} != {}", udp.len, u64::from(udp.payload_len) + 8);
             host.weird_with("UDP_datagram_length_mismatch", Some(&addl), Some("UDP"));
         }
-        host.meta.last = now;
+        host.meta.seen_at(now);
         host.meta.letter_once(dir, seen::DATA, b'D');
         let len = u64::from(udp.len).saturating_sub(8);
         sent.add(dir, len);
@@ -240,7 +240,7 @@ impl Engine {
             host.weird_with(weird.name(), None, weird.source());
             return;
         }
-        flow.meta.last = now;
+        flow.meta.seen_at(now);
         let len = u64::from(icmp.payload_len);
         sent.add(dir, len);
         if icmp.payload.len() as u64 >= len {
@@ -269,7 +269,7 @@ impl Engine {
             Key::new(self.realm(shard), (ip.src, 0), (ip.dst, 0), ip.proto, false);
         let at = self.datagram_flow(key, from_high, false, shard, now, tunnels);
         let Some(flow) = self.table.get(at) else { return };
-        flow.meta.last = now;
+        flow.meta.seen_at(now);
         let dir = flow.meta.dir(from_high);
         count_packet(&mut flow.meta, dir, ip);
         self.reschedule(at);

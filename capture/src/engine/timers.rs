@@ -246,10 +246,11 @@ fn interim(flow: &Flow, every: Option<i64>) -> i64 {
 
 fn deadline(flow: &Flow) -> i64 {
     let meta = &flow.meta;
-    let idle = meta.last.saturating_add(meta.timeout.micros());
+    let last = meta.active_at();
+    let idle = last.saturating_add(meta.timeout.micros());
     match &flow.proto {
-        Proto::Tcp(tcp) => idle.min(tcp.deadline(meta.first, meta.last)),
-        Proto::Syn(syn) => idle.min(syn.deadline(meta.first, meta.last)),
+        Proto::Tcp(tcp) => idle.min(tcp.deadline(meta.first, last)),
+        Proto::Syn(syn) => idle.min(syn.deadline(meta.first, last)),
         Proto::Datagram(_) => idle,
     }
 }

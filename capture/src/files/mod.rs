@@ -27,9 +27,8 @@
 use std::net::IpAddr;
 
 use model::id;
-use model::stream::weird;
 
-use crate::analyzer::{Cx, FLOW_WEIRDS_MAX};
+use crate::analyzer::Cx;
 
 mod file;
 pub mod hash;
@@ -150,7 +149,7 @@ impl Cx<'_> {
         self.weird_of_file(&fuid, name, addl, Some(source));
     }
 
-    /// The same where the file has no more to it than its id. Each name once a flow, as of its own weirds.
+    /// The same where the file has no more to it than its id. Counted with the flow's own.
     pub fn weird_of_file(
         &mut self,
         fuid: &str,
@@ -158,21 +157,7 @@ impl Cx<'_> {
         addl: Option<&str>,
         source: Option<&str>,
     ) {
-        if self.weirds.contains(&name) || self.weirds.len() >= FLOW_WEIRDS_MAX {
-            self.out.weirds_held += 1;
-            return;
-        }
-        self.weirds.push(name);
         let addl = addl.map_or_else(|| fuid.to_owned(), |addl| format!("{fuid}: {addl}"));
-        let mark = self.mark();
-        let row = weird::Row {
-            ts: self.now,
-            name,
-            addl: Some(&addl),
-            peer: self.node,
-            source,
-            ..weird::Row::unset()
-        };
-        self.out.weird.push(mark, row);
+        self.weird_of_nobody(name, Some(&addl), source);
     }
 }

@@ -1,8 +1,12 @@
 //! What few flows have: behind one pointer, so that all others are smaller.
 
-use super::Meta;
+use super::{Meta, Patience};
+use crate::config::SECOND;
 use crate::trace::Trace;
 use crate::tunnel::Around;
+
+/// Steps back in time that mean nothing: packets of several queues are a little out of order.
+const STEP_BACK: i64 = SECOND;
 
 /// What few flows have; a flow without it has zeros and nothing.
 #[derive(Debug, Default)]
@@ -13,6 +17,8 @@ pub struct Rare {
     pub interims: u32,
     /// Bytes in content gaps.
     pub missed_bytes: u64,
+    /// Its latest packet, where time went far back after it.
+    pub latest: i64,
     /// The tunnels around it.
     pub around: Option<Box<Around>>,
     /// What joining it with its other half takes, while one direction alone was seen of it.
@@ -36,6 +42,32 @@ impl Meta {
     /// Rows of conn that it has had while it lasted.
     pub fn interims(&self) -> u32 {
         self.rare.as_ref().map_or(0, |rare| rare.interims)
+    }
+
+    /// A packet that counts was seen.
+    pub fn seen_at(&mut self, now: i64) {
+        if now < self.last.saturating_sub(STEP_BACK) {
+            let last = self.last;
+            let rare = self.rare_mut();
+            rare.latest = rare.latest.max(last);
+        }
+        self.last = now;
+    }
+
+    /// It is to end after another idle time, counted from its last packet.
+    pub fn wait(&mut self, timeout: Patience) {
+        if timeout == self.timeout {
+            return;
+        }
+        self.timeout = timeout;
+        if let Some(rare) = &mut self.rare {
+            rare.latest = 0;
+        }
+    }
+
+    /// From when on its timers count: Zeek's are set when they were due last, and do not come sooner when time goes back.
+    pub fn active_at(&self) -> i64 {
+        self.rare.as_ref().map_or(self.last, |rare| rare.latest.max(self.last))
     }
 
     /// Bytes in content gaps.

@@ -3,10 +3,9 @@
 //! A line `NAME tcp` or `NAME udp`, then steps: a byte that says what happens and by which end, two for a
 //! length, and so many bytes.
 
+use crate::analyzer::repeats::FLOW_WEIRDS_MAX;
 use crate::analyzer::testing::Bench;
-use crate::analyzer::{
-    ALL, Dir, FLOW_WEIRDS_MAX, Kind, PROBE_BYTES_MAX, Start, Transport, ftp, websocket,
-};
+use crate::analyzer::{ALL, Dir, Kind, PROBE_BYTES_MAX, Start, Transport, ftp, websocket};
 
 /// Mail.
 pub(super) const MAIL: &[&str] = &["smtp", "pop3", "imap"];

@@ -145,7 +145,7 @@ impl Tcp {
         dir = self.history(dir, flags, rel_seq, len, host);
         self.window(dir, seg, host);
         if !self.both_closed() {
-            host.meta.last = host.now;
+            host.meta.seen_at(host.now);
         }
         self.control_counts(dir, seg, rel_seq, seg_len, host);
         let mut rel_ack = 0;
@@ -219,7 +219,7 @@ impl Tcp {
 
 /// The first check of a chain that begins at `base` at which the flow has lingered long enough.
 fn next_check(base: i64, last: i64) -> i64 {
-    let idle = last + timeout::TCP_LINGER + 1;
+    let idle = last + timeout::TCP_LINGER;
     if idle <= base {
         return base;
     }

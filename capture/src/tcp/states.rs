@@ -183,7 +183,8 @@ impl Tcp {
     fn answered_elsewhere(&mut self, flags: TcpFlags, host: &mut Host<'_>) {
         if host.shared.config.joins != Joins::Nothing && !flags.syn() && !flags.rst() {
             self.attempt_at = 0;
-            host.meta.timeout = host.meta.timeout.max(Patience::of(timeout::TCP_INACTIVITY));
+            let patience = host.meta.timeout.max(Patience::of(timeout::TCP_INACTIVITY));
+            host.meta.wait(patience);
             host.pause_if_interactive(host.meta.resp_p());
         }
     }
@@ -248,7 +249,7 @@ impl Tcp {
             return;
         }
         if !is_handshake(state) && is_handshake(end.state) && is_handshake(peer.state) {
-            host.meta.timeout = Patience::of(timeout::TCP_INACTIVITY);
+            host.meta.wait(Patience::of(timeout::TCP_INACTIVITY));
         }
         end.prev = end.state;
         end.state = state;
