@@ -205,7 +205,7 @@ mod tests {
             [too_long_of(&long[..11]), too_long_of(&long[2..]), too_long_of(&[])],
             [None; 3]
         );
-        let mut get = GET[..30].to_vec();
+        let mut get = GET[..26].to_vec();
         get.extend([0x30, 16, 6, 12].iter().chain(&long).chain(&[5, 0]));
         let mut bench = Bench::new(&KIND, Transport::Udp);
         bench.feed(Dir::Orig, &get);

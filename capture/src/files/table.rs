@@ -28,8 +28,11 @@ const JOINED_MAX: usize = 1024;
 /// Places that are dead before the list of timeouts is gone through: files end long before.
 const STALE_MAX: usize = 1024;
 
+/// Files of a virtual shard that ended without their analyzer, whose types are kept for it; the oldest goes first.
+const UNTOLD_MAX: usize = 1024;
+
 /// A file that an analyzer carries; the default one is none.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct FileRef {
     /// Place, from 1.
     at: u32,
@@ -50,6 +53,8 @@ struct Shard {
     /// In the order in which they began.
     open: Vec<FileRef>,
     waiting: usize,
+    /// Those of [`Files::untold`], in the order in which they ended; some were told meanwhile.
+    untold: VecDeque<FileRef>,
 }
 
 /// The files of a thread.
@@ -60,6 +65,8 @@ pub struct Files {
     shards: Vec<Shard>,
     /// Files that others may join, by virtual shard and id.
     shared: HashMap<(u8, String), FileRef>,
+    /// Types that were found when files ended, of which nobody has heard: their analyzers will ask.
+    untold: HashMap<FileRef, Told>,
     /// When each file is looked at next; they all have the same patience.
     looks: VecDeque<(i64, FileRef)>,
     /// Certificates read lately.
@@ -77,6 +84,7 @@ impl Files {
             free: Vec::new(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             shared: HashMap::new(),
+            untold: HashMap::new(),
             looks: VecDeque::new(),
             certificates: x509::Cache::default(),
             evicted: 0,
@@ -190,7 +198,7 @@ impl Files {
         data: &[u8],
     ) -> Told {
         let hashes = self.config.hashes;
-        let Some(file) = self.get(at) else { return OVER };
+        let Some(file) = self.get(at) else { return self.over(at) };
         let shard = file.flows.first().map_or(0, |ids| usize::from(ids.shard()));
         let before = file.waiting();
         let waiting = self.shards.get(shard).map_or(0, |shard| shard.waiting);
@@ -209,7 +217,7 @@ impl Files {
     /// Bytes of a file that were never seen.
     pub fn gap(&mut self, now: i64, at: FileRef, len: u64) -> Told {
         let hashes = self.config.hashes;
-        let Some(file) = self.get_mut(at) else { return OVER };
+        let Some(file) = self.get_mut(at) else { return self.over(at) };
         file.active = now;
         let before = file.waiting();
         let mime = file.gap(hashes, len);
@@ -223,7 +231,7 @@ impl Files {
 
     /// How many bytes a file has.
     pub fn set_size(&mut self, out: &mut Out, now: i64, at: FileRef, size: u64) -> Told {
-        let Some(file) = self.get_mut(at) else { return OVER };
+        let Some(file) = self.get_mut(at) else { return self.over(at) };
         file.active = now;
         file.size = Some(size);
         let told = Told { mime: None, owner: file.owner, is_over: false };
@@ -238,7 +246,7 @@ impl Files {
     /// A file is over: its rows are written.
     pub fn end(&mut self, out: &mut Out, now: i64, at: FileRef, timed_out: bool) -> Told {
         let hashes = self.config.hashes;
-        let Some(file) = self.get_mut(at) else { return OVER };
+        let Some(file) = self.get_mut(at) else { return self.over(at) };
         let before = file.waiting();
         let told = Told { mime: file.end(hashes), owner: file.owner, is_over: true };
         row::write(out, now, file, hashes, timed_out);
@@ -262,6 +270,28 @@ impl Files {
         told
     }
 
+    /// What an analyzer is told of a file that is no more.
+    fn over(&mut self, file: FileRef) -> Told {
+        let untold = if self.untold.is_empty() { None } else { self.untold.remove(&file) };
+        untold.unwrap_or(OVER)
+    }
+
+    /// A file is over which its analyzer knows nothing of: its type is kept until that asks.
+    fn end_untold(&mut self, out: &mut Out, now: i64, at: FileRef, timed_out: bool) {
+        let begun_by = self.get(at).and_then(|file| file.flows.first());
+        let shard = begun_by.map_or(0, |ids| usize::from(ids.shard()));
+        let told = self.end(out, now, at, timed_out);
+        let Some(shard) = self.shards.get_mut(shard).filter(|_| told.mime.is_some()) else {
+            return;
+        };
+        self.untold.insert(at, told);
+        shard.untold.push_back(at);
+        let excess = shard.untold.len() > UNTOLD_MAX;
+        if let Some(oldest) = shard.untold.pop_front_if(|_| excess) {
+            self.untold.remove(&oldest);
+        }
+    }
+
     /// Ends a file where there are too many.
     fn make_room(&mut self, out: &mut Out, now: i64, shard: u8, flow: u64) {
         let Some(shard) = self.shards.get(usize::from(shard)) else { return };
@@ -280,7 +310,7 @@ impl Files {
         };
         if let Some(oldest) = oldest.copied() {
             self.evicted += 1;
-            self.end(out, now, oldest, false);
+            self.end_untold(out, now, oldest, false);
         }
     }
 
@@ -306,7 +336,7 @@ impl Files {
             let Some((at, look)) = self.looks.pop_front() else { return };
             let Some(file) = self.get(look) else { continue };
             if now.saturating_sub(file.active) >= IDLE {
-                self.end(out, at, look, true);
+                self.end_untold(out, at, look, true);
             } else {
                 self.looks.push_back((now.saturating_add(IDLE), look));
             }
@@ -322,5 +352,5 @@ impl Files {
     }
 }
 
-/// What is told of a file that is no more.
+/// A file that is no more.
 const OVER: Told = Told { mime: None, owner: 0, is_over: true };

@@ -176,6 +176,17 @@ fn idle_files_time_out() {
 }
 
 #[test]
+fn the_type_of_a_file_that_timed_out_waits_for_its_analyzer() {
+    let mut bench = Bench::new(Hashes::NONE);
+    let file = bench.begin(1, About { owner: 7, ..About::default() });
+    assert_eq!(bench.data(file, None, b"<html><body>short").mime, None);
+    bench.files.expire(&mut bench.out, 10 * IDLE);
+    let told = bench.end(file);
+    assert_eq!((told.mime, told.owner, told.is_over), (Some("text/html"), 7, true));
+    assert_eq!(bench.end(file).mime, None);
+}
+
+#[test]
 fn flows_share_a_file_and_each_has_a_row() {
     let mut bench = Bench::new(Hashes::ALL);
     let about = About { source: "SMB", ..About::default() };

@@ -103,6 +103,9 @@ impl Http {
         if cx.file_is_open(file) {
             return file;
         }
+        // One that ended for want of bytes may have found its type then.
+        let told = cx.file_end(file);
+        self.tell(dir, told);
         let file = self.new_file(cx, dir);
         if let Some(entity) = self.entity(dir, depth) {
             entity.file = file;
