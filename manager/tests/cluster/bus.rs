@@ -56,7 +56,9 @@ impl Fake {
 
     pub fn state(&self, group: &str) -> Vec<String> {
         let of = self.state.iter().filter(|((g, _), _)| g == group);
+        // Where it stands is never forgotten.
         of.flat_map(|(_, items)| items)
+            .filter(|(key, _)| !bus::stand::is_one(key))
             .map(|(key, value)| {
                 format!("{} {}", String::from_utf8_lossy(key), String::from_utf8_lossy(value))
             })
