@@ -62,6 +62,15 @@ struct Walk<'a> {
     weirds: WeirdSet,
 }
 
+/// Ethertypes of ARP and of its reverse (RFC 826, RFC 903).
+const ARP: [u16; 2] = [0x0806, 0x8035];
+
+/// Whether ARP breaks off before its addresses do.
+fn is_cut_arp(data: &[u8]) -> bool {
+    let [_, _, _, _, hardware, protocol, _, _, addresses @ ..] = data else { return true };
+    addresses.len() < 2 * (usize::from(*hardware) + usize::from(*protocol))
+}
+
 impl Decoder {
     /// Decodes one captured frame down to its IP header. `wire_len` is the frame's length on the
     /// wire, which a snap length may have cut `data` short of.
@@ -85,6 +94,9 @@ impl Decoder {
         };
         let end = found.map_err(|reason| Undecodable { reason, also: walk.weirds, addrs: None })?;
         if let Layer::Other(ethertype) = end {
+            if ARP.contains(&ethertype) && is_cut_arp(walk.rest) {
+                walk.weirds.insert(Weird::TruncatedArp);
+            }
             return Ok(Decoded::NotIp { ethertype, weirds: walk.weirds });
         }
         let wire_left = wire_len.saturating_sub(u32::try_from(walk.at).unwrap_or(u32::MAX));

@@ -309,3 +309,19 @@ fn no_bytes_make_decoding_panic() {
         decode_all(Link::from(*link), wire_len, &bytes);
     }
 }
+
+#[test]
+fn arp_that_breaks_off_is_odd() {
+    let mut frame = [&[2; 12][..], &[8, 6], &[0, 1, 8, 0, 6, 4, 0, 1], &[7; 20]].concat();
+    let is_odd = |frame: &[u8]| {
+        let decoder = Decoder { ignore_checksums: true };
+        match decoder.decode(Link::Ethernet, frame.len() as u32, frame) {
+            Ok(Decoded::NotIp { weirds, .. }) => weirds.contains(Weird::TruncatedArp),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(!is_odd(&frame));
+    assert!(is_odd(&frame[..frame.len() - 1]) && is_odd(&frame[..20]));
+    frame[12] = 9;
+    assert!(!is_odd(&frame[..20]));
+}

@@ -60,6 +60,7 @@ weirds! {
     TruncatedPppoe = "truncated_pppoe_header", Some("PPPOE");
     PppoeExtraData = "pppoe_extra_data_after_payload", Some("PPPOE");
     PppoeTruncated = "pppoe_truncated_payload", None;
+    TruncatedArp = "truncated_ARP", Some("ARP");
     TruncatedSll = "truncated_Linux_SLL_header", Some("LINUXSLL");
     TruncatedSll2 = "truncated_Linux_SLL2_header", Some("LINUXSLL2");
     TooManyLayers = "max_packet_analyzer_depth_exceeded", None;

@@ -7,10 +7,12 @@ use super::mail::{Mail, Whose};
 use super::text::{self, Conversation, Cut, Then};
 use super::{Analyzer, Cx, Dir, Kind, Start, Transport, Verdict, ssl};
 use bdat::Chunk;
+use transaction::Transaction;
 
 mod bdat;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 /// SMTP, on Zeek's `SMTP::ports`.
 pub static KIND: Kind = Kind {
@@ -127,6 +129,7 @@ struct Talk {
     pending: VecDeque<Command>,
     /// The code of a reply that goes on in the next line.
     continued: Option<u16>,
+    transaction: Transaction,
     chunk: Option<Chunk>,
     chunk_lines: bdat::Lines,
     mail: Option<Box<Mail>>,
@@ -141,6 +144,7 @@ impl Default for Talk {
             turned: false,
             pending: VecDeque::from([Command::Greeting]),
             continued: None,
+            transaction: Transaction::default(),
             chunk: None,
             chunk_lines: bdat::Lines::default(),
             mail: None,
@@ -212,21 +216,22 @@ impl Talk {
 
     /// A line of the end that sends mail; the length of a chunk that follows it.
     fn sent(&mut self, cx: &mut Cx<'_>, line: &[u8]) -> Option<u64> {
-        let (command, argument) = match self.state {
+        let (command, name, argument) = match self.state {
             State::AfterGap => return None,
-            State::Data if line == b"." => (Command::EndOfData, &b""[..]),
+            State::Data if line == b"." => (Command::EndOfData, &b"."[..], &b""[..]),
             State::Data => {
                 self.mail_line(cx, line);
                 return None;
             }
-            State::Auth => (Command::AuthAnswer, &b""[..]),
+            State::Auth => (Command::AuthAnswer, &b""[..], &b""[..]),
             _ => {
                 let (word, rest) = text::word(line);
-                (Command::of(word)?, text::skip_blanks(rest))
+                (Command::of(word)?, word, text::skip_blanks(rest))
             }
         };
         self.push(cx, command);
         cx.confirm();
+        self.transaction.command(cx, command, name, argument);
         if command != Command::Bdat {
             if command != Command::EndOfData && self.chunk.is_some() {
                 cx.weird("smtp_missing_bdat_last_chunk", None, Some("SMTP"));

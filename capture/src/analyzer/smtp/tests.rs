@@ -63,7 +63,7 @@ fn chunks_are_no_commands() {
     ]);
     assert!(bench.inner.acts.is_empty());
     let bench = talk(&[(Dir::Orig, "BDAT x\r\nSTARTTLS\r\n"), (Dir::Resp, "220 a\r\n220 b\r\n")]);
-    assert_eq!(bench.weirds, ["smtp_invalid_bdat_command"]);
+    assert_eq!(bench.weirds, ["smtp_mail_transaction_invalid", "smtp_invalid_bdat_command"]);
 }
 
 #[test]
