@@ -16,6 +16,8 @@ use crate::tunnel::Carrier;
 pub use rare::Rare;
 
 mod rare;
+#[cfg(test)]
+mod tests;
 
 /// A flow's tuple, the same for both directions: the lower end first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The whole engine: any bytes as a capture file. Whatever they are, the rows must be the same for any
+//! The whole engine: any bytes as a capture file, or as what tunnels carry. Whatever they are, the rows must be the same for any
 //! number of threads.
 
 use std::collections::BTreeMap;
@@ -32,6 +32,71 @@ pub(super) fn engine(data: &[u8]) {
         let count = |rows: &Rows| rows.1.values().map(RecordBatch::num_rows).collect::<Vec<_>>();
         assert_eq!(count(&whole), count(&often), "rows with many barriers");
     }
+}
+
+/// Protocols that carry packets: by IP protocol, or by port of UDP.
+const CARRIERS: [(u8, u16); 10] = [
+    (4, 0),
+    (41, 0),
+    (47, 0),
+    (17, 4789),
+    (17, 6081),
+    (17, 2152),
+    (17, 3544),
+    (17, 5072),
+    (17, 4754),
+    (17, 9999),
+];
+/// Microseconds between packets.
+const STEP: u32 = 1000;
+
+/// What tunnels carry, each behind a byte that says which tunnel and which way, and two for its length, as a capture
+/// between two hosts.
+pub(super) fn tunnels(data: &[u8]) {
+    engine(&in_tunnels(data));
+}
+
+fn in_tunnels(data: &[u8]) -> Vec<u8> {
+    let mut pcap = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    pcap.extend(65_535u32.to_le_bytes());
+    pcap.extend(101u32.to_le_bytes());
+    let (mut rest, mut at) = (data, 0u32);
+    while let [which, high, low, after @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*high, *low])).min(2048);
+        let (carried, after) = after.split_at(len.min(after.len()));
+        rest = after;
+        let packet = outer(*which, carried);
+        at += STEP;
+        for number in [1, at, packet.len() as u32, packet.len() as u32] {
+            pcap.extend(number.to_le_bytes());
+        }
+        pcap.extend(packet);
+    }
+    pcap
+}
+
+/// An IPv4 packet that carries it.
+fn outer(which: u8, carried: &[u8]) -> Vec<u8> {
+    let (proto, port) = CARRIERS[usize::from(which & 0x7f) % CARRIERS.len()];
+    let mut body = Vec::new();
+    let mut ends = [[10, 0, 0, 1], [10, 0, 0, 2]];
+    let mut ports = [40_000u16, port];
+    if which & 0x80 != 0 {
+        ends.reverse();
+        ports.reverse();
+    }
+    if proto == 17 {
+        ports.iter().for_each(|port| body.extend(port.to_be_bytes()));
+        body.extend((8 + carried.len() as u16).to_be_bytes());
+        body.extend([0, 0]);
+    }
+    body.extend(carried);
+    let mut packet = vec![0x45, 0];
+    packet.extend((20 + body.len() as u16).to_be_bytes());
+    packet.extend([0, 0, 0, 0, 64, proto, 0, 0]);
+    ends.iter().for_each(|end| packet.extend(end));
+    packet.extend(body);
+    packet
 }
 
 fn is_in_order(data: &[u8]) -> bool {
@@ -130,4 +195,25 @@ fn flushes(
     let flushes: Vec<Flush> = worker.flushes.try_iter().collect();
     assert!(flushes.iter().all(|flush| flush.open_flows <= FLOWS_MAX));
     Ok(flushes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_tunnels_are_tunnels() {
+        let kept = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/tunnels");
+        let mut without = Vec::new();
+        for entry in std::fs::read_dir(kept).expect("inputs") {
+            let path = entry.expect("an input").path();
+            let data = std::fs::read(&path).expect("an input");
+            let (problems, rows) = read(&in_tunnels(&data), 1, FLUSH_PACKETS);
+            if !problems.is_empty() || !rows.contains_key("tunnel") {
+                let streams: Vec<&str> = rows.into_keys().collect();
+                without.push((path.display().to_string(), problems, streams));
+            }
+        }
+        assert_eq!(without, []);
+    }
 }

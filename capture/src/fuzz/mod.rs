@@ -34,6 +34,7 @@ pub static TARGETS: &[Target] = &[
     Target { name: "source", run: parsers::source },
     Target { name: "ssl", run: |data| talk::play(data, &["dtls", "ssl"]) },
     Target { name: "text", run: |data| talk::play(data, talk::TEXT) },
+    Target { name: "tunnels", run: capture::tunnels },
     Target { name: "windows", run: |data| talk::play(data, talk::WINDOWS) },
     Target { name: "x509", run: parsers::x509 },
 ];
