@@ -13,6 +13,8 @@ pub struct Seen<'a> {
     pub parameters: bool,
     /// How the connection goes on from here.
     pub security: Security,
+    /// Channels that the client asks for.
+    pub channels: u32,
     /// Certificates of the server.
     pub certificates: Vec<&'a [u8]>,
 }
@@ -138,6 +140,7 @@ fn blocks<'a>(r: &mut Reader<'a>, seen: &mut Seen<'a>) -> Option<()> {
                     return None;
                 }
                 block.skip(channels as usize * 12)?;
+                seen.channels = channels;
             }
             0x0c01 => block.skip(if len == 8 { 4 } else { 8 })?,
             0x0c02 => security(&mut block, seen)?,
@@ -195,5 +198,34 @@ fn certificates<'a>(r: &mut Reader<'a>, seen: &mut Seen<'a>) -> Option<()> {
             Some(())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::analyzer::testing::Bench;
+    use crate::analyzer::{Dir, Transport};
+
+    /// A client's message that asks for so many channels.
+    fn asks(channels: u8) -> Vec<u8> {
+        let names = vec![b'x'; 12 * usize::from(channels)];
+        let block = [&[3, 0xc0][..], &(8 + names.len() as u16).to_le_bytes(), &[channels, 0, 0, 0]];
+        let blocks = [&block.concat(), &names[..]].concat();
+        let mut said = vec![2, 0xf0, 0x80, 0x7f, 0x65, 0x82, 1, 0];
+        said.extend([4, 1, 1, 4, 1, 1, 1, 1, 0xff, 0x30, 0, 0x30, 0, 0x30, 0, 4, 0x82, 1, 0]);
+        said.extend([0; 12].iter().chain(b"Duca\x81\x00"));
+        said.extend(blocks);
+        [&[3, 0][..], &(4 + said.len() as u16).to_be_bytes(), &said].concat()
+    }
+
+    #[test]
+    fn too_many_channels_are_odd() {
+        let weirds = |channels| {
+            let mut bench = Bench::new(&crate::analyzer::rdp::KIND, Transport::Tcp);
+            bench.feed(Dir::Orig, &asks(channels));
+            (bench.weirds, bench.gone)
+        };
+        assert_eq!(weirds(31), (vec![], false));
+        assert_eq!(weirds(32), (vec!["RDP_channels_requested_exceeds_max"], false));
     }
 }

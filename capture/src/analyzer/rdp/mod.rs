@@ -64,6 +64,9 @@ struct Rdp {
     had_gap: bool,
 }
 
+/// Channels that a client may ask for (MS-RDPBCGR 2.2.1.3.4).
+const CHANNELS_MAX: u32 = 31;
+
 /// How a connection goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Security {
@@ -95,6 +98,10 @@ impl Framed for Session {
         }
         if seen.security != Security::None {
             self.security = seen.security;
+        }
+        if seen.channels > CHANNELS_MAX {
+            let channels = seen.channels.to_string();
+            cx.weird("RDP_channels_requested_exceeds_max", Some(&channels), None);
         }
         for (place, der) in seen.certificates.iter().enumerate() {
             // Each is a file of its own to Zeek, so that each is the first of its chain.
