@@ -103,7 +103,7 @@ fn what_retention_took_is_a_gap_and_the_lane_goes_on() {
     let positions = vec![after(&records[3], "")];
     drop(commit(session, Step { positions, ..Step::default() }));
 
-    delete_before(&brokers, "gone.metrics", 7);
+    delete_before(&brokers, &IN.full("gone"), 7);
     let mut session = open(&bus, &me);
     let wake = session.next(PATIENCE).expect("an assignment");
     assert!(matches!(&wake, Wake::Assigned(lanes) if lanes[0] == 0), "{wake:?}");
