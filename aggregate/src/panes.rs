@@ -44,8 +44,6 @@ struct Pane {
 /// Observations of an entity in the rows of one batch, added up.
 #[derive(Debug)]
 pub struct Sum {
-    /// As a value like the entity's.
-    pub value: Value,
     /// Earliest and latest of them.
     pub times: (i64, i64),
     /// How many.
@@ -119,7 +117,8 @@ impl Panes {
         self.weight += pane.weight - before;
     }
 
-    /// Adds what was added up of rows that were written in one pane, at `written` or so; else as [`Panes::observe`].
+    /// Adds what was added up of rows that were written in one pane, at `written` or so; `grow` adds it to the
+    /// statistic. Else as [`Panes::observe`].
     pub fn add(
         &mut self,
         written: i64,
@@ -127,14 +126,17 @@ impl Panes {
         rule: &'static str,
         entity: String,
         sum: Sum,
+        (begin, grow): (impl FnOnce() -> Value, impl FnOnce(&mut Value)),
     ) {
         let start = detect::pane_start(written, self.pane_us);
         let pane = self.by.entry(start).or_default();
         let oldest = pane.oldest.entry(input).or_insert(offset);
         *oldest = offset.min(*oldest);
-        let ((first_ts, last_ts), Sum { value, observations, observers, .. }) = (sum.times, sum);
+        let ((first_ts, last_ts), Sum { observations, observers, .. }) = (sum.times, sum);
         match pane.entries.entry(rule).or_default().entry(entity) {
             btree_map::Entry::Vacant(vacant) => {
+                let mut value = begin();
+                grow(&mut value);
                 let more = 1 + value.weight();
                 vacant.insert(Entry { value, first_ts, last_ts, observations, observers });
                 pane.weight += more;
@@ -143,8 +145,7 @@ impl Panes {
             btree_map::Entry::Occupied(mut known) => {
                 let entry = known.get_mut();
                 let before = entry.value.weight();
-                // Values of one rule are alike.
-                let _ = entry.value.merge(&value);
+                grow(&mut entry.value);
                 entry.first_ts = entry.first_ts.min(first_ts);
                 entry.last_ts = entry.last_ts.max(last_ts);
                 entry.observations = entry.observations.saturating_add(observations);
@@ -239,18 +240,21 @@ mod tests {
     #[test]
     fn sums_of_batches_are_accounted_like_observations() {
         let mut panes = Panes::new(10);
-        let sum = |members: &[&str], at: i64| {
-            let mut unique = Unique::new(9);
-            for member in members {
-                unique.observe(at, member);
-            }
+        let mut add = |written, from, entity: &str, members: &[&str], at: i64| {
             let observations = members.len() as u64;
             let observers = [format!("w{at}")].into();
-            Sum { value: Value::Unique(unique), times: (at, at), observations, observers }
+            let sum = Sum { times: (at, at), observations, observers };
+            let grow = |value: &mut Value| {
+                for member in members {
+                    value.observe(detect::Seen { at, key: "", member, number: 0 });
+                }
+            };
+            let begin = || Value::Unique(Unique::new(9));
+            panes.add(written, from, "s", entity.into(), sum, (begin, grow));
         };
-        panes.add(3, (Input::Conn, 9), "s", "e".into(), sum(&["a", "b"], 2));
-        panes.add(4, (Input::Conn, 7), "s", "e".into(), sum(&["b", "c"], 1));
-        panes.add(4, (HTTP, 8), "s", "f".into(), sum(&["x"], 1));
+        add(3, (Input::Conn, 9), "e", &["a", "b"], 2);
+        add(4, (Input::Conn, 7), "e", &["b", "c"], 1);
+        add(4, (HTTP, 8), "f", &["x"], 1);
         observe(&mut panes, 4, 10, "e", "a");
         assert_eq!((panes.weight(), panes.oldest(Input::Conn)), (4 + 2 + 2, Some(7)));
         let out = panes.release(10);

@@ -53,12 +53,13 @@ pub fn observe(
     }
     for ((pane, interval), (part, first, latest)) in parts {
         let sum = Sum {
-            value: part.value(),
             times: (first, latest),
             observations: part.conns(),
             observers: part.workers().map(str::to_owned).collect(),
         };
-        windows.panes.add(pane, written.from, summary::RULE, interval.entity(), sum);
+        let (rule, entity) = (summary::RULE, interval.entity());
+        let grow = |value: &mut detect::Value| part.add_to(value);
+        windows.panes.add(pane, written.from, rule, entity, sum, (summary::start, grow));
     }
     Ok(late)
 }

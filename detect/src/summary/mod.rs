@@ -39,6 +39,9 @@ const SERVICES_MAX: usize = 256;
 const WORKERS_MAX: usize = 1024;
 /// Hosts counted exactly as distinct; beyond them it is an estimate.
 const HOSTS_EXACT: usize = 1024;
+/// What is added up.
+const SUMS: [&str; 8] =
+    ["conns", "tcp", "udp", "icmp", "pkts", "bytes", "payload_bytes", "missed_bytes"];
 /// Talkers and services that a row names.
 const NAMED: usize = 10;
 
@@ -92,7 +95,18 @@ pub fn complete_at(interval: Interval, grace_us: i64) -> i64 {
 
 /// The statistic before anything was observed.
 pub fn start() -> Value {
-    Part::default().value()
+    let sums = SUMS.map(|name| (name, Value::Sum(Sum::default())));
+    let hosts = || Value::Distinct(Distinct::new(HOSTS_EXACT));
+    let others = [
+        ("orig_hosts", hosts()),
+        ("resp_hosts", hosts()),
+        ("talkers", Value::Top(Top::new(TALKERS_MAX))),
+        ("service_conns", Value::Top(Top::new(SERVICES_MAX))),
+        ("service_bytes", Value::Top(Top::new(SERVICES_MAX))),
+        ("workers", Value::Top(Top::new(WORKERS_MAX))),
+    ];
+    let all = sums.into_iter().chain(others);
+    Value::Named(all.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// A service, its flows and their bytes.
@@ -178,12 +192,6 @@ fn top<'a>(of: &'a Named, name: &str) -> Option<&'a Top> {
 
 fn distinct<'a>(of: &'a Named, name: &str) -> Option<&'a Distinct> {
     if let Value::Distinct(distinct) = of.get(name)? { Some(distinct) } else { None }
-}
-
-fn sum_of(number: u64) -> Value {
-    let mut sum = Sum::default();
-    sum.observe(i64::try_from(number).unwrap_or(i64::MAX));
-    Value::Sum(sum)
 }
 
 #[cfg(test)]

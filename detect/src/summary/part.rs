@@ -1,6 +1,6 @@
 //! Rows of conn, added up for one interval.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{
@@ -9,9 +9,8 @@ use arrow_array::{
 };
 use model::read::{self, ColumnError};
 
-use super::{HOSTS_EXACT, SERVICES_MAX, TALKERS_MAX, WORKERS_MAX, sum_of};
 use crate::rows;
-use crate::stat::{Distinct, Top, Value};
+use crate::stat::{Top, Value};
 
 /// The columns of conn that count.
 #[derive(Debug)]
@@ -136,51 +135,59 @@ impl<'a> Part<'a> {
         self.workers.keys().copied()
     }
 
-    /// As a value that merges with others.
-    pub fn value(&self) -> Value {
-        let [tcp, udp, icmp] = self.by_proto;
-        let sums = [
-            ("conns", self.conns),
-            ("tcp", tcp),
-            ("udp", udp),
-            ("icmp", icmp),
-            ("pkts", self.pkts),
-            ("bytes", self.bytes),
-            ("payload_bytes", self.payload),
-            ("missed_bytes", self.missed),
-        ];
+    /// Adds it to a value of summaries, member by member: that costs less than to merge with another value.
+    pub fn add_to(&self, value: &mut Value) {
+        let Value::Named(of) = value else { return };
         let [origs, resps] = &self.hosts;
-        let of = |services: fn(&(u64, u64)) -> u64| {
-            top(SERVICES_MAX, self.services.iter().map(|(name, of)| (*name, services(of))))
-        };
-        let pairs = |map: &HashMap<&'a str, u64>| -> Vec<(&'a str, u64)> {
-            map.iter().map(|(member, count)| (*member, *count)).collect()
-        };
-        let others = [
-            ("orig_hosts", distinct(origs.keys())),
-            ("resp_hosts", distinct(resps.keys())),
-            ("talkers", top(TALKERS_MAX, pairs(origs).into_iter().chain(pairs(resps)))),
-            ("service_conns", of(|(conns, _)| *conns)),
-            ("service_bytes", of(|(_, bytes)| *bytes)),
-            ("workers", top(WORKERS_MAX, pairs(&self.workers))),
-        ];
-        let sums = sums.map(|(name, number)| (name, sum_of(number)));
-        let all = sums.into_iter().chain(others);
-        Value::Named(all.map(|(name, value)| (name.to_owned(), value)).collect::<BTreeMap<_, _>>())
+        for (name, statistic) in of {
+            match statistic {
+                Value::Sum(sum) => {
+                    sum.observe(self.number(name));
+                }
+                Value::Distinct(distinct) => {
+                    let hosts = if name == "orig_hosts" { origs } else { resps };
+                    // Which, not when: of two values for the same members neither differs.
+                    for host in hosts.keys() {
+                        distinct.observe(0, host);
+                    }
+                }
+                Value::Top(top) => self.weigh(name, top),
+                _ => {}
+            }
+        }
     }
-}
 
-fn top<'a>(max: usize, of: impl IntoIterator<Item = (&'a str, u64)>) -> Value {
-    let mut top = Top::new(max);
-    top.observe_all(of);
-    Value::Top(top)
-}
-
-/// Which members, not when: of two values for the same members neither differs.
-fn distinct<'a>(members: impl Iterator<Item = &'a &'a str>) -> Value {
-    let mut distinct = Distinct::new(HOSTS_EXACT);
-    for member in members {
-        distinct.observe(0, member);
+    fn number(&self, name: &str) -> i64 {
+        let [tcp, udp, icmp] = self.by_proto;
+        let number = match name {
+            "conns" => self.conns,
+            "tcp" => tcp,
+            "udp" => udp,
+            "icmp" => icmp,
+            "pkts" => self.pkts,
+            "bytes" => self.bytes,
+            "payload_bytes" => self.payload,
+            "missed_bytes" => self.missed,
+            _ => 0,
+        };
+        i64::try_from(number).unwrap_or(i64::MAX)
     }
-    Value::Distinct(distinct)
+
+    fn weigh(&self, name: &str, top: &mut Top) {
+        let [origs, resps] = &self.hosts;
+        match name {
+            "talkers" => {
+                let hosts = origs.iter().chain(resps);
+                top.observe_all(hosts.map(|(host, bytes)| (*host, *bytes)));
+            }
+            "service_conns" => {
+                top.observe_all(self.services.iter().map(|(name, (conns, _))| (*name, *conns)));
+            }
+            "service_bytes" => {
+                top.observe_all(self.services.iter().map(|(name, (_, bytes))| (*name, *bytes)));
+            }
+            "workers" => top.observe_all(self.workers.iter().map(|(node, pkts)| (*node, *pkts))),
+            _ => {}
+        }
+    }
 }

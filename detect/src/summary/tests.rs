@@ -41,7 +41,9 @@ fn value(flows: &[Flow], worker: &str) -> Value {
     let mut part = Part::default();
     // Who wrote the row is named in it as well.
     (0..rows.num_rows()).for_each(|row| part.add(&flows, row, [worker, "w9", worker].into_iter()));
-    part.value()
+    let mut value = start();
+    part.add_to(&mut value);
+    value
 }
 
 #[test]
