@@ -39,7 +39,7 @@ const MERGED: [Input; 3] = [Input::Conn, Input::Notice, Input::Known];
 pub fn inputs(overlap: bool) -> &'static [Input] {
     static INPUTS: LazyLock<[Vec<Input>; 2]> = LazyLock::new(|| {
         let observed = detect::detector::logs().map(Input::Log);
-        let copied = topic::raw_flows().map(Input::Raw);
+        let copied = topic::raw_copies().map(Input::Raw);
         [MERGED.into_iter().chain(observed).collect(), MERGED.into_iter().chain(copied).collect()]
     });
     let [observed, copied] = &*INPUTS;

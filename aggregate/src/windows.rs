@@ -181,7 +181,7 @@ impl Windows {
         if *topic == *topic::RAW_CONN.0 {
             return Some(&mut self.join.open);
         }
-        let def = topic::raw_flows().find(|def| *Topic::raw(def).0 == *topic)?;
+        let def = topic::raw_copies().find(|def| *Topic::raw(def).0 == *topic)?;
         Some(self.copies.open_of(def.name))
     }
 

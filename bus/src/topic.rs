@@ -103,11 +103,11 @@ pub fn carries_rows(topic: &Topic) -> bool {
     name.starts_with("log.") || name.starts_with("raw.") || between.contains(topic)
 }
 
-/// The flow streams other than conn: where taps overlap their rows pass through the aggregators, as a flow's
-/// come from one observer.
-pub fn raw_flows() -> impl Iterator<Item = &'static Def> {
+/// Streams of what several taps may see at once, other than conn: where taps overlap their rows pass through the
+/// aggregators, as those of a flow come from one observer, and a certificate is told of once.
+pub fn raw_copies() -> impl Iterator<Item = &'static Def> {
     let is_flow = |def: &&'static Def| def.key == stream::Key::Flow && def.name != "conn";
-    stream::ALL.iter().copied().filter(is_flow)
+    stream::ALL.iter().copied().filter(is_flow).chain([&stream::x509::DEF])
 }
 
 /// Names of the topics of which the newest record of each key stays.
@@ -177,14 +177,16 @@ pub fn table() -> Vec<Spec> {
         row(RESPONSE, "action", "JSON", "manager", "responders", keep),
         row(DEADLETTER, "source partition", "the record", "any consumer", "people", keep),
     ];
-    for def in raw_flows() {
-        rows.push(row(Topic::raw(def), "flow", "rows", "capture", "aggregate", keep));
+    for def in raw_copies() {
+        let key = if def.key == stream::Key::Flow { "flow" } else { "asset" };
+        rows.push(row(Topic::raw(def), key, "rows", "capture", "aggregate", keep));
     }
     for def in stream::ALL {
         let (key, writers) = match def.key {
             stream::Key::Flow if def.name == "conn" => ("flow", "aggregate"),
             stream::Key::Flow => ("flow", "capture"),
             stream::Key::Node => ("node", "capture"),
+            stream::Key::Asset if def.name == stream::x509::DEF.name => ("asset", "capture"),
             stream::Key::Asset => ("asset", "manager"),
         };
         // Which those are follows from the detectors; see `detect::detector::logs`.

@@ -14,8 +14,10 @@ use crate::few;
 use crate::flow::Meta;
 use crate::host::Shared;
 use crate::services::Services;
+use halves::is_half;
 use probing::Probing;
 
+mod halves;
 mod probing;
 
 /// Analyzers that a flow may have had at once or one after another: protocols can carry each other without end.
@@ -33,8 +35,6 @@ struct Slot {
     stopped: bool,
     /// The flow was not its protocol.
     violated: bool,
-    /// The beginning of the flow looks like its protocol, or there is no telling.
-    looks_right: bool,
 }
 
 /// The application side of one flow.
@@ -43,8 +43,14 @@ pub struct App {
     ids: Option<Arc<FlowIds>>,
     slots: Vec<Slot>,
     probing: Option<Box<Probing>>,
-    /// Analyzers that had not answered when detection ended.
-    left_open: u64,
+    /// What the beginning of the one direction that was seen fits and rules out, as it was when detection ended, by
+    /// the place in [`peers::ALL`] and [`peers::STRICT`].
+    beginning: [u8; 2],
+    /// Analyzers that say yes to the payload of a flow whose beginning was not seen, by their place in
+    /// [`analyzer::ALL`].
+    late: u64,
+    /// One direction alone has been seen so far, and another sensor may see the other.
+    is_half: bool,
     services: Services,
     weirds: Repeats,
     transport: Option<Transport>,
@@ -91,9 +97,9 @@ impl App {
     }
 
     /// The flow begins and was announced by another: it is `name`, which `kind` looks at.
-    pub fn expect(&mut self, name: &'static str, kind: &Kind) {
+    pub fn expect(&mut self, name: &'static str, kind: &Kind, now: i64) {
         self.is_expected = true;
-        self.services.add(name);
+        self.services.add(name, now);
         self.attach(kind, None);
     }
 
@@ -111,27 +117,6 @@ impl App {
     /// Confirmed protocols, in the order that they were.
     pub fn services(&self) -> &Services {
         &self.services
-    }
-
-    /// Protocols that it may be: those that its beginning looks like, those that it does not rule out, and
-    /// those that its port alone speaks for.
-    pub fn candidates(&self, dir: Dir, resp_p: u16) -> [Vec<&'static str>; 3] {
-        let alive = || self.slots.iter().filter(|slot| slot.carrier.is_none() && !slot.violated);
-        let named = |looks_right: bool| {
-            alive().filter(move |slot| slot.looks_right == looks_right).map(|slot| slot.name)
-        };
-        let open = self.probing.as_ref().filter(|probing| probing.carrier.is_none());
-        let open = open.map_or(self.left_open, |probing| probing.open);
-        let kinds = analyzer::ALL.iter().enumerate().filter(|(i, _)| open >> i & 1 == 1);
-        // One that bytes without sense would not rule out either waits for the other direction whatever this one is.
-        let mut bytes: [&[u8]; 2] = [&[], &[]];
-        bytes[dir.index()] = &[1; 64];
-        let transport = self.transport.unwrap_or(Transport::Tcp);
-        let start = analyzer::Start { transport, bytes, resp_p };
-        let tells =
-            |kind: &Kind| kind.probe.is_some_and(|probe| probe(&start) == analyzer::Verdict::No);
-        let open = kinds.filter(|(_, kind)| tells(kind)).map(|(_, kind)| kind.name).collect();
-        [named(true).collect(), open, named(false).collect()]
     }
 
     /// Whether any weird was raised.
@@ -174,6 +159,8 @@ impl App {
         data: &[u8],
         partial: bool,
     ) {
+        self.is_half = is_half(meta, shared, dir);
+        self.changes_to_tls(transport, dir, data, partial);
         self.payload = self.payload.saturating_add(data.len() as u64);
         self.incomplete |= partial;
         if self.transport.is_none() {
@@ -201,6 +188,7 @@ impl App {
     pub fn gap(&mut self, meta: &Meta, shared: &mut Shared, now: i64, dir: Dir, len: u64) {
         self.payload = self.payload.saturating_add(len);
         self.incomplete = true;
+        self.is_half = is_half(meta, shared, dir);
         if self.transport.is_none() {
             // Only TCP has gaps. Those on its port are told of one that comes before all payload.
             self.start(meta, Transport::Tcp, false);
@@ -284,7 +272,7 @@ impl App {
                 self.attach(kind, None);
             }
         }
-        self.look_for(None, partial);
+        self.look_for(None, partial, meta.resp_p());
     }
 
     fn attach(&mut self, kind: &Kind, carrier: Option<usize>) {
@@ -300,7 +288,6 @@ impl App {
             confirmed: false,
             stopped: false,
             violated: false,
-            looks_right: kind.probe.is_none(),
         };
         few::push(&mut self.slots, slot);
     }
@@ -353,6 +340,7 @@ impl App {
             services: &mut self.services,
             http_log: &mut self.http_log,
             tls_established: self.tls_established,
+            is_half: self.is_half,
         };
         f(slot.analyzer.as_mut(), &mut cx);
         self.wants_flip |= cx.flip;
@@ -363,20 +351,20 @@ impl App {
         let (signal, signal_at, is_done) = (cx.signal, cx.signal_at, cx.is_done);
         let (before, after) = inner.acts.split_at(signal_at.min(inner.acts.len()));
         self.carried(at, meta, shared, now, before, &inner.bytes);
-        self.signalled(at, signal, is_done);
+        self.signalled(at, signal, is_done, now);
         self.carried(at, meta, shared, now, after, &inner.bytes);
         inner.clear();
         shared.inner = inner;
     }
 
-    fn signalled(&mut self, at: usize, signal: Signal, is_done: bool) {
+    fn signalled(&mut self, at: usize, signal: Signal, is_done: bool, now: i64) {
         let Some(slot) = self.slots.get_mut(at) else { return };
         slot.stopped |= is_done;
         match signal {
             Signal::None => {}
             Signal::Confirmed => {
                 slot.confirmed = true;
-                self.services.add(slot.name);
+                self.services.add(slot.name, now);
             }
             // Another of its name may have been found meanwhile, inside of a third.
             Signal::Violated if slot.violated => {}
@@ -402,7 +390,7 @@ impl App {
         for act in acts {
             match act {
                 Act::Attach(kind) => self.attach(kind, carrier),
-                Act::Probe => self.look_for(carrier, false),
+                Act::Probe => self.look_for(carrier, false, meta.resp_p()),
                 Act::Gap(dir, len) => self.gap_of(carrier, meta, shared, now, *dir, *len),
                 Act::End(dir) => self.end_of(carrier, meta, shared, now, *dir),
                 Act::Data(dir, range) => {
@@ -432,6 +420,7 @@ impl App {
             services: &mut self.services,
             http_log: &mut self.http_log,
             tls_established: self.tls_established,
+            is_half: self.is_half,
             now,
             ids: self.ids.as_ref()?,
             out: &mut shared.out,

@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::config::SECOND;
 use crate::history::History;
 use crate::tcp::{Syn, Tcp};
-use crate::trace::Trace;
+use crate::trace::{Packet, Trace};
 use crate::tunnel::Carrier;
 
 pub use rare::Rare;
@@ -160,6 +160,8 @@ pub mod seen {
     pub const MULTI: u16 = 1 << 6;
     /// Analysis gave up at a limit; of no side.
     pub const GAVE_UP: u16 = 1 << 7;
+    /// No letter: the flow's time was over when its last packet came, as the capture's times went back.
+    pub const LATE: u16 = 1 << 15;
 }
 
 /// The longest history that is kept. Zeek has no limit, but a flow can add a letter with every SYN of a
@@ -311,16 +313,19 @@ impl Meta {
         }
     }
 
-    /// A TCP packet is about to be handled; `reached` says how far the numbers of its sender went before it.
-    pub fn follow(&mut self, dir: Dir, now: i64, reached: impl FnOnce() -> u64) {
+    /// A TCP packet is about to be handled; `before` says how far the numbers of its sender went before it, and what
+    /// the first packet was.
+    pub fn follow(&mut self, dir: Dir, packet: Packet, before: impl FnOnce() -> (u64, Packet)) {
         if self.packets[dir.other().index()] > 0 {
             if let Some(rare) = &mut self.rare {
                 rare.trace = None;
             }
         } else if let Some(trace) = self.trace_mut() {
-            trace.packet(now);
+            trace.packet(packet);
         } else if self.packets[dir.index()] == 1 {
-            let trace = Trace::new(self.first, &self.history, reached(), now);
+            let (reached, first) = before();
+            let mut trace = Trace::new(Packet { at: self.first, ..first }, &self.history, reached);
+            trace.packet(packet);
             self.rare_mut().trace = Some(Box::new(trace));
         }
     }

@@ -18,7 +18,7 @@ fn stamped(joins: Joins) -> Vec<Topic> {
     let mut topics = merged.to_vec();
     match joins {
         // Where taps overlap logs of flows are the aggregators' own.
-        Joins::Copies => topics.extend(topic::raw_flows().map(Topic::raw)),
+        Joins::Copies => topics.extend(topic::raw_copies().map(Topic::raw)),
         _ => topics.extend(detect::detector::logs().map(Topic::log)),
     }
     topics

@@ -1,5 +1,6 @@
 //! What a TCP flow of which one direction is seen leaves for the aggregators, who may have its other half
-//! from another sensor: the time of each history letter, and the bytes that were not seen.
+//! from another sensor: the time of each history letter, what its packet acknowledged, and the bytes that were not
+//! seen.
 //!
 //! It begins with the second packet of a direction while the other has none, so that floods of SYNs and
 //! flows that are answered, which is nearly all, never have one.
@@ -7,8 +8,34 @@
 /// Letters that have a time. Beyond it a flow of one direction is nothing but SYNs or RSTs of ever new
 /// numbers; those of them that are left are as good as any.
 const LETTERS_MAX: usize = 64;
+/// Packets that wrote no letter and are told of, as they went further or acknowledged more than those before. Of a flow that has more
+/// every second one is forgotten, again and again.
+const ACKS_MAX: usize = 32;
 /// Holes that are told apart: more in one flow, and the capture itself loses packets.
 const HOLES_MAX: usize = 16;
+
+/// What a packet that is told of has instead of a letter when it wrote none.
+pub const NO_LETTER: u8 = b'-';
+
+/// A packet as far as joining goes by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packet {
+    /// Its time, microseconds.
+    pub at: i64,
+    /// The number that follows it, if it takes any.
+    pub end: Option<u32>,
+    /// The number that it acknowledges.
+    pub ack: Option<u32>,
+}
+
+/// A packet that wrote a letter, or acknowledged more than others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// The packet; its end where that went further than those before.
+    pub packet: Packet,
+    /// Its letter in upper case, or [`NO_LETTER`].
+    pub letter: u8,
+}
 
 /// Bytes that were not seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,70 +51,117 @@ pub struct Hole {
 /// One direction of a flow.
 #[derive(Debug)]
 pub struct Trace {
-    /// Time of the packet at hand.
-    now: i64,
-    letters: Vec<(i64, u8)>,
+    /// The packet at hand, and whether it is among those that are told of.
+    packet: Packet,
+    is_told: bool,
+    marks: Vec<Mark>,
+    /// Packets that were told of without a letter; those since the last one, and how many that takes.
+    acks: u8,
+    passed: u32,
+    stride: u32,
+    /// How far the packets told of went, and the number that they acknowledged.
+    end: Option<u32>,
+    acked: Option<u32>,
     /// Position of the next byte.
     next: u64,
     holes: Vec<Hole>,
-    /// When new payload came last.
-    last_data: Option<i64>,
-    /// What the first FIN acknowledged.
-    fin_ack: Option<u32>,
+}
+
+/// Whether a number lies ahead of another.
+fn is_ahead(number: u32, of: Option<u32>) -> bool {
+    of.is_none_or(|of| number.wrapping_sub(of) as i32 > 0)
 }
 
 impl Trace {
-    /// With the second packet: what the first one at `first` left, and how far it reached.
-    pub fn new(first: i64, history: &[u8], reached: u64, now: i64) -> Trace {
-        let letters = history.iter().map(|letter| (first, letter.to_ascii_uppercase())).collect();
-        let last_data = (reached > 1).then_some(first);
-        Trace { now, letters, next: reached, holes: Vec::new(), last_data, fin_ack: None }
+    /// With the second packet: the letters of the first one, and how far it reached.
+    pub fn new(first: Packet, history: &[u8], reached: u64) -> Trace {
+        let mut trace = Trace {
+            packet: first,
+            is_told: false,
+            marks: Vec::new(),
+            acks: 0,
+            passed: 0,
+            stride: 1,
+            end: None,
+            acked: None,
+            next: reached,
+            holes: Vec::new(),
+        };
+        history.iter().for_each(|letter| trace.letter(letter.to_ascii_uppercase()));
+        trace
     }
 
     /// The next packet.
-    pub fn packet(&mut self, now: i64) {
-        self.now = now;
+    pub fn packet(&mut self, packet: Packet) {
+        self.tell_ack();
+        self.packet = packet;
+        self.is_told = false;
+    }
+
+    fn is_ahead(&self) -> bool {
+        let Packet { end, ack, .. } = self.packet;
+        ack.is_some_and(|ack| is_ahead(ack, self.acked))
+            || end.is_some_and(|end| is_ahead(end, self.end))
     }
 
     /// The packet at hand made a letter.
     pub fn letter(&mut self, letter: u8) {
-        if self.letters.len() < LETTERS_MAX {
-            self.letters.push((self.now, letter));
+        if self.marks.len() >= LETTERS_MAX + ACKS_MAX {
+            return;
         }
+        if letter == b'^' {
+            // Of no packet.
+            let packet = Packet { end: None, ack: None, ..self.packet };
+            self.marks.push(Mark { packet, letter });
+        } else {
+            let end = self.packet.end.filter(|end| is_ahead(*end, self.end));
+            self.end = end.or(self.end);
+            self.acked = self.packet.ack.filter(|ack| is_ahead(*ack, self.acked)).or(self.acked);
+            self.marks.push(Mark { packet: Packet { end, ..self.packet }, letter });
+            self.is_told = true;
+        }
+    }
+
+    /// Tells of the packet at hand if it went further or acknowledged more than those before, and no letter did.
+    fn tell_ack(&mut self) {
+        if !self.is_ahead() {
+            return;
+        }
+        self.passed += 1;
+        if self.passed < self.stride {
+            return;
+        }
+        self.passed = 0;
+        if usize::from(self.acks) >= ACKS_MAX {
+            let mut nth = 0;
+            self.marks.retain(|mark| {
+                nth += u32::from(mark.letter == NO_LETTER);
+                mark.letter != NO_LETTER || nth.is_multiple_of(2)
+            });
+            self.acks /= 2;
+            self.stride = self.stride.saturating_mul(2);
+        }
+        self.acks += 1;
+        self.letter(NO_LETTER);
     }
 
     /// The packet at hand has payload.
     pub fn data(&mut self, from: u64, len: u32) {
         let Some(to) = from.checked_add(u64::from(len)) else { return };
         if from > self.next && self.holes.len() < HOLES_MAX {
-            self.holes.push(Hole { at: self.now, from: self.next, to: from });
+            self.holes.push(Hole { at: self.packet.at, from: self.next, to: from });
         }
         if from < self.next {
             self.fill(from, to);
         }
         if to > self.next {
-            (self.next, self.last_data) = (to, Some(self.now));
+            self.next = to;
         }
     }
 
     /// Position after the last payload.
     pub fn next(&self) -> u64 {
         self.next
-    }
-
-    /// The packet at hand has a FIN.
-    pub fn fin(&mut self, ack: u32) {
-        self.fin_ack = self.fin_ack.or(Some(ack));
-    }
-
-    /// When new payload came last.
-    pub fn last_data(&self) -> Option<i64> {
-        self.last_data
-    }
-
-    /// What the first FIN acknowledged.
-    pub fn fin_ack(&self) -> Option<u32> {
-        self.fin_ack
     }
 
     /// Bytes that came late.
@@ -102,9 +176,13 @@ impl Trace {
         self.holes = left;
     }
 
-    /// Letters with their times, in order.
-    pub fn letters(&self) -> &[(i64, u8)] {
-        &self.letters
+    /// Packets that are told of, in order; the last that came is one of them.
+    pub fn marks(&self) -> impl Iterator<Item = Mark> {
+        let last = self.packet;
+        let is_new = !self.is_told && last.ack.is_some();
+        let end = last.end.filter(|end| is_ahead(*end, self.end));
+        let last = Mark { packet: Packet { end, ..last }, letter: NO_LETTER };
+        self.marks.iter().copied().chain(is_new.then_some(last))
     }
 
     /// Bytes that were never seen.
@@ -117,20 +195,55 @@ impl Trace {
 mod tests {
     use super::*;
 
+    fn at(at: i64, end: Option<u32>, ack: Option<u32>) -> Packet {
+        Packet { at, end, ack }
+    }
+
+    fn told(trace: &Trace) -> Vec<(i64, char, Option<u32>, Option<u32>)> {
+        let of = |m: Mark| (m.packet.at, char::from(m.letter), m.packet.end, m.packet.ack);
+        trace.marks().map(of).collect()
+    }
+
     #[test]
-    fn letters_have_their_times() {
-        let mut trace = Trace::new(5, b"^h", 1, 9);
+    fn letters_have_their_times_and_numbers() {
+        let mut trace = Trace::new(at(5, Some(101), Some(7)), b"^h", 1);
+        trace.packet(at(9, None, Some(7)));
         trace.letter(b'A');
-        trace.packet(11);
+        trace.packet(at(10, None, Some(9)));
+        trace.packet(at(11, Some(101), Some(9)));
         trace.letter(b'F');
-        assert_eq!(trace.letters(), [(5, b'^'), (5, b'H'), (9, b'A'), (11, b'F')]);
+        trace.packet(at(12, Some(103), Some(11)));
+        assert_eq!(
+            told(&trace),
+            [
+                (5, '^', None, None),
+                (5, 'H', Some(101), Some(7)),
+                (9, 'A', None, Some(7)),
+                (10, '-', None, Some(9)),
+                (11, 'F', None, Some(9)),
+                (12, '-', Some(103), Some(11)),
+            ]
+        );
         (0..1000).for_each(|_| trace.letter(b'R'));
-        assert_eq!(trace.letters().len(), LETTERS_MAX);
+        assert!(trace.marks().count() <= LETTERS_MAX + ACKS_MAX + 1);
+    }
+
+    #[test]
+    fn acknowledgements_are_told_of_less_and_less() {
+        let mut trace = Trace::new(at(0, Some(1), None), b"S", 1);
+        for n in 1..10_000 {
+            let ack = (u32::MAX - 5000).wrapping_add(n);
+            trace.packet(at(i64::from(n), None, Some(ack)));
+        }
+        let marks = told(&trace);
+        assert!((ACKS_MAX / 2..ACKS_MAX + 3).contains(&marks.len()), "{}", marks.len());
+        assert!(marks.is_sorted());
+        assert_eq!(marks.last(), Some(&(9999, '-', None, Some(4998))));
     }
 
     #[test]
     fn holes_close_when_their_bytes_come_late() {
-        let mut trace = Trace::new(0, b"S", 1, 7);
+        let mut trace = Trace::new(at(7, None, None), b"S", 1);
         trace.data(1, 10);
         trace.data(31, 10);
         assert_eq!(trace.holes(), [Hole { at: 7, from: 11, to: 31 }]);

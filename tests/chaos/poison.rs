@@ -117,7 +117,7 @@ fn what_nobody_can_use_goes_to_the_dead_letters_and_the_partition_goes_on() {
     alone(&inputs, &want);
     let topics: Vec<Topic> = topic::table().into_iter().map(|spec| spec.topic).collect();
     // Where taps do not overlap nobody reads rows of flows on their way to their log.
-    let unread: Vec<Topic> = topic::raw_flows().map(Topic::raw).collect();
+    let unread: Vec<Topic> = topic::raw_copies().map(Topic::raw).collect();
     let is_read = |topic: &&Topic| topic::carries_rows(topic) && !unread.contains(topic);
     let read: Vec<&Topic> = topics.iter().filter(is_read).collect();
     let bad = || {

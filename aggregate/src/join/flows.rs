@@ -1,9 +1,12 @@
 //! Which pieces are one flow, and until when it waits for more of them.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
+use super::order;
 use super::piece::Piece;
-use super::tcp::{Event, Told};
+use super::stream::Stream;
+use super::tcp::Told;
 use crate::config::SECOND;
 
 /// Without packets a flow that is not TCP ends (`udp_inactivity_timeout`, `icmp_inactivity_timeout`).
@@ -58,13 +61,22 @@ pub fn divide(pieces: &[Piece], community_id: &str, rules: Rules) -> Vec<Flow> {
     flows
 }
 
+/// Ports that clients of RPC take of those that are else servers' (`bindresvport`).
+const RESERVED: RangeInclusive<i32> = 600..=1023;
+
 /// In order of time; of what began at once the SYN first, and then what comes from the higher port, as those of
-/// clients are.
+/// clients are, or over UDP from a port that is kept for clients.
 fn place(piece: &Piece) -> (i64, bool, i32, &str, i64, i64, usize) {
     let follows = piece.syn().is_none();
     let (orig, resp) = (piece.ports[0], piece.ports[1]);
     let is_orig = piece.half.as_ref().is_none_or(|half| half.is_orig);
-    let from = if is_orig { orig } else { resp };
+    let (from, to) = if is_orig { (orig, resp) } else { (resp, orig) };
+    let is_reserved = |port: i32| !piece.is_tcp && RESERVED.contains(&port);
+    let from = match (is_reserved(from), is_reserved(to)) {
+        (true, false) => i32::MAX,
+        (false, true) => 0,
+        _ => from,
+    };
     (piece.first, follows, -from, &piece.sensor, piece.written, piece.offset, piece.origin)
 }
 
@@ -189,12 +201,34 @@ fn continues(pieces: &[Piece], flow: &[usize], next: usize) -> bool {
     if flow.iter().any(|i| pieces[*i].tap == piece.tap && pieces[*i].end() != piece.end()) {
         return false;
     }
+    // A packet out of time is a flow by itself, of which other taps may have copies.
+    let is_copy = |i: &usize| {
+        let other = &pieces[*i];
+        other.is_alone() == piece.is_alone()
+            && other.tap != piece.tap
+            && other.end() == piece.end()
+            && meets(other, piece, 0)
+    };
+    let is_any_alone = piece.is_alone() || flow.iter().any(|i| pieces[*i].is_alone());
+    if is_any_alone && !flow.iter().all(is_copy) {
+        return false;
+    }
+    // Nor did it give up one that was silent for no longer than this, unless it was over.
+    let is_again = |i: &usize| {
+        let before = &pieces[*i];
+        before.tap == piece.tap
+            && before.end() == piece.end()
+            && piece.first < before.last.saturating_add(DATAGRAM_US)
+    };
+    if !piece.is_tcp && flow.iter().any(is_again) {
+        return false;
+    }
     let last = flow.iter().map(|i| pieces[*i].last.min(piece.first)).max().unwrap_or(i64::MIN);
     if !piece.is_tcp {
-        return piece.first <= last.saturating_add(DATAGRAM_US);
+        return piece.first < last.saturating_add(DATAGRAM_US);
     }
     let told = tell(pieces, flow, Some(piece.first));
-    if piece.first > told.lives_until(last, piece.ports) {
+    if piece.first >= told.lives_until(last, piece.ports) {
         return false;
     }
     // A SYN begins another flow unless it repeats the first one.
@@ -206,30 +240,18 @@ fn continues(pieces: &[Piece], flow: &[usize], next: usize) -> bool {
 
 /// The flow that some pieces are, as far as it had come at a time.
 pub fn tell(pieces: &[Piece], flow: &[usize], until: Option<i64>) -> Told {
-    let Some(first) = flow.first().map(|i| &pieces[*i]) else { return Told::new(0, false) };
-    let all: Vec<&Piece> = flow.iter().map(|i| &pieces[*i]).collect();
-    let mut events: Vec<Event> = Vec::new();
-    for i in flow {
-        let acked =
-            |other: &Piece| other.half.as_ref()?.ack.filter(|_| other.end() != pieces[*i].end());
-        // Of those of the other side the one that went furthest.
-        let acks = flow.iter().filter_map(|j| acked(&pieces[*j]));
-        let acked = acks.max_by_key(|ack| pieces[*i].position(*ack));
-        events.extend(pieces[*i].events(acked, &all));
+    let Some(first) = flow.first().map(|i| &pieces[*i]) else {
+        return Told::new(0, false, Vec::new());
+    };
+    let mut ends = [Vec::new(), Vec::new()];
+    for (number, i) in flow.iter().enumerate() {
+        ends[pieces[*i].end()].extend(pieces[*i].events(number));
     }
-    // Of one moment a SYN comes first and its answer next; a gap shows by an acknowledgement.
-    events.sort_by_key(|event| {
-        let rank = match event.letter {
-            b'S' => 0,
-            b'H' => 1,
-            b'G' => 3,
-            _ => 2,
-        };
-        (event.at, rank)
-    });
+    let events = order::of_both(ends, first.end());
     let until = until.unwrap_or(i64::MAX);
-    let events = events.iter().take_while(|event| event.at <= until);
-    Told::new(first.end(), first.is_turned()).hear_all(events)
+    let events = events.iter().take_while(|event| event.mark.at <= until);
+    let streams = flow.iter().map(|i| Stream::of(&pieces[*i])).collect();
+    Told::new(first.end(), first.is_turned(), streams).hear_all(events)
 }
 
 /// Whether nothing of the flow can still be under way: it was reset, or both sides' FINs are acknowledged.

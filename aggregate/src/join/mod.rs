@@ -5,7 +5,8 @@
 //! whatever order records arrived. Rows get the time at which they left as their own, and that is always
 //! in a pane that closes in the same step: of what left nothing has to be rebuilt.
 //!
-//! - [`piece`]: a row as joining sees it. [`flows`]: which pieces are one flow. [`tcp`]: how a flow went.
+//! - [`piece`]: a row as joining sees it. [`flows`]: which pieces are one flow. [`order`], [`tcp`], [`stream`]: how a
+//!   flow went.
 //! - [`row`]: the rows that come of it. [`open`]: what a restart needs to know. [`copies`]: rows of other streams.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,10 +18,12 @@ pub mod copies;
 pub mod feed;
 pub mod flows;
 pub mod open;
+pub mod order;
 pub mod piece;
 pub mod row;
 pub mod shared;
 pub mod sites;
+pub mod stream;
 pub mod tcp;
 #[cfg(test)]
 mod tests;

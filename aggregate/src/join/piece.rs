@@ -10,12 +10,13 @@ use arrow_array::{
 };
 use model::read::{self, ColumnError};
 
+use super::stream;
 use super::tcp::Event;
 
+/// Protocols of a half that are looked at: a flow has a few.
+const SERVICES_MAX: usize = 32;
 /// Letters and holes of a half that are looked at: a sensor sends fewer.
 const EVENTS_MAX: usize = 256;
-/// Distance of sequence numbers within which one is ahead of the other.
-const HALF_OF_NUMBERS: u32 = 1 << 31;
 
 /// The columns that are looked at, of one batch.
 pub struct Columns<'a> {
@@ -38,12 +39,15 @@ pub struct Columns<'a> {
     peer_start: &'a Int64Array,
     reached: &'a Int64Array,
     ack: &'a Int64Array,
-    fin_ack: &'a Int64Array,
-    last_data: &'a Int64Array,
+    ends: &'a ListArray,
+    acks: &'a ListArray,
+    is_late: &'a BooleanArray,
     data: &'a Int64Array,
-    alive: &'a StringArray,
-    open: &'a StringArray,
-    by_port: &'a StringArray,
+    confirmed: &'a StringArray,
+    confirmed_at: &'a ListArray,
+    fits: &'a StringArray,
+    begins: &'a StringArray,
+    ruled_out: &'a StringArray,
     holes: &'a ListArray,
 }
 
@@ -70,12 +74,15 @@ impl<'a> Columns<'a> {
             peer_start: read::count(rows, "half.peer_start")?,
             reached: read::count(rows, "half.reached")?,
             ack: read::count(rows, "half.ack")?,
-            fin_ack: read::count(rows, "half.fin_ack")?,
-            last_data: read::count(rows, "half.last_data")?,
+            ends: read::list(rows, "half.ends")?,
+            acks: read::list(rows, "half.acks")?,
+            is_late: read::bool(rows, "half.is_late")?,
             data: read::count(rows, "half.data")?,
-            alive: read::text(rows, "half.alive")?,
-            open: read::text(rows, "half.open")?,
-            by_port: read::text(rows, "half.by_port")?,
+            confirmed: read::text(rows, "half.confirmed")?,
+            confirmed_at: read::list(rows, "half.confirmed_at")?,
+            fits: read::text(rows, "half.fits")?,
+            begins: read::text(rows, "half.begins")?,
+            ruled_out: read::text(rows, "half.ruled_out")?,
             holes: read::list(rows, "half.holes")?,
         })
     }
@@ -96,24 +103,57 @@ impl<'a> Columns<'a> {
 pub struct Half {
     /// It was taken for the originator's.
     pub is_orig: bool,
-    /// Letters with their times.
-    pub letters: Vec<(i64, u8)>,
-    /// Holes: when found, and where.
-    pub holes: Vec<(i64, u64, u64)>,
+    /// Packets that are told of.
+    pub marks: Vec<Mark>,
+    /// What was not seen of it.
+    pub holes: Vec<(u64, u64)>,
+    /// Its time was over before its last packet came.
+    pub is_late: bool,
     /// Initial sequence number.
     pub start: Option<u32>,
     /// How far its numbers went, or its payload.
     pub reached: u64,
     /// The number that it acknowledged last.
     pub ack: Option<u32>,
-    /// The number that its first FIN acknowledged.
-    pub fin_ack: Option<u32>,
     /// How far its payload went.
     pub data: u64,
-    /// When it had new payload last.
-    pub last_data: Option<i64>,
-    /// Protocols that it looks like, those that are not ruled out, and those that its port speaks for.
-    pub alive: [String; 3],
+    /// Protocols that it confirmed, and when.
+    pub confirmed: Vec<(i64, String)>,
+    /// Protocols that it would confirm with the other direction, and those that it is not.
+    pub fits: Vec<String>,
+    /// Those that its first payload is of, though the beginning of the flow was not seen.
+    pub begins: Vec<String>,
+    /// Those that it is not.
+    pub ruled_out: Vec<String>,
+}
+
+/// A packet with a letter, or one that acknowledged more than those before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// When.
+    pub at: i64,
+    /// The letter in upper case, or [`NO_LETTER`].
+    pub letter: u8,
+    /// The number that follows it, where that went further than before.
+    pub end: Option<u32>,
+    /// The number that it acknowledged.
+    pub ack: Option<u32>,
+}
+
+/// Of a packet that wrote none.
+pub const NO_LETTER: u8 = b'-';
+
+impl Half {
+    /// When it had payload first.
+    pub fn first_data(&self) -> i64 {
+        self.marks.iter().find(|mark| mark.letter == b'D').map_or(i64::MAX, |mark| mark.at)
+    }
+
+    /// The first letter of a packet.
+    pub fn first_letter(&self) -> Option<u8> {
+        let of_packets = |letter: &u8| ![b'^', NO_LETTER].contains(letter);
+        self.marks.iter().map(|mark| mark.letter).find(of_packets)
+    }
 }
 
 /// What one sensor saw of a flow.
@@ -196,15 +236,14 @@ impl Piece {
 
     /// Whether the sender of its first packet was taken for the responder because of its port.
     pub fn is_turned(&self) -> bool {
-        let letters = self.half.as_ref().and_then(|half| half.letters.first());
-        letters.is_some_and(|(_, letter)| *letter == b'^')
+        let first = self.half.as_ref().and_then(|half| half.marks.first());
+        first.is_some_and(|mark| mark.letter == b'^')
     }
 
     /// Whether it begins with a SYN, and of which number.
     pub fn syn(&self) -> Option<u32> {
         let half = self.half.as_ref()?;
-        let (_, letter) = half.letters.iter().find(|(_, letter)| *letter != b'^')?;
-        half.start.filter(|_| *letter == b'S')
+        half.start.filter(|_| half.first_letter() == Some(b'S'))
     }
 
     /// The number after the last that it sent.
@@ -213,83 +252,63 @@ impl Piece {
         Some(half.start?.wrapping_add(half.reached as u32))
     }
 
-    /// What happened in it. `acked` is the number that the other side acknowledged last: holes below are gaps.
-    pub fn events(&self, acked: Option<u32>, peers: &[&Piece]) -> Vec<Event> {
+    /// Whether it is one packet that came when its time was over: nothing belongs to it.
+    pub fn is_alone(&self) -> bool {
+        self.packets == 1 && self.half.as_ref().is_some_and(|half| half.is_late)
+    }
+
+    /// What happened in it, which is the piece of this number.
+    pub fn events(&self, piece: usize) -> Vec<Event> {
         let Some(half) = &self.half else { return Vec::new() };
         let end = self.end();
         // What is turned at once is known from the piece that comes first, and after a SYN-ACK follows from it.
         let mut before = Vec::new();
         let mut events: Vec<Event> = Vec::new();
-        for (at, letter) in &half.letters {
-            let follows = *letter == b'^' && (before.is_empty() || before == b"H");
-            before.push(*letter);
+        for mark in &half.marks {
+            let follows = mark.letter == b'^' && (before.is_empty() || before == b"H");
+            if mark.letter != NO_LETTER {
+                before.push(mark.letter);
+            }
             let turns = before.iter().filter(|letter| **letter == b'^').count();
-            let mut event = Event::letter(*at, end, *letter);
-            event.to_orig = turns.is_multiple_of(2);
-            event.waits = *letter == b'F' && self.leaves_unacknowledged(*at, peers);
+            let to_orig = turns.is_multiple_of(2);
             if !follows {
-                events.push(event);
+                events.push(Event { mark: *mark, end, to_orig, piece });
             }
         }
-        let Some(acked) = acked.and_then(|ack| self.position(ack)) else { return events };
-        // A hole is a gap when the other side acknowledges what lies above: when it next says anything new.
-        let acknowledged = |at: i64| {
-            let letters = peers.iter().filter(|peer| peer.end() != end);
-            let letters = letters.flat_map(|peer| peer.half.iter().flat_map(|half| &half.letters));
-            let says = letters.filter(|(time, letter)| *time >= at && b"AD".contains(letter));
-            says.map(|(time, _)| *time).min().unwrap_or(at)
-        };
-        for (at, from, to) in &half.holes {
-            let missing = (*to).min(acked).saturating_sub(*from);
-            events.push(Event { missing, ..Event::letter(acknowledged(*at), end, b'G') });
-        }
-        // What the other side has and this sensor has not, after all that it saw. A FIN takes a number.
-        let has_finished = half.letters.iter().any(|(_, letter)| *letter == b'F');
-        let missing = acked.saturating_sub(half.data);
-        if missing > 0 && !has_finished {
-            let at = acknowledged(half.last_data.unwrap_or(self.first));
-            events.push(Event { missing, ..Event::letter(at, end, b'G') });
-        }
         events
-    }
-
-    /// Whether its FIN came before it had acknowledged what the other side had sent by then, and never did.
-    fn leaves_unacknowledged(&self, at: i64, peers: &[&Piece]) -> bool {
-        let Some(half) = &self.half else { return false };
-        let Some(acked) = half.fin_ack else { return false };
-        peers.iter().filter(|peer| peer.end() != self.end()).any(|peer| {
-            let Some(other) = &peer.half else { return false };
-            let has_finished = other.letters.iter().any(|(_, letter)| *letter == b'F');
-            let top = other.reached.saturating_sub(u64::from(has_finished));
-            let is_below = |ack: u32| peer.position(ack).is_some_and(|position| position < top);
-            other.last_data.is_some_and(|last| last <= at)
-                && is_below(acked)
-                && half.ack.is_none_or(is_below)
-        })
     }
 
     /// Where a sequence number lies, counted from the initial one.
     pub fn position(&self, number: u32) -> Option<u64> {
         let half = self.half.as_ref()?;
-        let ahead = number.wrapping_sub(self.upper()?);
-        if ahead < HALF_OF_NUMBERS {
-            return Some(half.reached.saturating_add(u64::from(ahead)));
-        }
-        Some(half.reached.saturating_sub(u64::from(ahead.wrapping_neg())))
+        Some(stream::position(half.start?, half.reached, number))
     }
 }
 
 fn half(columns: &Columns<'_>, row: usize, first: i64) -> Half {
     let times = numbers(columns.times, row);
+    let [ends, acks] = [columns.ends, columns.acks].map(|of| numbers(of, row));
     let letters = if columns.letters.is_null(row) { "" } else { columns.letters.value(row) };
     let at = |after: i64| first.saturating_add(after.max(0));
     let number = |column: &Int64Array| optional(column, row).map(|n| n as u32);
+    let listed = |list: &[i64], i: usize| u32::try_from(*list.get(i)?).ok();
     let holes = numbers(columns.holes, row);
     let place = |at: i64| u64::try_from(at).unwrap_or(0);
+    let mark = |(i, (time, letter)): (usize, (&i64, u8))| {
+        let (end, ack) = (listed(&ends, i), listed(&acks, i));
+        Mark { at: first.saturating_add(*time), letter, end, ack }
+    };
+    let names = |of: &StringArray| -> Vec<String> {
+        let text = if of.is_null(row) { "" } else { of.value(row) };
+        let names = text.split(',').filter(|name| !name.is_empty());
+        names.take(SERVICES_MAX).map(str::to_owned).collect()
+    };
+    let confirmed_at = numbers(columns.confirmed_at, row);
     Half {
         is_orig: columns.is_orig.value(row),
-        letters: times.iter().map(|time| at(*time)).zip(letters.bytes()).collect(),
-        holes: holes.chunks_exact(3).map(|h| (at(h[0]), place(h[1]), place(h[2]))).collect(),
+        marks: times.iter().zip(letters.bytes()).enumerate().map(mark).collect(),
+        holes: holes.chunks_exact(3).map(|hole| (place(hole[1]), place(hole[2]))).collect(),
+        is_late: !columns.is_late.is_null(row) && columns.is_late.value(row),
         start: number(columns.start),
         reached: place(optional(columns.reached, row).unwrap_or(0)),
         data: {
@@ -297,10 +316,10 @@ fn half(columns: &Columns<'_>, row: usize, first: i64) -> Half {
             place(data.unwrap_or(0))
         },
         ack: number(columns.ack),
-        fin_ack: number(columns.fin_ack),
-        last_data: optional(columns.last_data, row).map(at),
-        alive: [columns.alive, columns.open, columns.by_port]
-            .map(|of| if of.is_null(row) { String::new() } else { of.value(row).to_owned() }),
+        confirmed: confirmed_at.into_iter().map(at).zip(names(columns.confirmed)).collect(),
+        fits: names(columns.fits),
+        begins: names(columns.begins),
+        ruled_out: names(columns.ruled_out),
     }
 }
 

@@ -165,7 +165,8 @@ fn push(batch: &mut conn::Batch, flow: &Ready, does_overlap: bool) -> Result<()>
     let hosts = [first.address("id.orig_h")?, first.address("id.resp_h")?];
     let local = [first.is("local_orig")?, first.is("local_resp")?];
     let port = |at: usize| u16::try_from(pieces[0].ports[at]).unwrap_or(0);
-    let service = services(pieces)?;
+    let service = services(pieces);
+    // That of a tunnel whose halves are joined as well is its first piece's.
     let tunnels = read::texts(read::list(&pieces[0].rows, "tunnel_parents")?, pieces[0].row);
     let tunnels: Vec<&str> = tunnels.iter().map(String::as_str).collect();
     let row = conn::Row {
@@ -254,43 +255,58 @@ fn what_was_sent(
     Ok(sent)
 }
 
-/// Protocols that any of the sensors confirmed, in the order of the pieces; and those that one direction shows as
-/// far as one can, and the other does not rule out: most are confirmed by an answer to a question.
-fn services(pieces: &[Piece]) -> Result<Option<String>> {
-    let mut names: Vec<&str> = Vec::new();
-    for piece in pieces {
-        for name in Cells(piece).text("service")?.unwrap_or_default().split(',') {
-            if !name.is_empty() && !names.contains(&name) {
-                names.push(name);
-            }
-        }
-    }
-    // Of a datagram that is no answer to any other nothing is known; of a stream that was begun before neither.
-    let has_begun = |letter: u8| {
-        let of =
-            |piece: &Piece| piece.half.as_ref()?.letters.iter().find(|(_, l)| *l != b'^').copied();
-        pieces.iter().any(|piece| of(piece).is_some_and(|(_, first)| first == letter))
-    };
-    if !(has_begun(b'S') && has_begun(b'H')) {
-        return Ok((!names.is_empty()).then(|| names.join(",")));
-    }
+/// Protocols that any of the sensors confirmed, in the order that they did, and those that each direction alone
+/// only fits; without those that any of them ruled out.
+fn services(pieces: &[Piece]) -> Option<String> {
     let halves = || pieces.iter().filter_map(|piece| Some((piece.end(), piece.half.as_ref()?)));
-    let has = |names: &str, name: &str| names.split(',').any(|known| known == name);
-    for (end, half) in halves() {
-        let others = || halves().filter(|(other, _)| *other != end).map(|(_, half)| half);
-        for name in half.alive[0].split(',').filter(|name| !name.is_empty()) {
-            let is_possible = others().any(|other| other.alive.iter().any(|of| has(of, name)));
-            if is_possible && !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        // Some are told by both directions together only.
-        for name in half.alive[1].split(',').filter(|name| !name.is_empty()) {
-            let is_open = others().any(|other| has(&other.alive[1], name));
-            if is_open && half.data > 1 && !names.contains(&name) {
-                names.push(name);
-            }
+    let mut confirmed: Vec<(i64, &str)> = halves()
+        .flat_map(|(_, half)| &half.confirmed)
+        .map(|(at, name)| (*at, name.as_str()))
+        .collect();
+    let has_begun = |letter| halves().any(|(_, half)| half.first_letter() == Some(letter));
+    if has_begun(b'H') {
+        // The answer to the SYN that nobody saw makes a beginning of it.
+        let late = halves().flat_map(|(_, half)| {
+            half.begins.iter().map(|name| (half.first_data(), name.as_str()))
+        });
+        confirmed.extend(late);
+    }
+    // Stable: what one sensor confirmed at once stays in its order.
+    confirmed.sort_by_key(|(at, _)| *at);
+    let is_stream = pieces.iter().any(|piece| piece.is_tcp);
+    let fitting = halves().flat_map(|(end, half)| half.fits.iter().map(move |name| (end, name)));
+    let both = fitting.filter(|(end, name)| {
+        halves().any(|(other, half)| {
+            let confirmed = half.confirmed.iter().any(|(_, of)| of == *name);
+            other != *end && (confirmed || half.fits.contains(name))
+        })
+    });
+    // Of a stream that was begun before nothing is known.
+    let may_fit = !is_stream || (has_begun(b'S') && has_begun(b'H'));
+    let both = both.map(|(_, name)| name.as_str()).filter(|_| may_fit);
+    let mut names: Vec<&str> = Vec::new();
+    // What takes both ends is known when both have begun; that one confirms it has a time.
+    let begun = halves().map(|(_, half)| half.first_data()).filter(|at| *at < i64::MAX).max();
+    let mut all = confirmed.clone();
+    all.extend(
+        both.filter(|name| !confirmed.iter().any(|(_, of)| of == name))
+            .map(|name| (begun.unwrap_or(0), name)),
+    );
+    all.sort_by_key(|(at, _)| *at);
+    for (_, name) in all {
+        let has = |names: &[String]| names.iter().any(|of| of == name);
+        // An end can confirm in a way that leaves the other nothing to do wrong after that.
+        let is_safe = |end: usize, from: i64| {
+            halves().any(|(other, half)| {
+                let confirmed = half.confirmed.iter().any(|(at, of)| *at <= from && of == name);
+                other != end && confirmed && has(&half.fits)
+            })
+        };
+        let is_out =
+            || halves().any(|(end, half)| has(&half.ruled_out) && !is_safe(end, half.first_data()));
+        if !names.contains(&name) && !is_out() {
+            names.push(name);
         }
     }
-    Ok((!names.is_empty()).then(|| names.join(",")))
+    (!names.is_empty()).then(|| names.join(","))
 }

@@ -1,5 +1,6 @@
-//! Rows of the flow streams other than conn, on their way to the log where taps overlap.
+//! Rows of other streams than conn that several taps may have seen, on their way to the log where those overlap.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use bus::{Outgoing, Timeline, Topic};
 use detect::rows;
 use model::id;
 use model::read::{self, ColumnError};
-use model::stream::Def;
+use model::stream::{Def, x509};
 
 use super::copies::{Chosen, Item, Observer};
 use super::key_of;
@@ -45,7 +46,7 @@ pub fn take(
     if !written.is_again {
         work.counters.copied_in += count as u64;
     }
-    let (flow, sensor) = (read::text(&rows, "community_id")?, read::text(&rows, "sensor")?);
+    let (of, sensor) = (Subject::of(want, &rows)?, read::text(&rows, "sensor")?);
     let times = read::time(&rows, "_write_ts")?;
     let hosts: Vec<&StringArray> = ["id.orig_h", "id.resp_h"]
         .into_iter()
@@ -60,20 +61,14 @@ pub fn take(
     let by = Observer { sensor: sensor.value(0).into(), tap };
     let mut goes = vec![true; count];
     for (row, goes) in goes.iter_mut().enumerate() {
-        if flow.is_null(row)
-            || hosts.iter().any(|of| !of.is_null(row) && is_for_many(of.value(row)))
-        {
+        let Some(subject) = of.name(row) else { continue };
+        if hosts.iter().any(|of| !of.is_null(row) && is_for_many(of.value(row))) {
             continue;
         }
-        let item = |flow: &str| Item {
-            def: want,
-            rows: rows.clone(),
-            row,
-            flow: key_of(&site, flow),
-            by: by.clone(),
-        };
+        let flow = key_of(&site, &subject);
+        let item = Item { def: want, rows: rows.clone(), row, flow, by: by.clone() };
         if written.is_again && !windows.copies.holds(want.name, written.from.1, row) {
-            windows.copies.witness(&item(flow.value(row)), times.value(row), written.from.1);
+            windows.copies.witness(&item, times.value(row), written.from.1);
             continue;
         }
         if is_alone && !written.is_again {
@@ -83,7 +78,6 @@ pub fn take(
         if !written.has_source {
             windows.reach(times.value(row));
         }
-        let item = item(flow.value(row));
         windows.copies.take(item, times.value(row), written.from.1, row);
     }
     let going = filter_record_batch(&rows, &BooleanArray::from(goes))
@@ -97,6 +91,35 @@ pub fn take(
         work.counters.copied_out += going.num_rows() as u64;
     }
     Ok(Some(going))
+}
+
+/// What the rows of a stream are about, so that those of several observers can be the same.
+enum Subject<'a> {
+    /// A flow.
+    Flow(&'a StringArray),
+    /// A certificate in one of its roles, which no row says the flow of: a node logs each once a day.
+    Certificate(&'a StringArray, [&'a BooleanArray; 2]),
+}
+
+impl<'a> Subject<'a> {
+    fn of(def: &Def, rows: &'a RecordBatch) -> Result<Subject<'a>, ColumnError> {
+        if def.name != x509::DEF.name {
+            return Ok(Subject::Flow(read::text(rows, "community_id")?));
+        }
+        let roles = [read::bool(rows, "host_cert")?, read::bool(rows, "client_cert")?];
+        Ok(Subject::Certificate(read::text(rows, "fingerprint")?, roles))
+    }
+
+    /// A name for it that no other of its kind has; `None` where a row tells of nothing.
+    fn name(&self, row: usize) -> Option<Cow<'a, str>> {
+        match self {
+            Subject::Flow(ids) => (!ids.is_null(row)).then(|| ids.value(row).into()),
+            Subject::Certificate(prints, roles) => {
+                let [host, client] = roles.map(|of| of.value(row));
+                Some(format!("{} {host} {client}", prints.value(row)).into())
+            }
+        }
+    }
 }
 
 /// Whether a host as text is of many or of a link; what is no address is nobody's to join.

@@ -6,6 +6,8 @@
 
 use model::conn_state::Endpoint as State;
 
+use super::piece::{Mark, NO_LETTER};
+use super::stream::Stream;
 use crate::config::SECOND;
 
 /// A flow that was closed or reset stays for stragglers (Zeek's `tcp_close_delay`, `tcp_reset_delay`).
@@ -20,28 +22,17 @@ const INTERACTIVE_PORTS: [i32; 4] = [21, 22, 23, 513];
 /// The same during the handshake, where it is that of UDP.
 const HANDSHAKE_US: i64 = 60 * SECOND;
 
-/// A segment that wrote a letter, or showed that bytes are missing.
+/// A packet that a sensor tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Event {
-    /// When, microseconds.
-    pub at: i64,
+    /// Its time, letter and numbers.
+    pub mark: Mark,
     /// Which end sent it: an index, whatever its role.
     pub end: usize,
-    /// The letter in upper case; `G` for a hole.
-    pub letter: u8,
-    /// Bytes of the hole that the other end acknowledged.
-    pub missing: u64,
-    /// Of a FIN: the other side's payload was not all acknowledged, so that the close waits.
-    pub waits: bool,
     /// Of a `^`: the sender became the originator.
     pub to_orig: bool,
-}
-
-impl Event {
-    /// A letter and nothing else.
-    pub fn letter(at: i64, end: usize, letter: u8) -> Event {
-        Event { at, end, letter, missing: 0, waits: false, to_orig: false }
-    }
+    /// The piece that tells of it.
+    pub piece: usize,
 }
 
 /// One end.
@@ -55,6 +46,10 @@ pub struct End {
     did_close: bool,
     /// Whether it sent a FIN, which takes a number.
     pub has_finished: bool,
+    /// It waits with its close for bytes or acknowledgements.
+    is_deferred: bool,
+    /// A packet of it was seen.
+    is_seen: bool,
     gaps: u64,
     /// Letters that it had, of those that each side has once.
     once: u8,
@@ -77,11 +72,19 @@ pub struct Told {
     delete_at: Option<i64>,
     /// The first SYN.
     attempt_at: Option<i64>,
+    /// The flow's beginning was not seen.
+    is_partial: bool,
+    /// An `X`, which is of no side, was written.
+    has_given_up: bool,
+    /// What each piece saw sent, and which of them each end is at.
+    streams: Vec<Stream>,
+    at_piece: [Option<usize>; 2],
 }
 
 impl Told {
     /// A flow whose first packet came from end `first`, which is the responder if that was a guess by its port.
-    pub fn new(first: usize, is_turned: bool) -> Told {
+    /// `streams` are what its pieces saw sent.
+    pub fn new(first: usize, is_turned: bool, streams: Vec<Stream>) -> Told {
         Told {
             ends: Default::default(),
             orig: if is_turned { 1 - first } else { first },
@@ -90,51 +93,96 @@ impl Told {
             closed_at: None,
             delete_at: None,
             attempt_at: None,
+            is_partial: false,
+            has_given_up: false,
+            streams,
+            at_piece: [None; 2],
         }
     }
 
-    /// All of these, which stand in order of time.
+    /// All of these, as one sensor would have seen them.
     pub fn hear_all<'a>(mut self, events: impl Iterator<Item = &'a Event>) -> Told {
         events.for_each(|event| self.hear(event));
         self
     }
 
     fn hear(&mut self, event: &Event) {
-        let (s, letter) = (event.end, event.letter);
-        match letter {
-            b'^' if (s == self.orig) == event.to_orig => return,
-            b'^' => return self.turn(),
-            b'G' => return self.gap(event),
-            b'A' | b'D' if *self.history == *b"H" => {
+        let (s, Mark { at, letter, end, ack }) = (event.end, event.mark);
+        if letter == b'^' {
+            if (s == self.orig) != event.to_orig {
                 self.turn();
-                self.history = b"^h".to_vec();
             }
-            b'W' => {
-                let boring = self.ends[1 - s].state == State::Closed;
-                if boring || self.ends[s].state == State::Reset {
-                    return;
-                }
+            return;
+        }
+        if matches!(letter, b'A' | b'D') && *self.history == *b"H" {
+            self.turn();
+            self.history = b"^h".to_vec();
+        }
+        self.first_of(s, letter);
+        self.at_piece[s] = Some(event.piece);
+        if let Some(stream) = self.streams.get_mut(event.piece) {
+            stream.sent(end, letter == b'F');
+        }
+        let does_close = self.letter(s, letter, at);
+        if let Some(ack) = ack {
+            self.acked(1 - s, ack);
+        }
+        for end in [0, 1] {
+            if self.ends[end].is_deferred || (end == s && does_close) {
+                self.close(end, at);
             }
+        }
+    }
+
+    /// Whether the flow's beginning is missing shows by the first packet of each end.
+    fn first_of(&mut self, s: usize, letter: u8) {
+        if std::mem::replace(&mut self.ends[s].is_seen, true) {
+            return;
+        }
+        if s == self.orig {
+            self.is_partial = letter != b'S';
+        } else if !self.is_partial {
+            self.is_partial = !matches!(letter, b'S' | b'H');
+        }
+    }
+
+    /// Writes the letter; says whether its packet closes its end.
+    fn letter(&mut self, s: usize, letter: u8, at: i64) -> bool {
+        let is_boring =
+            || self.ends[1 - s].state == State::Closed || self.ends[s].state == State::Reset;
+        match letter {
+            NO_LETTER => return false,
+            b'X' if std::mem::replace(&mut self.has_given_up, true) => return false,
+            b'W' if is_boring() => return false,
             _ => {}
         }
         if !self.is_new(s, letter) {
-            return;
+            return false;
         }
         self.write(s, letter);
         match letter {
-            b'S' | b'H' => self.syn(s, letter == b'H', event.at),
+            b'S' | b'H' => self.syn(s, letter == b'H', at),
             b'A' | b'D' => self.plain(s, letter == b'D'),
-            b'F' => self.fin(s, event),
-            b'R' => self.reset(s, event.at),
+            b'F' => return self.fin(s),
+            b'R' => return self.reset(s),
             b'I' => {
                 // A FIN and a RST at once.
                 self.ends[s].has_finished = true;
-                self.reset(s, event.at);
+                return self.reset(s);
             }
-            b'Q' => {
-                self.syn(s, false, event.at);
-            }
+            b'Q' => self.syn(s, false, at),
             _ => {}
+        }
+        false
+    }
+
+    /// What an end sent was acknowledged up to a number: what is missing below is a gap.
+    fn acked(&mut self, end: usize, ack: u32) {
+        let Some(stream) = self.at_piece[end].and_then(|piece| self.streams.get_mut(piece)) else {
+            return;
+        };
+        for missing in stream.acked(ack, self.is_partial) {
+            self.gap(end, missing);
         }
     }
 
@@ -159,6 +207,7 @@ impl Told {
 
     fn turn(&mut self) {
         self.orig = 1 - self.orig;
+        self.is_partial = false;
         self.history.push(b'^');
     }
 
@@ -205,14 +254,15 @@ impl Told {
         }
         // The SYN was missed, its answer was not.
         let is_open = peer == State::Established;
+        self.is_partial &= !is_open;
         self.set(s, if is_open { State::Established } else { State::Partial });
     }
 
-    fn fin(&mut self, s: usize, event: &Event) {
+    fn fin(&mut self, s: usize) -> bool {
         self.ends[s].has_finished = true;
         let (own, peer) = (self.ends[s].state, self.ends[1 - s]);
         match own {
-            State::Closed | State::Reset => return,
+            State::Closed | State::Reset => return false,
             State::Established | State::Partial => {
                 self.set(s, State::Closed);
                 // A FIN and then a RST of the other side was a normal end after all.
@@ -222,22 +272,29 @@ impl Told {
             }
             _ => self.set(s, State::Closed),
         }
-        if !event.waits {
-            self.close(s, event.at);
-        }
+        true
     }
 
-    fn reset(&mut self, s: usize, at: i64) {
+    fn reset(&mut self, s: usize) -> bool {
         match self.ends[s].state {
-            State::Reset => return,
-            State::Closed if self.ends[1 - s].state == State::Closed => return,
+            State::Reset => return false,
+            State::Closed if self.ends[1 - s].state == State::Closed => return false,
             _ => self.set(s, State::Reset),
         }
-        self.close(s, at);
+        true
+    }
+
+    /// Whether an end's close has to wait: bytes of it are missing, or it did not acknowledge all.
+    fn is_pending(&self, s: usize) -> bool {
+        let stream = |end: usize| self.at_piece[end].and_then(|piece| self.streams.get(piece));
+        stream(s).is_some_and(Stream::has_hole)
+            || (self.ends[s].state != State::Reset
+                && stream(1 - s).is_some_and(Stream::has_unacked))
     }
 
     fn close(&mut self, s: usize, at: i64) {
-        if self.ends[s].did_close {
+        self.ends[s].is_deferred = self.is_pending(s);
+        if self.ends[s].is_deferred || self.ends[s].did_close {
             return;
         }
         self.ends[s].did_close = true;
@@ -251,20 +308,20 @@ impl Told {
         }
     }
 
-    fn gap(&mut self, event: &Event) {
+    fn gap(&mut self, s: usize, missing: u64) {
         let is_clean = |end: &End| {
             end.state == State::Established
                 || (end.state == State::Closed && end.prev == State::Established)
         };
-        if event.missing == 0 || !self.ends.iter().all(is_clean) {
+        if !self.ends.iter().all(is_clean) {
             return;
         }
-        self.missed_bytes = self.missed_bytes.saturating_add(event.missing);
-        let gaps = &mut self.ends[event.end].gaps;
+        self.missed_bytes = self.missed_bytes.saturating_add(missing);
+        let gaps = &mut self.ends[s].gaps;
         *gaps += 1;
         // At the 1st, 10th, 100th … only.
         if 10u64.pow(gaps.ilog10()) == *gaps {
-            self.write(event.end, b'G');
+            self.write(s, b'G');
         }
     }
 
@@ -308,10 +365,11 @@ mod tests {
         let event = |(n, c): (usize, char)| {
             let end = usize::from(c.is_ascii_lowercase());
             let letter = c.to_ascii_uppercase() as u8;
-            Event { missing: 100, ..Event::letter(n as i64 * SECOND, end, letter) }
+            let mark = Mark { at: n as i64 * SECOND, letter, end: None, ack: None };
+            Event { mark, end, to_orig: false, piece: end }
         };
         let events: Vec<Event> = letters.chars().enumerate().map(event).collect();
-        Told::new(events[0].end, false).hear_all(events.iter())
+        Told::new(events[0].end, false, Vec::new()).hear_all(events.iter())
     }
 
     fn states(letters: &str) -> (State, State, String) {
@@ -334,8 +392,6 @@ mod tests {
             ("ha", Inactive, SynAckSent, "^ha"),
             ("hA", Partial, SynAckSent, "^hA"),
             ("hS", Established, Established, "Hs^"),
-            ("ShADadG", Established, Established, "ShADadG"),
-            ("DdG", Partial, Partial, "Dd"),
             ("ShFaW", Closed, Established, "ShFaW"),
             ("ShFw", Closed, Established, "ShF"),
         ] {
@@ -357,8 +413,12 @@ mod tests {
 
     #[test]
     fn gaps_are_told_of_less_and_less() {
-        let told = told("ShADadGGGGGGGGGGGG");
+        let mut told = told("ShADad");
+        (0..12).for_each(|_| told.gap(0, 100));
         assert_eq!(told.missed_bytes, 1200);
         assert_eq!(told.history.iter().filter(|letter| **letter == b'G').count(), 2);
+        let mut partial = self::told("Dd");
+        partial.gap(0, 100);
+        assert_eq!((partial.missed_bytes, &*partial.history), (0, &b"Dd"[..]));
     }
 }

@@ -91,8 +91,8 @@ pub struct Score {
 }
 
 impl Score {
-    /// Adds a comparison; `not` are columns that may differ.
-    pub fn add(&mut self, want: &[Row], got: &[Row], not: &[&str]) {
+    /// Counts what is equal; `not` are columns that may differ. Gives back the rows that have no equal.
+    pub fn count(&mut self, want: &[Row], got: &[Row], not: &[&str]) -> (Vec<Row>, Vec<Row>) {
         let plain = |row: &Row| -> Row {
             row.iter()
                 .filter(|(name, _)| !not.contains(name))
@@ -112,6 +112,12 @@ impl Score {
             }
         }
         self.more += left.len().saturating_sub(missing.len());
+        (missing, left)
+    }
+
+    /// Adds a comparison, and what differs in it.
+    pub fn add(&mut self, want: &[Row], got: &[Row], not: &[&str]) {
+        let (missing, left) = self.count(want, got, not);
         if std::env::var_os("WEIR_SHOW").is_some() {
             let brief = |row: &Row| {
                 let shown = SHOWN.iter().map(|name| row.get(name).map_or("", String::as_str));

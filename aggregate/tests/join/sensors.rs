@@ -20,7 +20,7 @@ pub const LANES: u32 = 2;
 
 /// A packet that was read.
 pub struct Owned {
-    ts_us: i64,
+    pub ts_us: i64,
     link: source::Link,
     wire_len: u32,
     data: Vec<u8>,

@@ -39,6 +39,7 @@ pub mod mqtt;
 pub mod mysql;
 mod ntlm;
 pub mod ntp;
+pub mod peers;
 pub mod pop3;
 pub mod radius;
 pub mod rdp;
@@ -212,6 +213,12 @@ pub trait Analyzer: Send {
     fn feed_partial(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {
         let _ = (cx, dir, data);
     }
+    /// Of a half: this direction has done its part, and confirms if the other, which another sensor may have seen,
+    /// does its own.
+    fn shows(&self, dir: Dir) -> bool {
+        let _ = dir;
+        false
+    }
     /// A packet with RST was seen; called before it changes the state of an end.
     fn reset(&mut self, cx: &mut Cx<'_>) {
         let _ = cx;
@@ -347,6 +354,9 @@ pub struct Cx<'a> {
     pub http_log: &'a mut Option<Box<http::Log>>,
     /// A TLS handshake in the flow is complete; its analyzer sets this.
     pub tls_established: bool,
+    /// One direction alone has been seen so far, and another sensor may see the other: what does not fit for want
+    /// of that is no violation.
+    pub is_half: bool,
 }
 
 impl Cx<'_> {
@@ -391,12 +401,12 @@ impl Cx<'_> {
 
     /// The flow is also this protocol, which has no analyzer of its own in the flow.
     pub fn confirm_inside(&mut self, name: &'static str) {
-        self.services.add(name);
+        self.services.add(name, self.now);
     }
 
     /// The flow is also called this in `service`, by a rule and not by an analyzer (`add c$service` in a script).
     pub fn name_service(&mut self, name: &'static str) {
-        self.services.name(name);
+        self.services.name(name, self.now);
     }
 
     /// The flow is not that protocol; as for [`Cx::violation`].

@@ -106,6 +106,10 @@ impl Framed for Session {
 
     fn unit(&mut self, cx: &mut Cx<'_>, dir: Dir, unit: &[u8]) -> Result<(), Malformed> {
         let step = self.steps[dir.index()];
+        if cx.is_half && step != Step::Version {
+            // What comes next is for the other end to say.
+            return Ok(());
+        }
         match dir {
             Dir::Orig => self.client(cx, step, unit),
             Dir::Resp => self.server(cx, step, unit),

@@ -114,8 +114,17 @@ impl Socks {
         }
         match byte(bytes)? {
             4 => self.v4(cx, dir, bytes),
-            5 if self.method.is_none() => self.choice(dir, bytes),
+            5 if self.method.is_none() => {
+                self.choice(dir, bytes)?;
+                if cx.is_half {
+                    // What was chosen another sensor saw; mostly it is no authentication.
+                    self.method.get_or_insert(0);
+                }
+                Ok(())
+            }
             5 => self.v5(cx, dir, bytes),
+            // A name and password, which the server wanted.
+            1 if cx.is_half => Ok(()),
             _ => Err(Malformed),
         }
     }
@@ -210,7 +219,7 @@ impl Analyzer for Socks {
         if self.over {
             return;
         }
-        if self.done == [true; 2] {
+        if self.done == [true; 2] || (cx.is_half && self.done[dir.index()]) {
             if !std::mem::replace(&mut self.carries, true) {
                 cx.carry_any();
             }

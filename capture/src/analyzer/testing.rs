@@ -52,6 +52,8 @@ pub struct Bench {
     pub http_log: Option<Box<super::http::Log>>,
     /// A TLS handshake is complete.
     pub tls_established: bool,
+    /// One direction alone is seen.
+    pub is_half: bool,
     /// Payload so far.
     pub seen: u64,
     /// Networks that are ours.
@@ -109,6 +111,7 @@ impl Bench {
             incomplete: false,
             http_log: None,
             tls_established: false,
+            is_half: false,
             seen: 0,
             local_nets: Nets::private(),
             expected: Expected::default(),
@@ -140,6 +143,7 @@ impl Bench {
             services: &mut self.services,
             http_log: &mut self.http_log,
             tls_established: self.tls_established,
+            is_half: self.is_half,
         };
         f(self.analyzer.as_mut(), &mut cx);
         let names = cx.weirds.names();

@@ -1,7 +1,7 @@
 //! Telling the protocol of a flow, or of what an analyzer carries, by its first bytes.
 
 use super::{App, Slot};
-use crate::analyzer::{self, ALL, Dir, PROBE_BYTES_MAX, Start, Transport, Verdict};
+use crate::analyzer::{self, ALL, Dir, PROBE_BYTES_MAX, Start, Transport, Verdict, peers};
 use crate::flow::Meta;
 use crate::host::Shared;
 
@@ -17,11 +17,28 @@ pub(super) struct Probing {
     pieces: Vec<(Dir, usize)>,
     /// The flow's beginning was not seen.
     partial: bool,
+    /// The responder's port.
+    resp_p: u16,
     /// Analyzers that have not said no, by their place in [`ALL`].
     pub(super) open: u64,
 }
 
 impl Probing {
+    /// Protocols whose other end would make this direction's beginning theirs, by their place in [`peers::ALL`], and
+    /// those of [`peers::STRICT`] that it does not begin as.
+    pub(super) fn beginning(&self, dir: Dir) -> [u8; 2] {
+        let [own, other] = [dir, dir.other()].map(|dir| self.bytes[dir.index()].as_slice());
+        if !other.is_empty() || own.is_empty() {
+            return [0; 2];
+        }
+        let own = &own[..own.len().min(PROBE_BYTES_MAX)];
+        let bits = |all: u8, (i, is): (usize, bool)| all | u8::from(is) << i;
+        let fits = peers::ALL.iter().map(|peers| peers.fit(dir, own, self.resp_p));
+        let strange =
+            peers::STRICT.iter().map(|kind| peers::is_strange(kind, dir, own, self.resp_p));
+        [fits.enumerate().fold(0, bits), strange.enumerate().fold(0, bits)]
+    }
+
     fn add(&mut self, dir: Dir, data: &[u8]) {
         self.bytes[dir.index()].extend_from_slice(data);
         self.pieces.push((dir, data.len()));
@@ -30,9 +47,10 @@ impl Probing {
 
 impl App {
     /// Begins to look for protocols by content. One that leaves the flow again may be called back.
-    pub(super) fn look_for(&mut self, carrier: Option<usize>, partial: bool) {
+    pub(super) fn look_for(&mut self, carrier: Option<usize>, partial: bool, resp_p: u16) {
         let open = analyzer::probed();
-        self.probing = Some(Box::new(Probing { carrier, partial, open, ..Probing::default() }));
+        self.probing =
+            Some(Box::new(Probing { carrier, partial, resp_p, open, ..Probing::default() }));
     }
 
     /// Shows the beginning of the flow to those analyzers that have not answered yet.
@@ -71,20 +89,15 @@ impl App {
                 continue;
             }
             probing.open &= !(1 << i);
+            if probing.partial && verdict == Verdict::Yes {
+                self.late |= 1 << i;
+            }
             let is_there = |slot: &Slot| {
                 slot.name == kind.name && slot.carrier == probing.carrier && !slot.violated
             };
-            if verdict == Verdict::Yes
-                && let Some(slot) = self.slots.iter_mut().find(|slot| is_there(slot))
-            {
-                slot.looks_right = true;
-            }
             if verdict == Verdict::Yes && !self.slots.iter().any(is_there) {
                 let slot = self.slots.len();
                 self.attach(kind, probing.carrier);
-                if let Some(slot) = self.slots.get_mut(slot) {
-                    slot.looks_right = true;
-                }
                 if self.slots.len() > slot && !(probing.partial && kind.skips_partial) {
                     self.replay(slot, meta, shared, now, &probing);
                     if is_first {
@@ -98,8 +111,14 @@ impl App {
         let full = data.len() >= PROBE_BYTES_MAX
             || probing.bytes.iter().any(|bytes| bytes.len() >= PROBE_BYTES_MAX);
         let is_last = probing.open == 0 || full || probing.pieces.len() >= PROBE_PIECES_MAX;
-        if probing.carrier.is_none() {
-            self.left_open = probing.open;
+        if is_last && self.is_half {
+            if is_first {
+                probing.add(dir, data);
+            }
+            let [fits, strange] = probing.beginning(dir);
+            self.beginning[0] |= fits;
+            self.beginning[1] |= if probing.carrier.is_none() { strange } else { 0 };
+            return;
         }
         // An analyzer that was called meanwhile may have begun to look inside of itself.
         if !is_last && self.probing.is_none() {

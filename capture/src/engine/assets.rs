@@ -45,7 +45,7 @@ fn confirmations(flow: &Flow) -> u8 {
 
 fn names(flow: &Flow) -> Vec<&'static str> {
     let of_app = flow.app.iter().flat_map(|app| app.services().names());
-    flow.meta.carrier.services().chain(of_app.copied()).collect()
+    flow.meta.carrier.services().chain(of_app).collect()
 }
 
 fn note(flow: &mut Flow, shared: &mut Shared, now: i64) {

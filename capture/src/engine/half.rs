@@ -6,9 +6,10 @@ use model::stream::{Mark, half};
 use crate::analyzer::Dir;
 use crate::app::App;
 use crate::config::Joins;
-use crate::flow::Meta;
+use crate::flow::{Meta, seen};
 use crate::out::Out;
-use crate::tcp::Tcp;
+use crate::tcp::{self, Tcp};
+use crate::trace::{Mark as Told, Packet};
 
 /// Whether what another sensor saw can be the same flow: groups and links have many at each end.
 pub(super) fn is_joinable(meta: &Meta, tuple: &FiveTuple, joins: Joins) -> bool {
@@ -37,47 +38,7 @@ pub(super) fn write(
     let is_known = tcp.is_none() || meta.trace().is_some() || meta.packets.iter().sum::<u64>() == 1;
     let after = |time: i64| time.saturating_sub(meta.first);
     match dir.filter(|_| tells && is_known) {
-        Some(dir) => {
-            let (mut letters, mut times) = (String::new(), Vec::new());
-            let mut letter = |at: i64, letter: u8| {
-                letters.push(char::from(letter.to_ascii_uppercase()));
-                times.push(after(at));
-            };
-            match meta.trace() {
-                Some(trace) => trace.letters().iter().for_each(|(at, which)| letter(*at, *which)),
-                None => meta.history.iter().for_each(|which| letter(meta.first, *which)),
-            }
-            let holes: Vec<i64> = meta.trace().iter().flat_map(|trace| trace.holes()).fold(
-                Vec::new(),
-                |mut all, hole| {
-                    let place = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
-                    all.extend([after(hole.at), place(hole.from), place(hole.to)]);
-                    all
-                },
-            );
-            let trace = meta.trace();
-            let [alive, open, by_port] =
-                app.candidates(dir, meta.resp_p()).map(|names| names.join(","));
-            let ends = tcp.map(|tcp| (&tcp.ends[dir.index()], &tcp.ends[dir.other().index()]));
-            let row = half::Row {
-                last: Some(after(meta.last)),
-                is_orig: Some(dir == Dir::Orig),
-                letters: Some(&letters),
-                times: Some(&times),
-                start: ends.and_then(|(end, _)| end.initial()).map(u64::from),
-                reached: Some(ends.map_or(sizes[0].max(sizes[1]), |(end, _)| end.reached())),
-                ack: ends.and_then(|(_, peer)| peer.last_acked()).map(u64::from),
-                fin_ack: trace.and_then(|trace| trace.fin_ack()).map(u64::from),
-                last_data: trace.and_then(|trace| trace.last_data()).map(after),
-                alive: (!alive.is_empty()).then_some(&alive),
-                open: (!open.is_empty()).then_some(&open),
-                by_port: (!by_port.is_empty()).then_some(&by_port),
-                data: trace.map(|trace| trace.next()),
-                holes: (!holes.is_empty()).then_some(&holes),
-                ..half::Row::unset()
-            };
-            out.half.push(mark, row);
-        }
+        Some(dir) => one_way(out, mark, (meta, app), tcp, sizes, dir),
         None if tells && joins == Joins::Copies => {
             let start = |dir: Dir| tcp.and_then(|tcp| tcp.ends[dir.index()].initial());
             let row = half::Row {
@@ -90,4 +51,85 @@ pub(super) fn write(
         }
         None => out.half.push(mark, half::Row::unset()),
     }
+}
+
+/// What there is to tell of a flow seen one way.
+fn one_way(
+    out: &mut Out,
+    mark: Mark,
+    (meta, app): (&Meta, &App),
+    tcp: Option<&Tcp>,
+    sizes: [u64; 2],
+    dir: Dir,
+) {
+    let after = |time: i64| time.saturating_sub(meta.first);
+    let number = |number: Option<u32>| number.map_or(-1, i64::from);
+    let (mut letters, mut numbers) = (String::new(), [Vec::new(), Vec::new(), Vec::new()]);
+    for Told { packet, letter } in told(meta, tcp, dir) {
+        letters.push(char::from(letter.to_ascii_uppercase()));
+        let [times, ends, acks] = &mut numbers;
+        times.push(after(packet.at));
+        ends.push(number(packet.end));
+        acks.push(number(packet.ack));
+    }
+    let [times, ends, acks] = &numbers;
+    let trace = meta.trace();
+    let mut holes: Vec<i64> = Vec::new();
+    for hole in trace.iter().flat_map(|trace| trace.holes()) {
+        let place = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
+        holes.extend([after(hole.at), place(hole.from), place(hole.to)]);
+    }
+    let sides = tcp.map(|tcp| (&tcp.ends[dir.index()], &tcp.ends[dir.other().index()]));
+    let [confirmed, fits, ruled_out] = protocols(meta, app, dir);
+    let confirmed_at: Vec<i64> = confirmed.iter().map(|(_, at)| after(*at)).collect();
+    let [confirmed, fits, ruled_out] = [confirmed, fits, ruled_out]
+        .map(|all| all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(","));
+    let begins = app.begins(dir).collect::<Vec<_>>().join(",");
+    let text = |text| Some(text).filter(|text: &&str| !text.is_empty());
+    let row = half::Row {
+        last: Some(after(meta.last)),
+        is_orig: Some(dir == Dir::Orig),
+        letters: Some(&letters),
+        times: Some(times),
+        ends: tcp.map(|_| &ends[..]),
+        acks: tcp.map(|_| &acks[..]),
+        is_late: (meta.history_seen & seen::LATE != 0).then_some(true),
+        start: sides.and_then(|(end, _)| end.initial()).map(u64::from),
+        reached: Some(sides.map_or(sizes[0].max(sizes[1]), |(end, _)| end.reached())),
+        ack: sides.and_then(|(_, peer)| peer.last_acked()).map(u64::from),
+        confirmed: text(&confirmed),
+        confirmed_at: (!confirmed.is_empty()).then_some(&confirmed_at),
+        fits: text(&fits),
+        begins: text(&begins),
+        ruled_out: text(&ruled_out),
+        data: trace.map(|trace| trace.next()),
+        holes: (!holes.is_empty()).then_some(&holes),
+        ..half::Row::unset()
+    };
+    out.half.push(mark, row);
+}
+
+/// Packets with letters; of a flow that has no trace there was one.
+fn told(meta: &Meta, tcp: Option<&Tcp>, dir: Dir) -> Vec<Told> {
+    if let Some(trace) = meta.trace() {
+        return trace.marks().collect();
+    }
+    let took_number = tcp::took_number(&meta.history);
+    let only = Packet { at: meta.first, end: None, ack: None };
+    let packet =
+        tcp.map_or(only, |tcp| Packet { at: meta.first, ..tcp.before(dir, took_number).1 });
+    meta.history.iter().map(|letter| Told { packet, letter: *letter }).collect()
+}
+
+/// Protocols that are confirmed, that fit, and that are ruled out, and when.
+fn protocols(meta: &Meta, app: &App, dir: Dir) -> [Vec<(&'static str, i64)>; 3] {
+    let carried = meta.carrier.services().map(|name| (name, meta.first));
+    let fits = meta.carrier.fits(dir).into_iter().chain(app.fits(dir));
+    let ruled_out = app.ruled_out(dir);
+    let untimed = |name| (name, meta.last);
+    [
+        carried.chain(app.services().told()).collect(),
+        fits.map(untimed).collect(),
+        ruled_out.map(untimed).collect(),
+    ]
 }

@@ -7,7 +7,7 @@ use crate::decode::{Decoded, Icmp, IpPacket, TcpSegment, UdpDatagram};
 use crate::flow::{Key, Meta, Proto, seen};
 use crate::host::Host;
 use crate::source::Link;
-use crate::tcp::Syn;
+use crate::tcp::{self, Syn};
 use crate::tunnel::{self, Around, Inner, Layer, Oddity, Over, Pair, Seen, Stack};
 use model::id::{self, ip_proto};
 use std::net::IpAddr;
@@ -68,7 +68,9 @@ impl Engine {
         let held = tcp.holds();
         let dir = flow.meta.dir(from_high);
         if self.shared.config.joins != Joins::Nothing {
-            flow.meta.follow(dir, now, || tcp.ends[dir.index()].reached());
+            let took_number = tcp::took_number(&flow.meta.history);
+            let before = || tcp.before(dir, took_number);
+            flow.meta.follow(dir, tcp::packet_of(seg, now), before);
         }
         let mut host = Host::new(
             (now, self.clock),

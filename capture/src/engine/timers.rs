@@ -2,8 +2,8 @@
 
 use crate::analyzer::ftp;
 use crate::app::App;
-use crate::config::timeout;
-use crate::flow::{Flow, Key, Meta, Patience, Proto, Rare, Sent};
+use crate::config::{Joins, timeout};
+use crate::flow::{Flow, Key, Meta, Patience, Proto, Rare, Sent, seen};
 use crate::history::History;
 use crate::tunnel::{Around, Stack};
 use crate::wheel::Entry;
@@ -96,11 +96,17 @@ impl Engine {
     /// The application side of a TCP flow that begins, if another flow announced it.
     fn announced(&self, meta: &Meta, now: i64) -> Option<Box<App>> {
         let expected = self.shared.expected.get(usize::from(meta.shard))?;
-        if meta.key.proto() != ip_proto::TCP || !expected.has(meta.ends(), now) {
+        // One that another sensor saw the beginning of may be the wrong way round.
+        let reversed = || {
+            let tuple = meta.tuple();
+            self.shared.config.joins != Joins::Nothing
+                && expected.has((tuple.resp_h, tuple.orig_h, tuple.orig_p), now)
+        };
+        if meta.key.proto() != ip_proto::TCP || !(expected.has(meta.ends(), now) || reversed()) {
             return None;
         }
         let mut app = Box::<App>::default();
-        app.expect(ftp::DATA_SERVICE, &ftp::DATA_KIND);
+        app.expect(ftp::DATA_SERVICE, &ftp::DATA_KIND, now);
         Some(app)
     }
 
@@ -112,6 +118,8 @@ impl Engine {
         let due = end.min(interim(flow, self.shared.config.interim));
         let mut asked = flow.app.as_ref().map_or(i64::MAX, |app| app.deadline());
         flow.due = due.min(asked);
+        let late = if end <= self.clock { seen::LATE } else { 0 };
+        flow.meta.history_seen = flow.meta.history_seen & !seen::LATE | late;
         if flow.meta.carrier.carries || awaits_end(flow, &self.shared.config) {
             // Its end is a row of tunnel or of a known service, with the time of the first packet after it.
             asked = asked.min(end);

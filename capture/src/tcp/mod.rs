@@ -18,6 +18,7 @@ use crate::analyzer::Dir;
 use crate::config::timeout;
 use crate::decode::{TcpFlags, TcpSegment, Weird};
 use crate::host::Host;
+use crate::trace::Packet;
 
 /// A TCP flow's own state.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +66,16 @@ struct Close {
 }
 
 impl Tcp {
+    /// What one direction left before its second packet, for a trace of it: how far it went, and the packet, which
+    /// [`took_number`] or not.
+    pub fn before(&self, dir: Dir, took_number: bool) -> (u64, Packet) {
+        let (end, peer) = (&self.ends[dir.index()], &self.ends[dir.other().index()]);
+        let reached = end.reached();
+        let upper = end.initial().filter(|_| took_number);
+        let upper = upper.map(|start| start.wrapping_add(reached as u32));
+        (reached, Packet { at: 0, end: upper, ack: peer.last_acked() })
+    }
+
     /// Memory that waits with its streams, bytes.
     pub fn holds(&self) -> u64 {
         self.ends[0].stream.holds() + self.ends[1].stream.holds()
@@ -136,11 +147,6 @@ impl Tcp {
             && let Some(trace) = host.meta.trace_mut()
         {
             trace.data(rel_seq.wrapping_add(u64::from(flags.syn())), len);
-        }
-        if flags.fin()
-            && let Some(trace) = host.meta.trace_mut()
-        {
-            trace.fin(seg.ack);
         }
         dir = self.history(dir, flags, rel_seq, len, host);
         self.window(dir, seg, host);
@@ -225,6 +231,18 @@ fn next_check(base: i64, last: i64) -> i64 {
     }
     let periods = (idle - base + timeout::TCP_SESSION - 1) / timeout::TCP_SESSION;
     base + periods * timeout::TCP_SESSION
+}
+
+/// Whether the first packet of a flow took a sequence number, by the letters that it wrote.
+pub fn took_number(history: &[u8]) -> bool {
+    history.iter().any(|letter| b"SHDFIQ".contains(&letter.to_ascii_uppercase()))
+}
+
+/// A segment as a trace of its flow has it.
+pub fn packet_of(seg: &TcpSegment<'_>, at: i64) -> Packet {
+    let len = segment_len(seg.payload_len, seg.flags);
+    let end = (len > 0).then(|| seg.seq.wrapping_add(len));
+    Packet { at, end, ack: seg.flags.ack().then_some(seg.ack) }
 }
 
 /// Numbers that a segment takes: payload and a number each for SYN and FIN; a RST's payload is none.

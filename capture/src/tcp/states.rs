@@ -104,6 +104,9 @@ impl Tcp {
         let state = if flags.ack() { State::SynAckSent } else { State::SynSent };
         self.set_state(Dir::Orig, state, host);
         self.attempt_at = host.now + timeout::TCP_ATTEMPT;
+        if flags.ack() {
+            self.seen_elsewhere(host);
+        }
         Dir::Orig
     }
 
@@ -181,7 +184,14 @@ impl Tcp {
     /// The originator acknowledges what another sensor saw. Where there are such the flow is not given up as
     /// an attempt: its other half lasts as long as it does.
     fn answered_elsewhere(&mut self, flags: TcpFlags, host: &mut Host<'_>) {
-        if host.shared.config.joins != Joins::Nothing && !flags.syn() && !flags.rst() {
+        if !flags.syn() && !flags.rst() {
+            self.seen_elsewhere(host);
+        }
+    }
+
+    /// Another sensor sees what this one does not: where there are such the flow lasts.
+    fn seen_elsewhere(&mut self, host: &mut Host<'_>) {
+        if host.shared.config.joins != Joins::Nothing {
             self.attempt_at = 0;
             let patience = host.meta.timeout.max(Patience::of(timeout::TCP_INACTIVITY));
             host.meta.wait(patience);

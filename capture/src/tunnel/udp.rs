@@ -132,6 +132,12 @@ impl Carrier {
         Kind::ALL.into_iter().filter(move |kind| confirmed & kind.bit() != 0).map(Kind::name)
     }
 
+    /// What an end showed that is confirmed when the other shows the same.
+    pub fn fits(&self, dir: Dir) -> Option<&'static str> {
+        let is_valid = self.teredo[dir.index()] && !self.is_violated(Kind::Teredo);
+        is_valid.then(|| Kind::Teredo.name())
+    }
+
     fn is_violated(&self, kind: Kind) -> bool {
         self.violated & kind.bit() != 0
     }

@@ -17,10 +17,18 @@ stream! {
         last "half.last": Option<Int>,
         /// Whether the sender of the direction that was seen is the originator; unset where both were seen.
         is_orig "half.is_orig": Option<Bool>,
-        /// History letters of that direction in upper case, `^` where the roles changed.
+        /// History letters of that direction in upper case, `^` where the roles changed, and `-` for a packet
+        /// that wrote none but acknowledged more than those before it.
         letters "half.letters": Option<Str>,
-        /// When each letter was written, microseconds after `ts`.
+        /// When each of them was written, microseconds after `ts`.
         times "half.times": Option<Vector<Int>>,
+        /// For each of them the number that follows its packet, where that went further than those before it; else -1.
+        ends "half.ends": Option<Vector<Int>>,
+        /// For each of them the number that its packet acknowledged; else -1.
+        acks "half.acks": Option<Vector<Int>>,
+        /// Its time was over before its last packet came, by the packets that the sensor had seen: what comes
+        /// next is another flow.
+        is_late "half.is_late": Option<Bool>,
         /// Initial sequence number of the direction that was seen, else of the originator.
         start "half.start": Option<Count>,
         /// Initial sequence number of the responder, where both directions were seen.
@@ -31,16 +39,17 @@ stream! {
         ack "half.ack": Option<Count>,
         /// How far its payload went, counted so.
         data "half.data": Option<Count>,
-        /// The number that the first FIN acknowledged.
-        fin_ack "half.fin_ack": Option<Count>,
-        /// Last packet with new payload, microseconds after `ts`.
-        last_data "half.last_data": Option<Int>,
-        /// Protocols that its beginning looks like, as far as one direction tells, comma-joined.
-        alive "half.alive": Option<Str>,
-        /// Protocols that its beginning alone does not rule out, comma-joined.
-        open "half.open": Option<Str>,
-        /// Protocols that its port alone speaks for, comma-joined.
-        by_port "half.by_port": Option<Str>,
+        /// Protocols that this direction alone has confirmed, comma-joined, in the order that it did.
+        confirmed "half.confirmed": Option<Str>,
+        /// When it did, microseconds after `ts`.
+        confirmed_at "half.confirmed_at": Option<Vector<Int>>,
+        /// Protocols that it would confirm if the other direction does its part as well, comma-joined.
+        fits "half.fits": Option<Str>,
+        /// Protocols that its first payload is of by itself, where the flow's beginning was not seen: they would be
+        /// confirmed if the other direction's was, comma-joined.
+        begins "half.begins": Option<Str>,
+        /// Protocols that it is not, comma-joined.
+        ruled_out "half.ruled_out": Option<Str>,
         /// Bytes that were not seen, three numbers each: when that was found, microseconds after `ts`, where
         /// they begin and where they end, counted as `half.reached`.
         holes "half.holes": Option<Vector<Int>>,

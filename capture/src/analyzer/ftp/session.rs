@@ -129,10 +129,11 @@ impl Session {
             self.current = Some(command);
             return;
         }
+        let is_passive = cx.is_half || matches!(&command.word[..], b"PASV" | b"EPSV");
         match (code, &command.word[..]) {
             (150, b"RETR") | (213, b"SIZE") => self.file_size = Some(last_number(message)),
-            (227, b"PASV" | b"EPSV") => self.announced_passive(cx, address::passive(message)),
-            (229, b"PASV" | b"EPSV") => {
+            (227, _) if is_passive => self.announced_passive(cx, address::passive(message)),
+            (229, _) if is_passive => {
                 let server = cx.ids.tuple.resp_h;
                 let found = address::extended_passive(message);
                 let found = found.map(|(ip, port)| (ip.unwrap_or(server), port));

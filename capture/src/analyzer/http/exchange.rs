@@ -33,7 +33,9 @@ impl Http {
         self.websocket = Handshake::default();
         self.log.request(cx, method, &plain);
         self.begin_message(cx, Dir::Orig, Expect::Maybe);
+        self.is_raw = false;
         if self.side(Dir::Orig).version == HTTP_09 {
+            self.is_raw = true;
             self.expect_raw(cx, method);
         }
     }
@@ -183,7 +185,7 @@ impl Http {
             self.unanswered.pop_front();
         }
         let upgrades = self.reply_code == 101 && self.upgrade && self.upgrade_named;
-        if upgrades && self.unanswered.len() == 1 {
+        if upgrades && (self.unanswered.len() == 1 || cx.is_half) {
             self.side(Dir::Resp).next = Next::Nothing;
             let known = self.upgrade_websocket.then_some(&websocket::KIND);
             if known.is_some() {

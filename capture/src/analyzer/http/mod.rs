@@ -112,6 +112,8 @@ struct Http {
     is_partial: bool,
     /// What follows is not HTTP.
     stopped: bool,
+    /// The last request was of HTTP/0.9.
+    is_raw: bool,
 }
 
 /// An oddity of the protocol.
@@ -217,7 +219,12 @@ impl Http {
         match (self.side(dir).next, dir) {
             (Next::Start, Dir::Orig) => self.request_line(cx, line),
             (Next::Start, Dir::Resp) => self.status_line(cx, line),
-            (Next::Message, Dir::Orig) => self.deliver(cx, dir, line, true),
+            (Next::Message, Dir::Orig) => {
+                self.deliver(cx, dir, line, true);
+                if cx.is_half && line.is_empty() {
+                    self.changes_by_request(cx);
+                }
+            }
             (Next::Message, Dir::Resp) => {
                 self.deliver(cx, dir, line, true);
                 if self.stopped {
@@ -228,6 +235,15 @@ impl Http {
                 }
             }
             (Next::Nothing | Next::Raw, _) => {}
+        }
+    }
+
+    /// Of a half the reply is missing that would grant what a request asks for: it is taken for granted.
+    fn changes_by_request(&mut self, cx: &mut Cx<'_>) {
+        if self.connect {
+            self.stop(cx, None);
+        } else if self.websocket.is_asked() {
+            self.stop(cx, Some(&super::websocket::KIND));
         }
     }
 
@@ -311,6 +327,11 @@ impl Analyzer for Http {
             self.cut(cx, dir, b"\n");
         }
         self.made(cx, dir, false);
+    }
+
+    fn shows(&self, dir: Dir) -> bool {
+        // To a request of HTTP/0.9 whatever comes is the answer.
+        dir == Dir::Orig && self.is_raw
     }
 
     fn feed_partial(&mut self, cx: &mut Cx<'_>, dir: Dir, data: &[u8]) {

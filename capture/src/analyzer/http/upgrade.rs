@@ -28,6 +28,11 @@ fn weird(cx: &mut Cx<'_>, name: &'static str, addl: Option<&str>) {
 }
 
 impl Handshake {
+    /// A request has the key of one.
+    pub fn is_asked(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Any header.
     pub fn header(&mut self, cx: &mut Cx<'_>, dir: Dir, name: &[u8], value: &[u8]) {
         const PREFIX: &[u8] = b"sec-websocket-";

@@ -41,13 +41,23 @@ impl Framed for packet::Session {
 
     fn unit(&mut self, cx: &mut Cx<'_>, dir: Dir, unit: &[u8]) -> Result<(), Malformed> {
         let had_handshake = self.has_handshake;
+        // Of a half the answers are missing that tell what comes next.
+        if cx.is_half && (self.has_greeting || had_handshake) {
+            return Ok(());
+        }
         let parsed = match dir {
+            Dir::Orig if cx.is_half => self.answer_of_half(unit),
             Dir::Orig => self.client(unit),
             Dir::Resp => self.server(unit),
         };
         parsed.ok_or(Malformed)?;
+        if cx.is_half {
+            self.has_greeting = dir == Dir::Resp;
+        }
         if self.has_handshake && !had_handshake {
-            cx.confirm();
+            if !cx.is_half {
+                cx.confirm();
+            }
             if self.is_tls {
                 cx.carry(&ssl::KIND);
             }
@@ -91,4 +101,8 @@ impl Analyzer for Mysql {
     }
 
     fn finish(&mut self, _: &mut Cx<'_>) {}
+
+    fn shows(&self, _: Dir) -> bool {
+        self.session.has_greeting || self.session.has_handshake
+    }
 }

@@ -53,6 +53,8 @@ enum Expect {
 /// Where a connection stands.
 #[derive(Debug, Default)]
 pub struct Session {
+    /// Of a half: the server has greeted.
+    pub has_greeting: bool,
     /// The client has answered the greeting.
     pub has_handshake: bool,
     /// The client has asked for TLS: what follows is that.
@@ -221,6 +223,12 @@ impl Session {
             (false, true) => Some(()),
             (false, false) => self.answer(&mut r),
         }
+    }
+
+    /// The client's first packet where the greeting was seen elsewhere: servers of today greet in version 10.
+    pub fn answer_of_half(&mut self, unit: &[u8]) -> Option<()> {
+        self.version = 10;
+        self.client(unit)
     }
 
     /// The answer to the greeting.

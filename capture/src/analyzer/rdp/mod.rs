@@ -80,6 +80,8 @@ enum Security {
 #[derive(Default)]
 struct Session {
     security: Security,
+    /// An end has told its parameters.
+    is_known: bool,
 }
 
 impl Framed for Session {
@@ -93,6 +95,11 @@ impl Framed for Session {
     fn unit(&mut self, cx: &mut Cx<'_>, _: Dir, unit: &[u8]) -> Result<(), Malformed> {
         let mut seen = message::Seen::default();
         let parsed = message::tpkt(unit, &mut seen);
+        if cx.is_half && self.is_known {
+            // The other end says how it goes on.
+            return Ok(());
+        }
+        self.is_known |= seen.parameters;
         if seen.parameters {
             cx.confirm();
         }

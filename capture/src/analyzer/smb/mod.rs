@@ -145,4 +145,9 @@ impl Analyzer for Smb {
 
     fn end(&mut self, _: &mut Cx<'_>, _: Dir) {}
     fn finish(&mut self, _: &mut Cx<'_>) {}
+
+    fn shows(&self, _: Dir) -> bool {
+        // With as many of the other end.
+        self.pieces >= PIECES_TO_CONFIRM.div_ceil(2)
+    }
 }

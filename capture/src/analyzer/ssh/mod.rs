@@ -192,13 +192,21 @@ impl Ssh {
         }
         let Some((head, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
         let told = u32::from_be_bytes(*head);
+        if cx.is_half
+            && (told > PACKET_MAX || self.sides[dir.index()].version != Some(Version::Two))
+        {
+            // What it is depends on the other end.
+            self.over = true;
+            return Ok(None);
+        }
         if told > PACKET_MAX {
             cx.gave_up = true;
             let addl = format!("{told} > {PACKET_MAX}");
             cx.weird("SSH_max_packet_length_exceeded", Some(&addl), Some("SSH"));
         }
         let len = told.min(PACKET_MAX) as usize;
-        let version = self.version().ok_or(Malformed)?;
+        let own = || self.sides[dir.index()].version.filter(|_| cx.is_half);
+        let version = self.version().or_else(own).ok_or(Malformed)?;
         // Version 1 pads in front, to a multiple of eight, and does not count that.
         let whole = if version == Version::One { len + 8 - len % 8 } else { len };
         let Some(packet) = rest.get(..whole) else { return Ok(None) };
@@ -222,6 +230,7 @@ impl Ssh {
 
     /// A message of version 2 with its padding, RFC 4253 section 6.
     fn message(&mut self, cx: &mut Cx<'_>, dir: Dir, packet: &[u8]) -> Result<(), Malformed> {
+        const KEXINIT: u8 = 20;
         const NEWKEYS: u8 = 21;
         let [padding, kind, rest @ ..] = packet else { return Err(Malformed) };
         let len = rest.len().checked_sub(usize::from(*padding)).ok_or(Malformed)?;
@@ -232,6 +241,8 @@ impl Ssh {
             return Ok(());
         }
         match self.sides[dir.index()].state {
+            // Of a half the other end's offer is missing: what comes after the own one cannot be read.
+            State::KexInit if cx.is_half && *kind != KEXINIT => {}
             State::KexInit => {
                 if let Some((exchange, algorithms)) = self.negotiation.offer(cx, dir, body)? {
                     self.record.agreed(algorithms);

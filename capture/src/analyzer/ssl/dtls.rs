@@ -145,6 +145,10 @@ impl Dtls {
         let mut r = Reader::new(data);
         while !r.is_empty() {
             let kind = r.u8().ok_or(Malformed)?;
+            if cx.is_half && kind & 0xe0 == 0x20 {
+                // The version that has such records the other end has chosen.
+                return Ok(());
+            }
             let tls13 = self.common.handshake.version() == version::DTLSV13;
             if tls13 && kind & 0xe0 == 0x20 {
                 self.unified(cx, dir, kind, r)?;

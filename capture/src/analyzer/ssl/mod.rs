@@ -5,7 +5,7 @@
 //! [`session`], which writes the row: when both ends turn to encryption, when it turns out to be
 //! something else, or when the flow ends.
 
-use super::Kind;
+use super::{Dir, Kind};
 
 pub mod cert;
 mod ciphers;
@@ -33,6 +33,14 @@ pub static KIND: Kind = Kind {
     skips_partial: true,
     new: |_| Box::new(tls::Tls::new()),
 };
+
+/// Whether what an end sends begins with its hello.
+pub fn begins(dir: Dir, data: &[u8]) -> bool {
+    let hello = if dir == Dir::Orig { 1 } else { 2 };
+    // The form of SSL 2.0 may lead to TLS as well.
+    let is_v2 = matches!(data, [0x80..=0xff, _, 1, 3, 0..=3, ..]) && dir == Dir::Orig;
+    is_v2 || matches!(data, [0x16, 3, 0..=4, _, _, kind, ..] if *kind == hello)
+}
 
 /// DTLS, which Zeek's `service` names apart.
 pub static DTLS_KIND: Kind = Kind {

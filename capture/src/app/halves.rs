@@ -1,0 +1,81 @@
+//! A flow of which one direction is seen, while another sensor may see the other: what that direction alone says of its
+//! protocol, for the aggregators that join both.
+
+use super::{App, Slot};
+use crate::analyzer::{self, Dir, Transport, peers};
+use crate::config::Joins;
+use crate::flow::Meta;
+use crate::host::Shared;
+
+impl App {
+    /// Protocols that the flow is not.
+    pub fn ruled_out(&self, dir: Dir) -> impl Iterator<Item = &'static str> {
+        let [_, strange] = self.beginning(dir);
+        let strange = peers::STRICT.iter().enumerate().filter(move |(i, _)| strange >> i & 1 == 1);
+        let violated = self.slots.iter().filter(|slot| slot.violated).map(|slot| slot.name);
+        // Unless it came to be of the protocol later.
+        let is_there = |name: &&str| self.slots.iter().any(|s| s.name == *name && !s.violated);
+        let strange = strange.map(|(_, kind)| kind.name).filter(move |name| !is_there(name));
+        violated.chain(self.services.removed()).chain(strange)
+    }
+
+    /// Protocols that a client's first payload is of by itself, but which are told nothing of a flow whose beginning
+    /// was not seen.
+    pub fn begins(&self, dir: Dir) -> impl Iterator<Item = &'static str> {
+        let late = if dir == Dir::Orig { self.late } else { 0 };
+        let of_client = analyzer::ALL.iter().enumerate().filter(move |(i, _)| late >> i & 1 == 1);
+        of_client.filter(|(_, kind)| kind.skips_partial).map(|(_, kind)| kind.name)
+    }
+
+    /// What the beginning of the one direction that was seen fits, and what it rules out.
+    fn beginning(&self, dir: Dir) -> [u8; 2] {
+        match &self.probing {
+            _ if self.transport != Some(Transport::Tcp) => [0; 2],
+            Some(probing) => {
+                // What is inside comes after what was begun with.
+                let ([fits, strange], [more, _]) = (self.beginning, probing.beginning(dir));
+                if probing.carrier.is_some() {
+                    [fits | more, strange]
+                } else {
+                    probing.beginning(dir)
+                }
+            }
+            None => self.beginning,
+        }
+    }
+
+    /// Protocols that one direction showed, of those that it takes both to confirm.
+    pub fn fits(&self, dir: Dir) -> impl Iterator<Item = &'static str> {
+        let [begins, _] = self.beginning(dir);
+        let begins = peers::ALL.iter().enumerate().filter(move |(i, _)| begins >> i & 1 == 1);
+        let shows = self.slots.iter().filter(move |slot| slot.analyzer.shows(dir));
+        begins.map(|(_, peers)| peers.kind.name).chain(shows.map(|slot| slot.name))
+    }
+
+    /// Of a half the other direction is missing, which agreed to TLS: then what follows what was said before is known
+    /// by its first bytes, and nobody else is told of it.
+    pub(super) fn changes_to_tls(
+        &mut self,
+        transport: Transport,
+        dir: Dir,
+        data: &[u8],
+        partial: bool,
+    ) {
+        let may = self.is_half
+            && self.payload > 0
+            && !partial
+            && !self.incomplete
+            && transport == Transport::Tcp;
+        let is_tls = |slot: &Slot| slot.name == analyzer::ssl::KIND.name;
+        let is_asked = self.slots.iter().any(|slot| !slot.stopped);
+        if may && is_asked && analyzer::ssl::begins(dir, data) && !self.slots.iter().any(is_tls) {
+            self.slots.iter_mut().for_each(|slot| slot.stopped = true);
+            self.attach(&analyzer::ssl::KIND, None);
+        }
+    }
+}
+
+/// Whether the packet at hand, of `dir`, is of a flow that may have another half, at another sensor.
+pub(super) fn is_half(meta: &Meta, shared: &Shared, dir: Dir) -> bool {
+    shared.config.joins != Joins::Nothing && meta.packets[dir.other().index()] == 0
+}
