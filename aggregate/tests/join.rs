@@ -55,7 +55,7 @@ const HALVES_LEAST: f64 = 99.0;
 /// Over the captures of other suites, as far as was reached; and over those of them whose packets are in order of
 /// time, as a sensor's are. Many are broken on purpose, or begin in the middle of flows that only both directions
 /// together tell apart.
-const FOREIGN_HALVES_LEAST: [f64; 2] = [96.9, 97.0];
+const FOREIGN_HALVES_LEAST: [f64; 2] = [96.8, 97.0];
 
 fn report(what: &str, score: &Score, worst: &BTreeMap<String, usize>) {
     println!(
