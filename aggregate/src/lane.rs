@@ -94,8 +94,12 @@ impl LaneState {
             heard_file_ms: None,
             heard_live_ms: None,
         };
-        for (key, value) in from.state.iter().filter(|(key, _)| !stand::is_one(key)) {
-            state.restore_item(key, value).with_context(|| {
+        for (key, value) in &from.state {
+            let read = match stand::is_one(key) {
+                true => stand::check(value).map_err(Into::into),
+                false => state.restore_item(key, value),
+            };
+            read.with_context(|| {
                 format!("state of lane {lane} under {}", String::from_utf8_lossy(key))
             })?;
         }

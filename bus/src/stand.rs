@@ -39,7 +39,15 @@ pub fn is_one(key: &[u8]) -> bool {
     key.starts_with(br#"{"at""#) && serde_json::from_slice::<Key>(key).is_ok()
 }
 
-/// The positions in a lane's state. What does not read is none: the partition is read from its beginning.
+/// Whether the value of such a piece reads: a role that went on without it could read again what it has sent.
+///
+/// # Errors
+/// It does not.
+pub fn check(value: &[u8]) -> Result<(), serde_json::Error> {
+    serde_json::from_slice::<Stand>(value).map(drop)
+}
+
+/// The positions in a lane's state. What does not read is none, and the role says so when it is restored ([`check`]).
 pub fn all(lane: Lane, state: &[(Bytes, Bytes)]) -> Vec<Position> {
     let position = |(key, value): &(Bytes, Bytes)| {
         let key: Key = serde_json::from_slice(key).ok()?;
@@ -73,6 +81,8 @@ mod tests {
             [(r#"{"source":["file","at"]}"#, "{}"), ("\"round\"", "1"), (r#"{"at":"x"}"#, "?")];
         state.extend(others.map(|(key, value)| (key.into(), value.into())));
         assert_eq!(all(3, &state), all_of);
-        assert_eq!(state.iter().filter(|(key, _)| is_one(key)).count(), 3);
+        let ones: Vec<_> = state.iter().filter(|(key, _)| is_one(key)).collect();
+        assert_eq!(ones.len(), 3);
+        assert_eq!(ones.iter().filter(|(_, value)| check(value).is_ok()).count(), 2);
     }
 }

@@ -52,7 +52,12 @@ impl Following {
                 // Said once, however often it is read.
                 counters.policy_refused += 1;
                 let why = refused.why.as_str();
-                tracing::error!(version, "policy refused, the one before stays in force: {why}");
+                let (refused, in_force) = (refused.version.as_str(), version);
+                tracing::error!(
+                    refused,
+                    in_force,
+                    "policy refused, the one before stays in force: {why}"
+                );
             }
             (Heard::Other, _) => tracing::info!(version, "policy in force"),
             _ => {}

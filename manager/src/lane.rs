@@ -89,8 +89,12 @@ impl LaneState {
             told: [i64::MIN; 2],
         };
         let mut panes = Vec::new();
-        for (key, value) in from.state.iter().filter(|(key, _)| !stand::is_one(key)) {
-            state.restore_item(key, value, &mut panes).with_context(|| {
+        for (key, value) in &from.state {
+            let read = match stand::is_one(key) {
+                true => stand::check(value).map_err(Into::into),
+                false => state.restore_item(key, value, &mut panes),
+            };
+            read.with_context(|| {
                 format!("state of lane {lane} under {}", String::from_utf8_lossy(key))
             })?;
         }

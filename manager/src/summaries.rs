@@ -37,13 +37,19 @@ pub struct Summaries {
 impl Summaries {
     /// An interval as it was kept; one that is none, or keeps other statistics now, goes.
     pub fn restore(&mut self, line: Line, entity: &str, open: Open) -> bool {
-        let interval = Interval::parse(entity).filter(|_| open.value.is_like(&summary::start()));
-        interval.is_some_and(|interval| self.by.insert((line, interval), open).is_none())
+        let Some(interval) = Interval::parse(entity) else { return false };
+        if open.value.is_like(&summary::start()) {
+            return self.by.insert((line, interval), open).is_none();
+        }
+        self.changed.insert((line, interval));
+        false
     }
 
     /// Adds what a lane saw. False if it is no summary.
     pub fn take(&mut self, line: Line, entity: &str, value: &Value, watermark: i64) -> bool {
-        let Some(interval) = Interval::parse(entity) else { return false };
+        // What is of another kind begins no interval: its row would be of zeros.
+        let is_one = |_: &Interval| value.is_like(&summary::start());
+        let Some(interval) = Interval::parse(entity).filter(is_one) else { return false };
         let open = self.by.entry((line, interval)).or_insert_with(|| {
             let grace_us = match line {
                 Line::Live => summary::LIVE_GRACE_US,

@@ -296,7 +296,8 @@ fn one_ends(broker: &Broker, proxy: &Holder, (stage, topic): (Stage, &str), how:
     eprintln!(
         "{group} {how:?}: lanes taken over after {taken:.1?}, nobody held up after {free:.1?}"
     );
-    assert!(taken < TAKEOVER && free < TAKEOVER, "{group} {how:?}: {taken:?}, {free:?}");
+    let said = field.members[victim + 1].running.as_ref().map(Running::said).unwrap_or_default();
+    assert!(taken < TAKEOVER && free < TAKEOVER, "{group} {how:?}: {taken:?}, {free:?}\n{said}");
     if let Some(running) = halted {
         running.signal("CONT");
         proxy.release();

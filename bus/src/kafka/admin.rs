@@ -75,9 +75,18 @@ fn wanted(spec: &Spec) -> Vec<(&'static str, String)> {
 /// What a new topic gets beside that, and an operator may change.
 fn initial(spec: &Spec, replication: i32) -> Vec<(&'static str, String)> {
     let mut initial = Vec::new();
-    if let Cleanup::Delete { hours } = spec.cleanup {
-        let retention = Duration::from_secs(u64::from(hours) * 3600);
-        initial.push(("retention.ms", retention.as_millis().to_string()));
+    match spec.cleanup {
+        Cleanup::Delete { hours } => {
+            let retention = Duration::from_secs(u64::from(hours) * 3600);
+            initial.push(("retention.ms", retention.as_millis().to_string()));
+        }
+        // Whoever takes a lane over reads all of it, and the newest segment, which with Kafka's own settings has up to
+        // a gigabyte or a week, is never compacted.
+        Cleanup::Compact => {
+            initial.push(("segment.bytes", (16 << 20).to_string()));
+            initial.push(("segment.ms", Duration::from_secs(600).as_millis().to_string()));
+            initial.push(("min.cleanable.dirty.ratio", "0.1".to_owned()));
+        }
     }
     if replication >= REPLICATION_FOR_TWO {
         initial.push(("min.insync.replicas", "2".to_owned()));

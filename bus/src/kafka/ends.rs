@@ -1,7 +1,7 @@
 //! Where partitions begin and end: of many at once, as asking costs a round trip.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -80,16 +80,16 @@ impl Shared {
     /// once its coordinator says so, and shows in the partitions a little later: who read only to
     /// the end of what shows could miss what it goes with.
     pub(super) fn wait_decided(&self, of: &[Partition]) -> Result<(), BusError> {
-        let until = Instant::now() + SETTLE;
+        let mut patience = self.patience(SETTLE);
         let mut open = self.written(of)?;
         loop {
             let asked: Vec<Partition> = open.keys().cloned().collect();
             let stable = self.stable(&asked)?;
             open.retain(|place, written| stable.get(place).is_none_or(|stable| stable < written));
             let Some((topic, lane)) = open.keys().next() else { return Ok(()) };
-            if Instant::now() > until {
+            if patience.is_over() {
                 return Err(BusError::Session(format!(
-                    "{topic}[{lane}]: a transaction stays open for more than {SETTLE:?}"
+                    "{topic}[{lane}]: a transaction stays open for long, {SETTLE:?} at most"
                 )));
             }
             std::thread::sleep(LOOK);

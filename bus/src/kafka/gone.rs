@@ -14,7 +14,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer;
 
 use super::client;
-use super::{Shared, said};
+use super::patience::Patience;
+use super::{ASK_AGAIN, Shared, said};
 use crate::{BusError, Member};
 
 /// How long brokers may take to name a group's members. All are asked, so that one that is down costs all of it.
@@ -44,11 +45,8 @@ impl Others {
     /// Ends the transactions of those that were in the group and are no more. For the time when the group has just
     /// settled: nobody is between two memberships.
     pub(super) fn fence_gone(&mut self, shared: &Shared) {
-        let Some(here) = self.list(shared) else { return };
-        if !here.contains(&self.me) {
-            return; // an answer of somebody who knows nothing of the group
-        }
         let mut patience = shared.patience(FENCE);
+        let Some(here) = self.look(shared, &mut patience) else { return };
         let gone: Vec<String> = self.seen.difference(&here).cloned().collect();
         // Who is to be fenced yet when this ends badly is fenced by others, or by the broker in the end.
         self.seen = here;
@@ -73,6 +71,25 @@ impl Others {
                     "gone from the group; what it left open holds readers up until the broker ends it: {why}"
                 ),
             }
+        }
+    }
+
+    /// Its members, asked for again where the answer did not come or was of a broker that knows nothing of the group:
+    /// who is not known to be here will not be missed.
+    fn look(&self, shared: &Shared, patience: &mut Patience<'_>) -> Option<BTreeSet<String>> {
+        loop {
+            if let Some(here) = self.list(shared).filter(|here| here.contains(&self.me)) {
+                return Some(here);
+            }
+            if patience.is_over() {
+                tracing::warn!(
+                    member = self.me,
+                    "brokers do not say who is in its group: what somebody left open who is gone holds readers up until \
+                     the broker ends it"
+                );
+                return None;
+            }
+            std::thread::sleep(ASK_AGAIN);
         }
     }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::top::MEMBER_BYTES_MAX;
+
 /// No value read from JSON may hold more members than this, whatever it claims: ten times what any
 /// detector asks for.
 pub const MEMBERS_CEILING: usize = 4096;
@@ -121,6 +123,7 @@ impl Unique {
 
     /// A member was seen at a time; tells by how much the weight grew.
     pub fn observe(&mut self, at: i64, member: &str) -> usize {
+        let member = crate::cut(member, MEMBER_BYTES_MAX);
         if let Some(first) = self.first.get_mut(member) {
             if at < *first {
                 self.latest.moved(*first, at, member);
