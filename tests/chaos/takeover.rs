@@ -151,7 +151,10 @@ impl Hold {
         let mut now = self.now.lock().expect("what is");
         if kind == PRODUCE {
             let name = now.topic.as_bytes();
-            if !name.is_empty() && request.windows(name.len()).any(|bytes| bytes == name) {
+            // A topic's name has its length before it; in what is written it has quotes or letters there.
+            let is_length = |before: u8| !before.is_ascii_graphic();
+            let is_it = |bytes: &[u8]| is_length(bytes[0]) && &bytes[1..] == name;
+            if !name.is_empty() && request.windows(name.len() + 1).any(is_it) {
                 now.wrote.insert(client);
             }
             return;

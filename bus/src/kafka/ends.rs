@@ -7,6 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Logged, TRANSACTION_MS};
+use super::gone::Vigil;
 use super::{ASK, ASK_ONCE, Shared, partition};
 use crate::{BusError, Lane, Topic};
 
@@ -80,7 +81,7 @@ impl Shared {
     /// once its coordinator says so, and shows in the partitions a little later: who read only to
     /// the end of what shows could miss what it goes with.
     pub(super) fn wait_decided(&self, of: &[Partition]) -> Result<(), BusError> {
-        let mut patience = self.patience(SETTLE);
+        let (mut patience, mut vigil) = (self.patience(SETTLE), Vigil::begin());
         let mut open = self.written(of)?;
         loop {
             let asked: Vec<Partition> = open.keys().cloned().collect();
@@ -92,6 +93,7 @@ impl Shared {
                     "{topic}[{lane}]: a transaction stays open for long, {SETTLE:?} at most"
                 )));
             }
+            vigil.look(self);
             std::thread::sleep(LOOK);
         }
     }

@@ -7,7 +7,8 @@
 //! knows of a member (the group was without any when it went), or the group cannot be asked, there is the broker's patience.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
@@ -24,6 +25,50 @@ const LIST: Duration = Duration::from_secs(1);
 /// How long it may take to end what those left that are gone. Lanes are waited for meanwhile, as without it.
 const FENCE: Duration = Duration::from_secs(5);
 
+/// Between two looks at groups while a transaction is waited for that may be of one who is gone.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The groups that sessions of a process are members of.
+#[derive(Default)]
+pub(super) struct Groups(Mutex<Vec<Weak<Mutex<Others>>>>);
+
+impl Groups {
+    fn add(&self, others: &Arc<Mutex<Others>>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|others| others.strong_count() > 0);
+        all.push(Arc::downgrade(others));
+    }
+
+    fn all(&self) -> Vec<Arc<Mutex<Others>>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// A wait for a transaction of somebody. Who waits does not hear that its group hands lanes out anew, so that it has
+/// to look itself for who is gone.
+pub(super) struct Vigil(Instant);
+
+impl Vigil {
+    pub(super) fn begin() -> Vigil {
+        Vigil(Instant::now())
+    }
+
+    /// Ends what members of our groups left open that are gone, now and then.
+    pub(super) fn look(&mut self, shared: &Shared) {
+        if self.0.elapsed() < LOOK {
+            return;
+        }
+        for others in shared.groups.all() {
+            // Whoever holds it is at the same.
+            if let Ok(mut others) = others.try_lock() {
+                others.fence_gone(shared);
+            }
+        }
+        self.0 = Instant::now();
+    }
+}
+
 /// The members of a member's group.
 pub(super) struct Others {
     me: String,
@@ -34,11 +79,13 @@ pub(super) struct Others {
 
 impl Others {
     /// Those that are in the group now.
-    pub(super) fn now(shared: &Shared, me: &Member) -> Others {
+    pub(super) fn now(shared: &Shared, me: &Member) -> Arc<Mutex<Others>> {
         let me_called = client::identity(&shared.config, me);
         let group = format!("{}.{}", shared.config.prefix, me.group);
         let mut others = Others { me: me_called, group, seen: BTreeSet::new() };
         others.seen = others.list(shared).unwrap_or_default();
+        let others = Arc::new(Mutex::new(others));
+        shared.groups.add(&others);
         others
     }
 

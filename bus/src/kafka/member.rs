@@ -1,7 +1,7 @@
 //! A session's place in its group: which lanes it holds, where it reads them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{Consumer, ConsumerGroupMetadata};
@@ -55,7 +55,7 @@ pub(super) struct Membership {
     served: Instant,
     /// Since when we wait for the lanes of others.
     others_since: Option<Instant>,
-    others: Others,
+    others: Arc<Mutex<Others>>,
     consumer: Arc<Reader>,
 }
 
@@ -241,7 +241,9 @@ impl Membership {
                 self.lanes = lanes.iter().copied().collect();
                 self.generation = self.consumer.group_metadata().map(Arc::new);
                 self.others_since = None;
-                self.others.fence_gone(&self.shared);
+                let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+                others.fence_gone(&self.shared);
+                drop(others);
                 self.owed = Owed::Read;
                 Ok(Wake::Assigned(lanes))
             }

@@ -76,6 +76,8 @@ struct Shared {
     stable: BaseConsumer<Logged>,
     /// Reads partitions outside of groups, unless somebody is just doing so.
     visitor: Mutex<Option<Arc<Reader>>>,
+    /// Groups that its sessions are members of.
+    groups: gone::Groups,
 }
 
 impl Kafka {
@@ -107,8 +109,10 @@ impl Kafka {
     pub fn later(config: Config, lanes: u32) -> Result<Kafka, BusError> {
         let written = client::consumer(&config, Role::Written, Logged)?;
         let stable = client::consumer(&config, Role::Stable, Logged)?;
-        let (checked, stop, visitor) = (AtomicBool::new(false), OnceLock::new(), Mutex::default());
-        Ok(Kafka(Arc::new(Shared { config, lanes, checked, stop, written, stable, visitor })))
+        let (checked, stop) = (AtomicBool::new(false), OnceLock::new());
+        let (visitor, groups) = (Mutex::default(), gone::Groups::default());
+        let shared = Shared { config, lanes, checked, stop, written, stable, visitor, groups };
+        Ok(Kafka(Arc::new(shared)))
     }
 
     /// Once this is raised no call waits long for a broker that does not answer.
