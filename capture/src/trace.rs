@@ -28,7 +28,7 @@ pub struct Packet {
     pub ack: Option<u32>,
 }
 
-/// A packet that wrote a letter, or acknowledged more than others.
+/// A packet that wrote a letter, or that went further or acknowledged more than those before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// The packet; its end where that went further than those before.
@@ -109,8 +109,8 @@ impl Trace {
         if self.marks.len() >= LETTERS_MAX + ACKS_MAX {
             return;
         }
-        if letter == b'^' {
-            // Of no packet.
+        if matches!(letter, b'^' | b'C') {
+            // Of no packet, or of one that was ignored.
             let packet = Packet { end: None, ack: None, ..self.packet };
             self.marks.push(Mark { packet, letter });
         } else {
@@ -226,6 +226,25 @@ mod tests {
         );
         (0..1000).for_each(|_| trace.letter(b'R'));
         assert!(trace.marks().count() <= LETTERS_MAX + ACKS_MAX + 1);
+    }
+
+    #[test]
+    fn numbers_of_ignored_packets_are_not_told() {
+        let mut trace = Trace::new(at(5, Some(101), Some(7)), b"CD", 1);
+        trace.packet(at(6, None, None));
+        trace.letter(b'C');
+        trace.packet(at(7, None, None));
+        trace.packet(at(8, Some(103), Some(7)));
+        trace.packet(at(9, None, None));
+        assert_eq!(
+            told(&trace),
+            [
+                (5, 'C', None, None),
+                (5, 'D', Some(101), Some(7)),
+                (6, 'C', None, None),
+                (8, '-', Some(103), Some(7)),
+            ]
+        );
     }
 
     #[test]

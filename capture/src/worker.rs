@@ -284,7 +284,9 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
     let mut stopping: Option<Stopping> = None;
     loop {
         if stopping.is_none() && stop.load(Ordering::SeqCst) {
-            stopping = Some(Stopping { at_us: job.clock.now_ms() * 1000, since: Instant::now() });
+            // The millisecond that it is in belongs to it.
+            let at_us = job.clock.now_ms() * 1000 + 999;
+            stopping = Some(Stopping { at_us, since: Instant::now() });
         }
         match job.source.next() {
             Ok(Next::Packet(packet)) => {

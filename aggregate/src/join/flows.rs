@@ -247,9 +247,11 @@ pub fn tell(pieces: &[Piece], flow: &[usize], until: Option<i64>) -> Told {
     for (number, i) in flow.iter().enumerate() {
         ends[pieces[*i].end()].extend(pieces[*i].events(number));
     }
+    // Pieces of one end may overlap.
+    ends.iter_mut().for_each(|events| events.sort_by_key(|event| event.mark.at));
     let events = order::of_both(ends, first.end());
     let until = until.unwrap_or(i64::MAX);
-    let events = events.iter().take_while(|event| event.mark.at <= until);
+    let events = events.iter().filter(|event| event.mark.at <= until);
     let streams = flow.iter().map(|i| Stream::of(&pieces[*i])).collect();
     Told::new(first.end(), first.is_turned(), streams).hear_all(events)
 }

@@ -119,7 +119,7 @@ pub struct Half {
     pub data: u64,
     /// Protocols that it confirmed, and when.
     pub confirmed: Vec<(i64, String)>,
-    /// Protocols that it would confirm with the other direction, and those that it is not.
+    /// Protocols that it would confirm with the other direction.
     pub fits: Vec<String>,
     /// Those that its first payload is of, though the beginning of the flow was not seen.
     pub begins: Vec<String>,
@@ -127,7 +127,7 @@ pub struct Half {
     pub ruled_out: Vec<String>,
 }
 
-/// A packet with a letter, or one that acknowledged more than those before.
+/// A packet with a letter, or one that went further or acknowledged more than those before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// When.
@@ -142,6 +142,8 @@ pub struct Mark {
 
 /// Of a packet that wrote none.
 pub const NO_LETTER: u8 = b'-';
+/// Of one whose checksum was wrong, and which the sensor went by in nothing else.
+pub const IGNORED: u8 = b'C';
 
 impl Half {
     /// When it had payload first.
@@ -149,9 +151,9 @@ impl Half {
         self.marks.iter().find(|mark| mark.letter == b'D').map_or(i64::MAX, |mark| mark.at)
     }
 
-    /// The first letter of a packet.
+    /// The first letter of a packet that was not ignored.
     pub fn first_letter(&self) -> Option<u8> {
-        let of_packets = |letter: &u8| ![b'^', NO_LETTER].contains(letter);
+        let of_packets = |letter: &u8| ![b'^', NO_LETTER, IGNORED].contains(letter);
         self.marks.iter().map(|mark| mark.letter).find(of_packets)
     }
 }

@@ -1,4 +1,4 @@
-//! What one sensor would have said of a TCP flow, from the letters of both directions in order of time.
+//! What one sensor would have said of a TCP flow, from the letters of both directions in their order (`order.rs`).
 //!
 //! A letter of the history stands for the segment that wrote it: those are the segments that move the states of
 //! the ends. The rules are those of capture (`tcp/states.rs`, Zeek's `TCPSessionAdapter.cc`), less all that one
@@ -6,7 +6,7 @@
 
 use model::conn_state::Endpoint as State;
 
-use super::piece::{Mark, NO_LETTER};
+use super::piece::{IGNORED, Mark, NO_LETTER};
 use super::stream::Stream;
 use crate::config::SECOND;
 
@@ -134,9 +134,9 @@ impl Told {
         }
     }
 
-    /// Whether the flow's beginning is missing shows by the first packet of each end.
+    /// Whether the flow's beginning is missing shows by the first packet of each end that its sensor did not ignore.
     fn first_of(&mut self, s: usize, letter: u8) {
-        if std::mem::replace(&mut self.ends[s].is_seen, true) {
+        if letter == IGNORED || std::mem::replace(&mut self.ends[s].is_seen, true) {
             return;
         }
         if s == self.orig {
@@ -397,6 +397,12 @@ mod tests {
         ] {
             assert_eq!(states(letters), (orig, resp, history.to_owned()), "{letters}");
         }
+    }
+
+    #[test]
+    fn an_ignored_packet_begins_nothing() {
+        assert!(!told("CScha").is_partial);
+        assert!(told("CAcd").is_partial);
     }
 
     #[test]

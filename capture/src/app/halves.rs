@@ -7,6 +7,16 @@ use crate::config::Joins;
 use crate::flow::Meta;
 use crate::host::Shared;
 
+/// Protocols of which a half may go on as TLS with nothing in it that says so to its analyzer.
+const BEFORE_TLS: [&str; 9] =
+    ["ftp", "http", "imap", "irc", "mysql", "pop3", "rdp", "smtp", "xmpp"];
+
+/// Whether that is what a later payload of such a protocol does. Nobody turns to the form of SSL 2.0, which other bytes
+/// look like.
+fn turns_to_tls(name: &str, dir: Dir, data: &[u8]) -> bool {
+    BEFORE_TLS.contains(&name) && data.first() == Some(&0x16) && analyzer::ssl::begins(dir, data)
+}
+
 impl App {
     /// Protocols that the flow is not.
     pub fn ruled_out(&self, dir: Dir) -> impl Iterator<Item = &'static str> {
@@ -67,8 +77,8 @@ impl App {
             && !self.incomplete
             && transport == Transport::Tcp;
         let is_tls = |slot: &Slot| slot.name == analyzer::ssl::KIND.name;
-        let is_asked = self.slots.iter().any(|slot| !slot.stopped);
-        if may && is_asked && analyzer::ssl::begins(dir, data) && !self.slots.iter().any(is_tls) {
+        let turns = |slot: &Slot| !slot.stopped && turns_to_tls(slot.name, dir, data);
+        if may && self.slots.iter().any(turns) && !self.slots.iter().any(is_tls) {
             self.slots.iter_mut().for_each(|slot| slot.stopped = true);
             self.attach(&analyzer::ssl::KIND, None);
         }
@@ -78,4 +88,23 @@ impl App {
 /// Whether the packet at hand, of `dir`, is of a flow that may have another half, at another sensor.
 pub(super) fn is_half(meta: &Meta, shared: &Shared, dir: Dir) -> bool {
     shared.config.joins != Joins::Nothing && meta.packets[dir.other().index()] == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_turns_to_tls() {
+        let (hello, reply) = (b"\x16\x03\x01\0\x50\x01", b"\x16\x03\x01\0\x50\x02");
+        assert!(turns_to_tls("smtp", Dir::Orig, hello));
+        assert!(turns_to_tls("smtp", Dir::Resp, reply));
+        assert!(!turns_to_tls("smtp", Dir::Orig, reply));
+        assert!(!turns_to_tls("ssh", Dir::Orig, hello));
+        let old = b"\x80\x50\x01\x03\x01\0";
+        assert!(analyzer::ssl::begins(Dir::Orig, old));
+        assert!(!turns_to_tls("smtp", Dir::Orig, old));
+        let known = |name: &&str| analyzer::ALL.iter().any(|kind| kind.name == *name);
+        assert!(BEFORE_TLS.iter().all(known));
+    }
 }

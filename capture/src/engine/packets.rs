@@ -8,6 +8,7 @@ use crate::flow::{Key, Meta, Proto, seen};
 use crate::host::Host;
 use crate::source::Link;
 use crate::tcp::{self, Syn};
+use crate::trace::Packet;
 use crate::tunnel::{self, Around, Inner, Layer, Oddity, Over, Pair, Seen, Stack};
 use model::id::{self, ip_proto};
 use std::net::IpAddr;
@@ -53,7 +54,9 @@ impl Engine {
             }
             None => {
                 let proto = Proto::Syn(Syn::default());
-                self.new_flow(key, from_high, flip, shard, now, proto, repeat, tunnels)
+                let at = self.new_flow(key, from_high, flip, shard, now, proto, repeat, tunnels);
+                self.expect_announced(at, now, syn && !ack);
+                at
             }
         };
         self.counters.in_flows += 1;
@@ -67,10 +70,18 @@ impl Engine {
         };
         let held = tcp.holds();
         let dir = flow.meta.dir(from_high);
+        // What is broken in another way is not summed up.
+        let verifies = seg.broken.is_none() && !checked;
+        let unsound = verifies.then(|| checksum::verify_transport(ip)).flatten();
         if self.shared.config.joins != Joins::Nothing {
             let took_number = tcp::took_number(&flow.meta.history);
             let before = || tcp.before(dir, took_number);
-            flow.meta.follow(dir, tcp::packet_of(seg, now), before);
+            let packet = match (seg.broken, unsound) {
+                (None, None) => tcp::packet_of(seg, now),
+                // Nobody is to believe its numbers.
+                _ => Packet { at: now, end: None, ack: None },
+            };
+            flow.meta.follow(dir, packet, before);
         }
         let mut host = Host::new(
             (now, self.clock),
@@ -82,7 +93,7 @@ impl Engine {
         if let Some(weird) = seg.broken {
             // Found by the flow's TCP analyzer, whatever finds the like before there is a flow.
             host.weird(weird.name());
-        } else if let Some(weird) = (!checked).then(|| checksum::verify_transport(ip)).flatten() {
+        } else if let Some(weird) = unsound {
             host.weird_with(weird.name(), None, weird.source());
             bad_checksum(host.meta, dir);
         } else {

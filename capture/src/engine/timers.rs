@@ -1,7 +1,6 @@
 //! Flows begin, are looked at when their time has come, and end.
 
 use crate::analyzer::ftp;
-use crate::app::App;
 use crate::config::{Joins, timeout};
 use crate::flow::{Flow, Key, Meta, Patience, Proto, Rare, Sent, seen};
 use crate::history::History;
@@ -86,28 +85,28 @@ impl Engine {
         if flip && meta.tuple().resp_h != IpAddr::from([255, 255, 255, 255]) {
             meta.flip();
         }
-        let app = self.announced(&meta, now);
+        let app = None;
         let (due, wheel_at, asked_at) = (i64::MIN, i64::MAX, i64::MAX);
         let at = self.table.insert(Flow { meta, proto, app, due, wheel_at, asked_at });
         self.reschedule(at);
         at
     }
 
-    /// The application side of a TCP flow that begins, if another flow announced it.
-    fn announced(&self, meta: &Meta, now: i64) -> Option<Box<App>> {
-        let expected = self.shared.expected.get(usize::from(meta.shard))?;
+    /// The application side of a TCP flow that begins, `with_syn` or not, if another flow announced it.
+    pub(super) fn expect_announced(&mut self, at: u32, now: i64, with_syn: bool) {
+        let Some(flow) = self.table.get(at) else { return };
+        let Some(expected) = self.shared.expected.get(usize::from(flow.meta.shard)) else { return };
         // One that another sensor saw the beginning of may be the wrong way round.
         let reversed = || {
-            let tuple = meta.tuple();
+            let tuple = flow.meta.tuple();
             self.shared.config.joins != Joins::Nothing
+                && !with_syn
                 && expected.has((tuple.resp_h, tuple.orig_h, tuple.orig_p), now)
         };
-        if meta.key.proto() != ip_proto::TCP || !(expected.has(meta.ends(), now) || reversed()) {
-            return None;
+        if expected.has(flow.meta.ends(), now) || reversed() {
+            let app = flow.app.get_or_insert_default();
+            app.expect(ftp::DATA_SERVICE, &ftp::DATA_KIND, now);
         }
-        let mut app = Box::<App>::default();
-        app.expect(ftp::DATA_SERVICE, &ftp::DATA_KIND, now);
-        Some(app)
     }
 
     /// Puts a flow into the wheel if it has become due earlier than its entry there says.
@@ -260,5 +259,43 @@ fn deadline(flow: &Flow) -> i64 {
         Proto::Tcp(tcp) => idle.min(tcp.deadline(meta.first, last)),
         Proto::Syn(syn) => idle.min(syn.deadline(meta.first, last)),
         Proto::Datagram(_) => idle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Link;
+
+    /// Whether a flow that this packet from a client's port to a server begins is the one that the client announced
+    /// to the server as its own port.
+    fn is_announced(flags: u8, joins: Joins) -> bool {
+        let config = Config { ignore_checksums: true, joins, ..Config::new("n") };
+        let mut engine = Engine::new(Arc::new(config), 0, 1);
+        let (client, server, port) = ([10, 0, 0, 1], [10, 0, 0, 2], 5001u16);
+        for expected in &mut engine.shared.expected {
+            expected.add((server.into(), client.into(), port), 0, 0);
+        }
+        let mut data = vec![0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0];
+        data.extend([client, server].concat());
+        data.extend([port.to_be_bytes(), 5002u16.to_be_bytes()].concat());
+        data.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0x20, 0, 0, 0, 0, 0]);
+        engine.packet(&Packet { ts_us: 1, link: Link::Raw, wire_len: 40, data: &data });
+        engine.finish();
+        let rows = engine.out().take("n");
+        let services = rows
+            .iter()
+            .find_map(|rows| model::read::text(&rows.batch, "service").ok())
+            .expect("a row of conn");
+        services.iter().flatten().any(|service| service == ftp::DATA_SERVICE)
+    }
+
+    #[test]
+    fn a_flow_that_begins_is_not_the_announced_one_turned_round() {
+        const SYN: u8 = 2;
+        const SYN_ACK: u8 = 0x12;
+        assert!(is_announced(SYN_ACK, Joins::Halves));
+        assert!(!is_announced(SYN, Joins::Halves));
+        assert!(!is_announced(SYN_ACK, Joins::Nothing));
     }
 }

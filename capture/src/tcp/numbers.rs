@@ -5,9 +5,7 @@ use model::conn_state::Endpoint as State;
 use super::Tcp;
 use super::end::{TOO_LARGE_DELTA, delta, two};
 use crate::analyzer::Dir;
-use crate::config::{Joins, timeout};
 use crate::decode::{TcpFlags, TcpSegment};
-use crate::flow::Patience;
 use crate::flow::seen;
 use crate::host::Host;
 
@@ -69,12 +67,8 @@ impl Tcp {
             };
             if *host.meta.history == *b"H" {
                 self.flip(host);
-                if host.shared.config.joins != Joins::Nothing {
-                    // Another sensor sees who asked: the flow lasts as long as that half does.
-                    host.meta.timeout =
-                        host.meta.timeout.max(Patience::of(timeout::TCP_INACTIVITY));
-                    host.pause_if_interactive(host.meta.resp_p());
-                }
+                // Another sensor sees who asked.
+                self.seen_elsewhere(host);
                 host.meta.history = b"^h".iter().copied().collect();
                 self.first_seen[0] = true;
                 dir = dir.other();

@@ -190,7 +190,7 @@ impl Tcp {
     }
 
     /// Another sensor sees what this one does not: where there are such the flow lasts.
-    fn seen_elsewhere(&mut self, host: &mut Host<'_>) {
+    pub(super) fn seen_elsewhere(&mut self, host: &mut Host<'_>) {
         if host.shared.config.joins != Joins::Nothing {
             self.attempt_at = 0;
             let patience = host.meta.timeout.max(Patience::of(timeout::TCP_INACTIVITY));

@@ -18,7 +18,7 @@ stream! {
         /// Whether the sender of the direction that was seen is the originator; unset where both were seen.
         is_orig "half.is_orig": Option<Bool>,
         /// History letters of that direction in upper case, `^` where the roles changed, and `-` for a packet
-        /// that wrote none but acknowledged more than those before it.
+        /// that wrote none but went further or acknowledged more than those before it.
         letters "half.letters": Option<Str>,
         /// When each of them was written, microseconds after `ts`.
         times "half.times": Option<Vector<Int>>,

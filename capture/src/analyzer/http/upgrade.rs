@@ -18,6 +18,8 @@ const VALUE_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub struct Handshake {
     seen: bool,
+    /// The request asks for WebSocket by its `Upgrade`.
+    is_named: bool,
     key: Option<Vec<u8>>,
     accept: Option<Vec<u8>>,
     has_protocol: bool,
@@ -28,14 +30,19 @@ fn weird(cx: &mut Cx<'_>, name: &'static str, addl: Option<&str>) {
 }
 
 impl Handshake {
-    /// A request has the key of one.
+    /// A request asks for one, and has its key.
     pub fn is_asked(&self) -> bool {
-        self.key.is_some()
+        self.is_named && self.key.is_some()
     }
 
     /// Any header.
     pub fn header(&mut self, cx: &mut Cx<'_>, dir: Dir, name: &[u8], value: &[u8]) {
         const PREFIX: &[u8] = b"sec-websocket-";
+        if dir == Dir::Orig && name.eq_ignore_ascii_case(b"upgrade") {
+            let mut named = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            self.is_named |= named.any(|name| name.eq_ignore_ascii_case(b"websocket"));
+            return;
+        }
         let Some((prefix, name)) = name.split_at_checked(PREFIX.len()) else { return };
         if !prefix.eq_ignore_ascii_case(PREFIX) {
             return;
@@ -96,6 +103,26 @@ mod tests {
             handshake.check(cx);
         });
         bench.weirds
+    }
+
+    #[test]
+    fn a_key_alone_asks_for_nothing() {
+        let asks = |upgrade: Option<(Dir, &str)>| {
+            let mut handshake = Handshake::default();
+            let mut bench = Bench::new(&KIND, Transport::Tcp);
+            bench.call(|_, cx| {
+                handshake.header(cx, Dir::Orig, b"Sec-WebSocket-Key", b"x");
+                if let Some((dir, value)) = upgrade {
+                    handshake.header(cx, dir, b"UPGRADE", value.as_bytes());
+                }
+            });
+            handshake.is_asked()
+        };
+        assert!(!asks(None));
+        assert!(!asks(Some((Dir::Orig, "h2c"))));
+        assert!(!asks(Some((Dir::Resp, "websocket"))));
+        assert!(asks(Some((Dir::Orig, "WebSocket"))));
+        assert!(asks(Some((Dir::Orig, "h2c, websocket "))));
     }
 
     #[test]
