@@ -16,7 +16,7 @@ use super::tcp::Event;
 /// Protocols of a half that are looked at: a flow has a few.
 const SERVICES_MAX: usize = 32;
 /// Letters and holes of a half that are looked at: a sensor sends fewer.
-const EVENTS_MAX: usize = 256;
+const EVENTS_MAX: usize = 128;
 
 /// The columns that are looked at, of one batch.
 pub struct Columns<'a> {

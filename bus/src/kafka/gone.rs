@@ -45,8 +45,8 @@ impl Groups {
     }
 }
 
-/// A wait for a transaction of somebody. Who waits does not hear that its group hands lanes out anew, so that it has
-/// to look itself for who is gone.
+/// A wait: for a transaction of somebody, while nobody hears that the group hands lanes out anew, or for the first
+/// lanes, while others may still join or go.
 pub(super) struct Vigil(Instant);
 
 impl Vigil {
@@ -62,7 +62,7 @@ impl Vigil {
         for others in shared.groups.all() {
             // Whoever holds it is at the same.
             if let Ok(mut others) = others.try_lock() {
-                others.fence_gone(shared);
+                others.glance(shared);
             }
         }
         self.0 = Instant::now();
@@ -93,7 +93,23 @@ impl Others {
     /// settled: nobody is between two memberships.
     pub(super) fn fence_gone(&mut self, shared: &Shared) {
         let mut patience = shared.patience(FENCE);
-        let Some(here) = self.look(shared, &mut patience) else { return };
+        if let Some(here) = self.look(shared, &mut patience) {
+            self.fence(shared, here, &mut patience);
+        }
+    }
+
+    /// The same by one look, for the time of a wait: whoever is in the group before us, and goes before we have our
+    /// lanes, would not be known otherwise.
+    fn glance(&mut self, shared: &Shared) {
+        let Some(here) = self.list(shared) else { return };
+        if here.contains(&self.me) {
+            self.fence(shared, here, &mut shared.patience(FENCE));
+        } else {
+            self.seen.extend(here);
+        }
+    }
+
+    fn fence(&mut self, shared: &Shared, here: BTreeSet<String>, patience: &mut Patience<'_>) {
         let gone: Vec<String> = self.seen.difference(&here).cloned().collect();
         // Who is to be fenced yet when this ends badly is fenced by others, or by the broker in the end.
         self.seen = here;

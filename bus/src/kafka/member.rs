@@ -9,7 +9,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::client::{self, Role};
 use super::ends::Partition;
-use super::gone::Others;
+use super::gone::{Others, Vigil};
 use super::inputs::{Event, Inputs, Reader, reader};
 use super::positions::Positions;
 use super::{Shared, code, said};
@@ -56,6 +56,8 @@ pub(super) struct Membership {
     /// Since when we wait for the lanes of others.
     others_since: Option<Instant>,
     others: Arc<Mutex<Others>>,
+    /// While it has no lanes yet.
+    vigil: Vigil,
     consumer: Arc<Reader>,
 }
 
@@ -86,6 +88,7 @@ impl Membership {
             served: Instant::now(),
             others_since: None,
             others,
+            vigil: Vigil::begin(),
             consumer,
         })
     }
@@ -137,6 +140,9 @@ impl Membership {
             }
             if !self.ends.is_empty() {
                 continue;
+            }
+            if self.generation.is_none() {
+                self.vigil.look(&self.shared);
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
