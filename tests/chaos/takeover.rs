@@ -28,8 +28,9 @@ use crate::proxy::{is_patient, whole};
 
 /// Several steps of every worker. Groups wait as long as they do by default.
 const SETTINGS: &str = "capture.flush_packets = 3000\n";
-/// How long it may take until all is taken over.
-const TAKEOVER: Duration = Duration::from_secs(10);
+/// How long it may take until all is taken over: well before the broker loses its patience with an open transaction
+/// (30 s, and up to 10 more). On a machine with nothing else to do it takes 6 to 8 s; this is no measurement.
+const TAKEOVER: Duration = Duration::from_secs(20);
 /// Partitions of every topic.
 const LANES: usize = 4;
 /// Kafka's numbers of requests.
@@ -267,7 +268,19 @@ fn one_ends(broker: &Broker, proxy: &Holder, (stage, topic): (Stage, &str), how:
         }
     }
     field.add_workers(|_| Vec::new());
-    until("a transaction is kept open", || proxy.holds().is_some());
+    let mut open = Vec::new();
+    until("a transaction that wrote there is kept open", || {
+        if proxy.holds().is_none() {
+            return false;
+        }
+        open = held_up(&field.cluster);
+        let is_it = open.iter().any(|(name, ..)| name.starts_with(topic));
+        if !is_it {
+            // What a step says of a topic can look like the topic's name.
+            proxy.look_for(topic);
+        }
+        is_it
+    });
     let client = proxy.holds().expect("a client");
     let group_and_node = client.strip_prefix(&format!("{}.", field.cluster.prefix()));
     let (group, node) = group_and_node.and_then(|s| s.rsplit_once('.')).expect("a member's name");
@@ -287,8 +300,6 @@ fn one_ends(broker: &Broker, proxy: &Holder, (stage, topic): (Stage, &str), how:
             Some(running)
         }
     };
-    let open = held_up(&field.cluster);
-    assert!(open.iter().any(|(name, ..)| name.starts_with(topic)), "nothing is open: {open:?}");
     holds_all(&field.cluster, group, &other, From::Now);
     let taken = ended.elapsed();
     let decided = Ends::new(&field.cluster, "read_committed");
@@ -330,11 +341,11 @@ fn all_end(how: How) {
 }
 
 #[test]
-fn who_dies_in_an_open_transaction_is_taken_over_within_ten_seconds() {
+fn who_dies_in_an_open_transaction_is_taken_over_before_the_broker_ends_it() {
     all_end(How::Dies);
 }
 
 #[test]
-fn who_hangs_in_an_open_transaction_is_taken_over_within_ten_seconds() {
+fn who_hangs_in_an_open_transaction_is_taken_over_before_the_broker_ends_it() {
     all_end(How::Hangs);
 }
