@@ -11,6 +11,7 @@ use crate::{SETTINGS, seeded};
 pub fn outages(load: &'static Load, random: &Random, rounds: usize) {
     let mut broker = Kafka::start();
     let mut field = Field::start(Cluster::on(broker.brokers(), SETTINGS), load, random);
+    field.at_work();
     for _ in 0..rounds {
         let pause = field.random.between_ms(1000, 4000);
         field.wait(pause);
@@ -31,6 +32,7 @@ pub fn leaders(load: &'static Load, random: &Random, rounds: usize) {
     let copies = |line: &str| line.split_whitespace().nth(2).map(str::to_owned);
     let three = described.lines().skip(1).all(|line| copies(line).as_deref() == Some("3"));
     assert!(three, "{described}");
+    field.at_work();
     let first = field.random.below(3) as usize;
     for round in 0..rounds {
         let pause = field.random.between_ms(1000, 3000);

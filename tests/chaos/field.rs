@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crate::harness::agree::assert_agree;
 use crate::harness::cluster::{Cluster, Node, node, workers};
 use crate::harness::random::Random;
-use crate::harness::text;
 use crate::harness::weir::{Running, inside};
+use crate::harness::{text, until};
 use crate::load::Load;
 
 /// Lanes of a process that is gone or halted go to others after so long.
@@ -133,6 +133,20 @@ impl Field {
         let command = self.cluster.command_of(node, &[]);
         let command = if outer.is_empty() { command } else { inside(outer, &command) };
         self.members[at].running = Some(Running::start(command));
+    }
+
+    /// Waits until every consumer has said that it is there: one that finds no broker when it begins ends.
+    pub fn at_work(&self) {
+        let names: Vec<&str> = self
+            .members
+            .iter()
+            .filter(|member| member.stage != Stage::Capture)
+            .map(|member| member.node.name.as_str())
+            .collect();
+        until("all consumers are at work", || {
+            let said = self.cluster.run(&["status", "--json"]).ok().out;
+            names.iter().all(|name| said.contains(&format!("\"{name}\"")))
+        });
     }
 
     /// kill -9, and a start with the same name.

@@ -151,11 +151,6 @@ impl Live {
         state.ended && state.queue.is_empty()
     }
 
-    /// Whether steps wait.
-    pub fn owes(&self) -> bool {
-        !self.shared.lock().queue.is_empty()
-    }
-
     /// Rows that wait on disk.
     pub fn spooled(&self) -> u64 {
         self.shared.lock().queue.rows().1

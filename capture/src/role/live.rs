@@ -115,9 +115,9 @@ impl Role {
         self.running.as_ref().map_or(0, Live::spooled)
     }
 
-    /// Whether steps wait.
+    /// Whether steps wait or may yet come: after a stop threads take what the kernel has, and log what is open.
     pub(super) fn owes(&self) -> bool {
-        self.running.as_ref().is_some_and(Live::owes)
+        self.running.as_ref().is_some_and(|live| !live.is_over())
     }
 
     pub(super) fn summary(&self) -> Option<Summary> {
@@ -168,10 +168,12 @@ impl Capture {
             return self.claim().map(Some);
         }
         let Some(live) = &self.live.running else { return Ok(None) };
+        // Before: the last one may come just after there was none.
+        let is_over = live.is_over();
         match live.next(PATIENCE)? {
             Some(entry) => self.entry_step(entry).map(Some),
             None => {
-                self.ended = live.is_over();
+                self.ended = is_over;
                 Ok(None)
             }
         }
@@ -193,10 +195,12 @@ impl Capture {
         }
         let Some(live) = &self.live.running else { return Ok(None) };
         loop {
+            // Before: the last one may come just after there was none.
+            let is_over = live.is_over();
             if let Some(entry) = live.next(PATIENCE)? {
                 return self.entry_step(entry).map(Some);
             }
-            if live.is_over() {
+            if is_over {
                 return Ok(None);
             }
         }

@@ -321,6 +321,23 @@ fn a_stop_without_a_broker_leaves_everything_in_the_spool() {
 }
 
 #[test]
+fn a_stop_sends_what_waits_and_what_the_threads_still_log() {
+    let broker = Broker::new();
+    let process = Process::start(&broker, None, 0, EPOCH * 1000);
+    process.let_go(20);
+    wait_for("the first rows", || !broker.ports().is_empty());
+    broker.set(DOWN);
+    for upto in (30..200).step_by(10) {
+        process.let_go(upto);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    broker.set(UP);
+    let (ran, summary, left) = process.end();
+    assert_eq!((ran, left.lost, summary.rows_dropped), (Ok(()), 0, 0));
+    assert_eq!(sorted(broker.ports()), (0..190).collect::<Vec<_>>());
+}
+
+#[test]
 fn capture_begins_before_a_broker_answers() {
     let (broker, dir) = (Broker::new(), tempfile::tempdir().unwrap());
     let first = Process::start(&broker, Some(dir.path()), 0, EPOCH * 1000);
