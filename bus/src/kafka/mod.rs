@@ -244,6 +244,9 @@ fn passes(error: &KafkaError) -> bool {
                 | Code::BrokerTransportFailure
                 // One that the others no longer know of.
                 | Code::DestroyBroker
+                // A leader that changed since we heard of it, or that has not heard of it yet.
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
                 | Code::RequestTimedOut
                 | Code::OperationTimedOut
         )
