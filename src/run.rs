@@ -51,15 +51,19 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     let mut capture =
         Capture::new(capture_config, input(&args.input), false, clock.clone())?.ends_when_stopped();
     // Wrong settings are said before a folder is made.
-    aggregate_config(config, &node, LANES, None)?;
-    let formats: Vec<&str> = sinks.iter().map(|sink| sink.format.as_str()).collect();
-    if let Some(first) = sinks.first() {
+    let settings = Settings {
+        aggregate: aggregate_config(config, &node, LANES, Some(1))?,
+        manager: manager_config(config, &node, LANES, policy)?,
+        sinks,
+    };
+    let formats: Vec<&str> = settings.sinks.iter().map(|sink| sink.format.as_str()).collect();
+    if let Some(first) = settings.sinks.first() {
         sink::check_dir(&first.dir, &formats, first.rotate, first.force)?;
     }
     let stop = crate::stop::on_signal()?;
     let began = Instant::now();
     let progress = capture.progress();
-    let pipeline = Pipeline::start(&node, config, sinks, policy, clock.clone(), stop.clone())?;
+    let pipeline = Pipeline::start(&node, settings, clock.clone(), stop.clone())?;
     let bar = show(&progress, &args.input);
     let me = capture::role::member(&node, LANES);
     let bus = &*pipeline.bus;
@@ -79,6 +83,13 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
     let problems = &summary.problems;
     anyhow::ensure!(problems.is_empty(), "{}", problems.join("; "));
     Ok(())
+}
+
+/// Settings of the roles behind capture.
+struct Settings {
+    aggregate: aggregate::Config,
+    manager: manager::Config,
+    sinks: Vec<sink::Config>,
 }
 
 /// The roles behind capture, each in its thread.
@@ -112,12 +123,11 @@ struct Stage {
 impl Pipeline {
     fn start(
         node: &str,
-        config: &Config,
-        sinks: Vec<sink::Config>,
-        policy: Option<Arc<Document>>,
+        settings: Settings,
         clock: Arc<dyn Clock>,
         all: Stop,
     ) -> anyhow::Result<Pipeline> {
+        let Settings { aggregate, manager, sinks } = settings;
         let bus = Arc::new(Memory::new(LANES, Retain::UntilRead));
         // One sensor has nothing to be joined with.
         let members: Vec<Member> = [aggregate::member(node, false), manager::member(node)]
@@ -129,12 +139,11 @@ impl Pipeline {
             bus.expect(&member.group, &member.topics);
         }
         let mut pipeline = Pipeline { bus, all, stages: Vec::new() };
-        let settings = aggregate_config(config, node, LANES, Some(1))?;
-        let aggregate = Aggregate::new(aggregate::Config { overlap: false, ..settings });
+        let aggregate = Aggregate::new(aggregate::Config { overlap: false, ..aggregate });
         let aggregate =
             pipeline.stage(aggregate::member(node, false), aggregate, &clock, |_| Made::Rows)?;
         pipeline.stages.push(vec![aggregate]);
-        let manager = Manager::new(manager_config(config, node, LANES, policy)?);
+        let manager = Manager::new(manager);
         let decisions = |manager: &Manager| Made::Decisions(manager.counters());
         let manager = pipeline.stage(manager::member(node), manager, &clock, decisions)?;
         pipeline.stages.push(vec![manager]);

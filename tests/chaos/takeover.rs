@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +20,7 @@ use crate::field::{Field, Stage};
 use crate::harness::cluster::Cluster;
 use crate::harness::kafka::Kafka as Broker;
 use crate::harness::random::Random;
-use crate::harness::weir::Running;
+use crate::harness::weir::{Running, replaced};
 use crate::harness::{PATIENCE, until};
 use crate::load::Load;
 use crate::proxy::{is_patient, whole};
@@ -173,19 +172,6 @@ impl Hold {
     }
 }
 
-/// The command with other brokers.
-fn through(command: &Command, brokers: &str, others: &str) -> Command {
-    let mut new = Command::new(command.get_program());
-    new.args(command.get_args().map(|arg| if arg == brokers { others.as_ref() } else { arg }));
-    for (key, value) in command.get_envs() {
-        match value {
-            Some(value) => new.env(key, value),
-            None => new.env_remove(key),
-        };
-    }
-    new
-}
-
 /// The ends of partitions, of what is written or of what is decided.
 struct Ends(BaseConsumer);
 
@@ -261,7 +247,7 @@ fn one_ends(broker: &Broker, proxy: &Holder, (stage, topic): (Stage, &str), how:
             if (other, nth) == (stage, 0) {
                 let command = field.cluster.command_of(&field.members[at].node, &[]);
                 let outer = format!("127.0.0.1:{}", broker.proxied().1);
-                let command = through(&command, field.cluster.brokers(), &outer);
+                let command = replaced(&command, field.cluster.brokers(), &outer);
                 field.members[at].running.take().expect("it was begun").kill();
                 field.members[at].running = Some(Running::start(command));
             }

@@ -25,13 +25,26 @@ pub fn inside(outer: &[String], command: &Command) -> Command {
     let Some((program, args)) = outer.split_first() else { panic!("no outer command") };
     let mut whole = Command::new(program);
     whole.args(args).arg(command.get_program()).args(command.get_args());
-    for (key, value) in command.get_envs() {
+    hand_on(command, &mut whole);
+    whole
+}
+
+/// The same command with some argument another one.
+pub fn replaced(command: &Command, old: &str, new: &str) -> Command {
+    let mut other = Command::new(command.get_program());
+    other.args(command.get_args().map(|arg| if arg == old { new.as_ref() } else { arg }));
+    hand_on(command, &mut other);
+    other
+}
+
+/// What a command changes of the environment, another one changes as well.
+fn hand_on(from: &Command, to: &mut Command) {
+    for (key, value) in from.get_envs() {
         match value {
-            Some(value) => whole.env(key, value),
-            None => whole.env_remove(key),
+            Some(value) => to.env(key, value),
+            None => to.env_remove(key),
         };
     }
-    whole
 }
 
 /// Runs `weir` to its end.

@@ -1,6 +1,7 @@
 //! Members that are gone from a group. A transaction that one of them left open holds up all who read what it wrote,
 //! and its lanes' next owner, until the broker's patience with it ends: 30 s, and up to 10 s more. So whoever is
-//! still there when the group hands its lanes out anew ends it, by beginning as the one that is gone.
+//! still there ends it, by beginning as the one that is gone: when the group hands its lanes out anew, and while
+//! somebody waits who would not hear of that.
 //!
 //! Names are all that takes: a member's name in the group is its transactional id. Who is taken for gone and is not
 //! (it hung) has lost its lanes all the same; it is fenced, and begins anew as after any other loss. Where nobody
@@ -25,7 +26,7 @@ const LIST: Duration = Duration::from_secs(1);
 /// How long it may take to end what those left that are gone. Lanes are waited for meanwhile, as without it.
 const FENCE: Duration = Duration::from_secs(5);
 
-/// Between two looks at groups while a transaction is waited for that may be of one who is gone.
+/// Between two looks at groups during a wait.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The groups that sessions of a process are members of.
@@ -170,10 +171,8 @@ impl Others {
     fn ask(&self, shared: &Shared) -> Result<BTreeSet<String>, KafkaError> {
         let found = shared.stable.fetch_group_list(Some(&self.group), LIST)?;
         let members = found.groups().iter().flat_map(|group| group.members());
-        let ours = |name: &&str| {
-            let node = name.strip_prefix(&*self.group).and_then(|rest| rest.strip_prefix('.'));
-            node.is_some()
-        };
+        let ours =
+            |name: &&str| name.strip_prefix(&*self.group).is_some_and(|node| node.starts_with('.'));
         Ok(members.map(|member| member.client_id()).filter(ours).map(str::to_owned).collect())
     }
 }

@@ -168,12 +168,10 @@ impl Capture {
             return self.claim().map(Some);
         }
         let Some(live) = &self.live.running else { return Ok(None) };
-        // Before: the last one may come just after there was none.
-        let is_over = live.is_over();
         match live.next(PATIENCE)? {
             Some(entry) => self.entry_step(entry).map(Some),
             None => {
-                self.ended = is_over;
+                self.ended = live.is_over();
                 Ok(None)
             }
         }
@@ -195,12 +193,10 @@ impl Capture {
         }
         let Some(live) = &self.live.running else { return Ok(None) };
         loop {
-            // Before: the last one may come just after there was none.
-            let is_over = live.is_over();
             if let Some(entry) = live.next(PATIENCE)? {
                 return self.entry_step(entry).map(Some);
             }
-            if is_over {
+            if live.is_over() {
                 return Ok(None);
             }
         }
