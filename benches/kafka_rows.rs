@@ -198,6 +198,10 @@ impl Role for Sender<'_> {
         Ok(())
     }
 
+    fn works_ahead(&self) -> bool {
+        true
+    }
+
     fn done(&self) -> bool {
         self.0.left == 0
     }

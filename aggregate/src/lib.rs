@@ -174,6 +174,10 @@ impl Role for Aggregate {
         Ok(())
     }
 
+    fn works_ahead(&self) -> bool {
+        true
+    }
+
     fn used(&self, position: &Position) -> i64 {
         state::Note::of(position).map_or(position.offset, |note| note.read.max(position.offset))
     }

@@ -1,8 +1,6 @@
 //! The one loop that runs every role on every bus: open, restore, wake, commit, and after any failure
 //! of the session the same again.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::books::{Books, Told};
@@ -10,8 +8,10 @@ use crate::clock::Clock;
 use crate::{Bus, BusError, Lane, Member, Restored, Role, Session, Step, Wake};
 
 mod held;
+mod stop;
 
 use held::Held;
+pub use stop::Stop;
 
 /// First wait after a session was lost.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -43,53 +43,6 @@ pub enum Until {
     Forever,
     /// When everything is read to its end (`--drain`).
     Drained,
-}
-
-/// A request to end, shared by all loops of a process.
-#[derive(Debug, Clone, Default)]
-pub struct Stop {
-    asked: Arc<AtomicU8>,
-    drain: Arc<AtomicBool>,
-}
-
-impl Stop {
-    /// A flag that nobody has raised.
-    pub fn new() -> Stop {
-        Stop::default()
-    }
-
-    /// One that shares the requests to end, and is drained alone: roles are drained in the order of the
-    /// data.
-    pub fn drained_apart(&self) -> Stop {
-        Stop { asked: self.asked.clone(), drain: Arc::default() }
-    }
-
-    /// Asks to end: what is done is committed first. Asked twice, it is [`Stop::insisted`] on.
-    pub fn request(&self) {
-        let more = |asked: u8| Some(asked.saturating_add(1));
-        // The closure never declines.
-        let _ = self.asked.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more);
-    }
-
-    /// Asks to end as soon as everything is read: nobody writes any more.
-    pub fn request_drain(&self) {
-        self.drain.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether a drain was asked for.
-    fn drain_requested(&self) -> bool {
-        self.drain.load(Ordering::SeqCst)
-    }
-
-    /// Whether anybody asked.
-    pub fn requested(&self) -> bool {
-        self.asked.load(Ordering::SeqCst) > 0
-    }
-
-    /// Whether somebody asked again: end without committing.
-    pub fn insisted(&self) -> bool {
-        self.asked.load(Ordering::SeqCst) > 1
-    }
 }
 
 /// Why a loop ended other than by being asked.
@@ -174,6 +127,8 @@ pub struct Driver {
     rounds: u32,
     /// When documents were last looked for, in this session.
     looked_ms: Option<i64>,
+    /// Steps that are being committed, of which the role has not been told that they are lasting.
+    under_way: u32,
 }
 
 impl Driver {
@@ -193,6 +148,7 @@ impl Driver {
             let_go: false,
             rounds: 0,
             looked_ms: None,
+            under_way: 0,
         }
     }
 
@@ -238,7 +194,7 @@ impl Driver {
         };
         self.began = true;
         (self.held, self.let_go, self.rounds) = (Held::default(), false, 0);
-        self.looked_ms = None;
+        (self.looked_ms, self.under_way) = (None, 0);
         self.books.opened();
         self.lanes = bus.lanes();
         match role.opened(&mut *session).map_err(|e| role_failed(&self.me, e)) {
@@ -297,6 +253,9 @@ impl Driver {
             session = run.documents(session, false)?;
         }
         let wake = session.next(wait)?;
+        if !matches!(wake, Wake::Records(_) | Wake::End(..) | Wake::Idle) {
+            run.complete(&mut *session)?;
+        }
         run.driver.held.note(&wake);
         let is_assigned = matches!(wake, Wake::Assigned(_));
         match &wake {
@@ -309,6 +268,7 @@ impl Driver {
             session = run.documents(session, true)?;
         }
         if run.role.done() {
+            run.complete(&mut *session)?;
             run.say_farewell(session);
             return Ok(Turn::Ended);
         }
@@ -368,6 +328,7 @@ impl Run<'_> {
             if !must && !session.documents_changed(&topic)? {
                 continue;
             }
+            self.complete(&mut *session)?;
             let mut found = Vec::new();
             session.documents(&topic, &mut |key, value| found.push((key, value)))?;
             session = self.step(session, Wake::Documents(topic, found))?;
@@ -385,9 +346,13 @@ impl Run<'_> {
             Wake::Revoked(lanes) | Wake::Lost(lanes) => lanes.clone(),
             _ => Vec::new(),
         };
+        let is_idle = matches!(wake, Wake::Idle);
         let made = self.role.on(wake, self.clock.now_ms());
-        if let Some(step) = made.map_err(|e| role_failed(&self.driver.me, e))? {
-            session = self.commit(session, step)?;
+        match made.map_err(|e| role_failed(&self.driver.me, e))? {
+            Some(step) => session = self.commit(session, step)?,
+            // There is nothing better to do.
+            None if is_idle => self.complete(&mut *session)?,
+            None => {}
         }
         self.driver.books.forget(&gone);
         Ok(session)
@@ -395,7 +360,7 @@ impl Run<'_> {
 
     fn commit(
         &mut self,
-        session: Box<dyn Session>,
+        mut session: Box<dyn Session>,
         mut step: Step,
     ) -> Result<Box<dyn Session>, DriveError> {
         if step.is_empty() {
@@ -406,10 +371,26 @@ impl Run<'_> {
         for out in &step.out {
             self.driver.held.more(&out.topic, out.lane);
         }
-        let session = session.commit(step)?;
-        self.driver.backoff = BACKOFF_FIRST;
-        self.role.committed().map_err(|e| role_failed(&self.driver.me, e))?;
+        session = session.begin(step)?;
+        self.driver.under_way += 1;
+        self.complete_but(u32::from(self.role.works_ahead()), &mut *session)?;
         Ok(session)
+    }
+
+    /// Waits until all steps are lasting.
+    fn complete(&mut self, session: &mut dyn Session) -> Result<(), DriveError> {
+        self.complete_but(0, session)
+    }
+
+    /// Waits until no more than so many steps are under way, and tells the role of those that are lasting.
+    fn complete_but(&mut self, left: u32, session: &mut dyn Session) -> Result<(), DriveError> {
+        while self.driver.under_way > left {
+            session.complete()?;
+            self.driver.under_way -= 1;
+            self.driver.backoff = BACKOFF_FIRST;
+            self.role.committed().map_err(|e| role_failed(&self.driver.me, e))?;
+        }
+        Ok(())
     }
 
     /// Enters a step into the books.
@@ -426,10 +407,11 @@ impl Run<'_> {
     }
 
     /// A role that had nothing to commit for a while says that it is there.
-    fn say_there(&mut self, session: Box<dyn Session>) -> Result<Box<dyn Session>, DriveError> {
+    fn say_there(&mut self, mut session: Box<dyn Session>) -> Result<Box<dyn Session>, DriveError> {
         if !self.driver.books.is_due(self.clock.now_ms()) {
             return Ok(session);
         }
+        self.complete(&mut *session)?;
         let mut step = Step::default();
         self.enter(&mut step, false);
         Ok(session.commit(step)?)
@@ -450,6 +432,7 @@ impl Run<'_> {
         &mut self,
         mut session: Box<dyn Session>,
     ) -> Result<(Box<dyn Session>, bool), DriveError> {
+        self.complete(&mut *session)?;
         if !self.driver.let_go {
             if !session.settled()? {
                 return Ok((session, false));
@@ -462,6 +445,7 @@ impl Run<'_> {
             }
             self.driver.let_go = true;
         }
+        self.complete(&mut *session)?;
         // Others may have written to our lanes as their last.
         let finished = session.group_done()? && session.settled()?;
         Ok((session, finished))
@@ -470,6 +454,7 @@ impl Run<'_> {
     /// Stops the role. What it does after its last commit (the sink's word that files are published)
     /// may want a commit of its own, so it is asked more than once.
     fn finish(&mut self, mut session: Box<dyn Session>) -> Result<Turn, DriveError> {
+        self.complete(&mut *session)?;
         let mut rounds = 0;
         while rounds < STOP_ROUNDS || self.role.backlog() {
             if self.driver.stop.insisted() {
@@ -479,6 +464,7 @@ impl Run<'_> {
             let made = self.role.on(Wake::Stop, self.clock.now_ms());
             let Some(step) = made.map_err(|e| role_failed(&self.driver.me, e))? else { break };
             session = self.commit(session, step)?;
+            self.complete(&mut *session)?;
         }
         self.say_farewell(session);
         Ok(Turn::Ended)

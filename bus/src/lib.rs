@@ -382,6 +382,15 @@ pub trait Session: Send {
     }
     /// One transaction. On error the session is gone.
     fn commit(self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError>;
+    /// Begins to commit a step, and need not wait until it is lasting: [`Session::complete`] does. One other may be under
+    /// way; steps become lasting in their order. On error the session is gone.
+    fn begin(self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {
+        self.commit(step)
+    }
+    /// When this comes back the first of the steps under way is lasting. On error the session is gone.
+    fn complete(&mut self) -> Result<(), BusError> {
+        Ok(())
+    }
 }
 
 /// A role: turns what woke it into a step, a value. It never touches the bus itself.
@@ -399,6 +408,11 @@ pub trait Role: Send {
     fn on(&mut self, wake: Wake, now_ms: i64) -> anyhow::Result<Option<Step>>;
     /// The step is lasting: what may only follow it is done here (the sink renames files).
     fn committed(&mut self) -> anyhow::Result<()>;
+    /// Whether it may be woken by records, or by nothing, while a step of it is being committed: then it is told of the
+    /// commit once it has made the next step, or has nothing to make one of.
+    fn works_ahead(&self) -> bool {
+        false
+    }
     /// Topics of documents that it is to be told of, by [`Wake::Documents`].
     fn follows(&self) -> Vec<Topic> {
         Vec::new()

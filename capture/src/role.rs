@@ -8,7 +8,7 @@
 //! position says whether the step that was under way has to be sent once more. What an interface gives
 //! meanwhile waits in [`crate::live`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -90,8 +90,8 @@ pub struct Capture {
     round: Option<u64>,
     /// Steps made in it.
     steps: u64,
-    /// The step under way: the position in it, and the step where it cannot be made again.
-    sent: Option<(Position, Option<Step>)>,
+    /// Steps under way, a second only of files: the position in each, and the step where it cannot be made again.
+    sent: VecDeque<(Position, Option<Step>)>,
     /// A step that a lost session may not have committed.
     unsure: Option<(Position, Step)>,
     /// The number of this process among those that read the input, and whether it stands in the state.
@@ -161,7 +161,7 @@ impl Capture {
             kept: Position::default(),
             round: None,
             steps: 0,
-            sent: None,
+            sent: VecDeque::new(),
             unsure: None,
             owner: None,
             claimed: false,
@@ -305,7 +305,7 @@ impl Capture {
             value: Some(Bytes::from(serde_json::to_vec(&position)?)),
         };
         let step = Step { out, state: vec![change], counts, ..Step::default() };
-        self.sent = Some((position, (!self.is_lasting()).then(|| step.clone())));
+        self.sent.push_back((position, (!self.is_lasting()).then(|| step.clone())));
         Ok(step)
     }
 
@@ -341,7 +341,7 @@ impl Capture {
 
 impl Role for Capture {
     fn opened(&mut self, _session: &mut dyn Session) -> anyhow::Result<()> {
-        let sent = self.sent.take();
+        let sent = std::mem::take(&mut self.sent).pop_back();
         if !self.is_lasting() {
             if let Some((position, Some(step))) = sent {
                 self.unsure = Some((position, step));
@@ -404,7 +404,7 @@ impl Role for Capture {
             return Ok(None);
         }
         if self.is_lasting() && !self.claimed {
-            return self.claim().map(Some);
+            return if self.sent.is_empty() { self.claim().map(Some) } else { Ok(None) };
         }
         if matches!(wake, Wake::Assigned(_)) {
             return Ok(None);
@@ -431,13 +431,18 @@ impl Role for Capture {
     }
 
     fn committed(&mut self) -> anyhow::Result<()> {
-        let Some((position, _)) = self.sent.take() else { return Ok(()) };
+        let Some((position, _)) = self.sent.pop_front() else { return Ok(()) };
         self.claimed |= self.owner == Some(position.owner);
         if self.timeline == Timeline::Live {
             self.live.committed(&position);
         }
         self.kept = position;
         Ok(())
+    }
+
+    fn works_ahead(&self) -> bool {
+        // What cannot be made again is kept until it is known to be lasting, one step at a time.
+        self.is_lasting()
     }
 
     fn done(&self) -> bool {
@@ -458,7 +463,7 @@ impl Role for Capture {
             return false;
         }
         let is_reading = (!self.workers.is_empty() || self.live.is_running()) && !self.ended;
-        !self.is_lasting() && (self.sent.is_some() || self.unsure.is_some() || is_reading)
+        !self.is_lasting() && (!self.sent.is_empty() || self.unsure.is_some() || is_reading)
     }
 
     fn facts(&self) -> BTreeMap<String, String> {

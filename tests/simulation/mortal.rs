@@ -126,6 +126,10 @@ impl Role for Mortal {
         self.renaming("committed", |role| role.committed())
     }
 
+    fn works_ahead(&self) -> bool {
+        self.role.works_ahead()
+    }
+
     fn follows(&self) -> Vec<Topic> {
         self.role.follows()
     }

@@ -21,7 +21,10 @@ use crate::{
 #[derive(Default)]
 pub struct Copier {
     counts: BTreeMap<Lane, u64>,
-    uncommitted: bool,
+    /// Steps that it was not told of.
+    uncommitted: u32,
+    /// Makes the next step while one is committed.
+    ahead: bool,
     drained: bool,
     stopped: bool,
     /// Ends by itself after so many records.
@@ -45,14 +48,14 @@ impl Copier {
             last.insert((position.topic.clone(), position.lane), position);
         }
         step.positions = last.into_values().collect();
-        self.uncommitted = true;
+        self.uncommitted += 1;
         step
     }
 }
 
 impl Role for Copier {
     fn opened(&mut self, session: &mut dyn Session) -> anyhow::Result<()> {
-        *self = Copier { enough: self.enough, ..Copier::default() };
+        *self = Copier { enough: self.enough, ahead: self.ahead, ..Copier::default() };
         session.documents(&super::DOCUMENTS, &mut |_, _| {})?;
         Ok(())
     }
@@ -66,7 +69,8 @@ impl Role for Copier {
     }
 
     fn on(&mut self, wake: Wake, _now_ms: i64) -> anyhow::Result<Option<Step>> {
-        assert!(!self.uncommitted, "woken before it was told of the commit");
+        let is_met = matches!(wake, Wake::Records(_) | Wake::End(..) | Wake::Idle) && self.ahead;
+        assert!(self.uncommitted <= u32::from(is_met), "woken before it was told of the commit");
         assert!(!self.stopped, "woken after the stop");
         match wake {
             Wake::Records(records) => return Ok(Some(self.copy(&records))),
@@ -81,8 +85,12 @@ impl Role for Copier {
     }
 
     fn committed(&mut self) -> anyhow::Result<()> {
-        self.uncommitted = false;
+        self.uncommitted = self.uncommitted.checked_sub(1).expect("told of a commit once");
         Ok(())
+    }
+
+    fn works_ahead(&self) -> bool {
+        self.ahead
     }
 
     fn done(&self) -> bool {
@@ -183,17 +191,27 @@ pub fn ends_when_done(make: &dyn Fn() -> Fixture) {
 /// The bus fails at every call there is, one run a call (or, where runs cost, at many calls of one
 /// run): each record is copied once.
 pub fn each_record_once_whatever_fails(make: &dyn Fn() -> Fixture) {
+    whatever_fails(make, false);
+}
+
+/// The same where the next step is made while one is committed.
+pub fn each_record_once_working_ahead(make: &dyn Fn() -> Fixture) {
+    whatever_fails(make, true);
+}
+
+fn whatever_fails(make: &dyn Fn() -> Fixture, ahead: bool) {
     /// A run without faults takes fewer calls than this.
     const CALLS: usize = 200;
     let fixture = make();
     if fixture.costly {
-        return many_faults_in_one_run(&fixture);
+        return many_faults_in_one_run(&fixture, ahead);
     }
     for at in 1..CALLS {
         let fixture = make();
         let all = input(&*fixture.bus, 3);
         let bus = Faulty { inner: fixture.bus, plan: Plan::new(move |call| call == at) };
-        run(&bus, "a", &mut Copier::default(), &Stop::new(), Until::Drained);
+        let mut role = Copier { ahead, ..Copier::default() };
+        run(&bus, "a", &mut role, &Stop::new(), Until::Drained);
         assert_eq!(sorted(texts(&*bus.inner, OUT)), all, "with a fault at call {at}");
         if bus.plan.failed() == 0 {
             return;
@@ -203,7 +221,7 @@ pub fn each_record_once_whatever_fails(make: &dyn Fn() -> Fixture) {
 }
 
 /// Records come while the bus fails at ever other places between opening and the next commit.
-fn many_faults_in_one_run(fixture: &Fixture) {
+fn many_faults_in_one_run(fixture: &Fixture, ahead: bool) {
     /// After so many calls the bus fails once, and again after so many more.
     const GAPS: [usize; 7] = [3, 12, 9, 13, 10, 14, 11];
     const FAULTS: usize = 6;
@@ -219,7 +237,10 @@ fn many_faults_in_one_run(fixture: &Fixture) {
     let bus = Faulty { inner: Arc::clone(&fixture.bus), plan };
     let mut all = Vec::new();
     std::thread::scope(|scope| {
-        let run = scope.spawn(|| run(&bus, "a", &mut Copier::default(), &stop, Until::Forever));
+        let run = scope.spawn(|| {
+            let mut role = Copier { ahead, ..Copier::default() };
+            run(&bus, "a", &mut role, &stop, Until::Forever);
+        });
         for step in 0..MOST_STEPS {
             if bus.plan.failed() >= FAULTS || run.is_finished() {
                 break;
@@ -343,5 +364,19 @@ impl Session for FaultySession {
         self.inner = Some(inner);
         self.call("after a commit")?;
         Ok(self)
+    }
+
+    fn begin(mut self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {
+        self.call("before a commit is begun")?;
+        let inner = self.inner.take().ok_or_else(|| BusError::Session("gone".into()))?;
+        self.inner = Some(inner.begin(step)?);
+        self.call("while a commit is under way")?;
+        Ok(self)
+    }
+
+    fn complete(&mut self) -> Result<(), BusError> {
+        self.call("before a commit is complete")?.complete()?;
+        self.call("after a commit is complete")?;
+        Ok(())
     }
 }

@@ -100,6 +100,37 @@ pub fn resumes_after_a_commit(make: &dyn Fn() -> Fixture) {
     assert_eq!(again, expected);
 }
 
+/// Two steps may be under way: they become lasting in their order, and one without positions takes none back.
+pub fn steps_under_way_keep_their_order(make: &dyn Fn() -> Fixture) {
+    let fixture = make();
+    write(&*fixture.bus, (0..4).map(|i| note(IN, 0, &i.to_string())).collect());
+    let me = reader("ahead", "one", &[IN]);
+    let mut session = open(&*fixture.bus, &me);
+    let (lanes, _) = assigned(&mut *session);
+    let records = to_the_end(&mut *session, &lanes, 1);
+    let step = |text: &str, positions| {
+        let change = Change { lane: 0, key: "last".into(), value: Some(text.to_owned().into()) };
+        Step { out: vec![note(OUT, 0, text)], state: vec![change], positions, ..Step::default() }
+    };
+    let begin = |session: Box<dyn Session>, step| {
+        session.begin(step).unwrap_or_else(|e| panic!("it is not begun: {e}"))
+    };
+    session = commit(session, step("a", vec![after(&records[0], "")]));
+    session = begin(session, step("b", vec![after(&records[2], "")]));
+    session = begin(session, step("c", Vec::new()));
+    session.complete().unwrap_or_else(|e| panic!("the first is not lasting: {e}"));
+    session = begin(session, step("d", Vec::new()));
+    for _ in 0..2 {
+        session.complete().unwrap_or_else(|e| panic!("the others are not lasting: {e}"));
+    }
+    drop(session);
+    assert_eq!(texts(&*fixture.bus, OUT), ["a", "b", "c", "d"]);
+    let mut session = open(&*fixture.bus, &me);
+    let (_, back) = assigned(&mut *session);
+    assert_eq!(back.positions[&0], [after(&records[2], "")]);
+    assert_eq!(back.state[&0], [("last".to_owned(), "d".to_owned())]);
+}
+
 /// What was read and not committed is read again.
 pub fn reads_again_without_a_commit(make: &dyn Fn() -> Fixture) {
     let fixture = make();

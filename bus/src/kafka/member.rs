@@ -46,7 +46,7 @@ pub(super) struct Membership {
     /// Who we were to the group when the lanes were assigned. A later answer could be of a group that
     /// we left.
     generation: Option<Arc<ConsumerGroupMetadata>>,
-    /// Positions of lanes held, as last committed.
+    /// Positions of lanes held, as they are once all steps under way are lasting.
     known: BTreeMap<(Lane, Topic), Position>,
     ends: VecDeque<(Topic, Lane)>,
     /// What retention took of the lanes restored, and of those that are to be.
@@ -115,9 +115,10 @@ impl Membership {
         vec![Position { topic, lane, offset: 0, metadata: String::new() }]
     }
 
-    pub(super) fn committed(&mut self, positions: Vec<Position>) {
+    /// These positions are committed, or about to be.
+    pub(super) fn reached(&mut self, positions: &[Position]) {
         for position in positions {
-            self.known.insert((position.lane, position.topic.clone()), position);
+            self.known.insert((position.lane, position.topic.clone()), position.clone());
         }
     }
 
@@ -316,7 +317,7 @@ impl Membership {
             let position = positions.iter().find(|position| position.topic == *topic);
             self.begin.push((topic.clone(), lane, position.map(|position| position.offset)));
         }
-        self.committed(positions.clone());
+        self.reached(&positions);
         Ok(positions)
     }
 
@@ -329,7 +330,7 @@ impl Membership {
         if let Some((_, _, next)) = self.begin.iter_mut().find(is_it) {
             *next = Some(position.offset);
         }
-        self.committed(vec![position.clone()]);
+        self.reached(std::slice::from_ref(position));
         Ok(gap)
     }
 

@@ -39,6 +39,7 @@ mod positions;
 mod read;
 mod session;
 mod skim;
+mod transaction;
 
 /// How long a broker may take to answer a question.
 const ASK: Duration = Duration::from_secs(10);

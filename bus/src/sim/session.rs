@@ -1,5 +1,6 @@
 //! A member's session on the simulated bus.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(super) struct SimSession {
     number: u64,
     /// `None` while a step is committed.
     inner: Option<Box<dyn Session>>,
+    /// Steps under way; of those that are lasting already nothing is left.
+    under_way: VecDeque<Option<Step>>,
     /// Since when it waits for the lanes of others.
     others_since_ms: Option<i64>,
 }
@@ -27,7 +30,8 @@ pub(super) struct SimSession {
 impl SimSession {
     pub(super) fn new(shared: Arc<Shared>, me: &Member, inner: Box<dyn Session>) -> SimSession {
         let number = shared.world().open(me);
-        SimSession { shared, me: me.clone(), number, inner: Some(inner), others_since_ms: None }
+        let (me, under_way) = (me.clone(), VecDeque::new());
+        SimSession { shared, me, number, inner: Some(inner), under_way, others_since_ms: None }
     }
 
     /// Gives what was read back, in whatever order.
@@ -138,6 +142,49 @@ impl Session for SimSession {
     }
 
     fn commit(mut self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {
+        self.put(step)?;
+        Ok(self)
+    }
+
+    fn begin(mut self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {
+        self.under_way.push_back(Some(step));
+        self.some_are_lasting()?;
+        Ok(self)
+    }
+
+    fn complete(&mut self) -> Result<(), BusError> {
+        match self.under_way.pop_front() {
+            Some(Some(step)) => self.put(step),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SimSession {
+    /// Of the steps under way some are lasting before anybody waits for it.
+    fn some_are_lasting(&mut self) -> Result<(), BusError> {
+        for i in 0..self.under_way.len() {
+            if self.under_way[i].is_none() {
+                continue;
+            }
+            if !self.shared.world().dice.in_1000(500) {
+                break;
+            }
+            self.under_way[i].take().map_or(Ok(()), |step| self.put(step))?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, step: Step) -> Result<(), BusError> {
+        let put = self.try_put(step);
+        if put.is_err() {
+            // No step becomes lasting before the one in front of it.
+            self.under_way.clear();
+        }
+        put
+    }
+
+    fn try_put(&mut self, step: Step) -> Result<(), BusError> {
         self.me.check(&step, self.shared.memory.lanes())?;
         self.shared.fails(&self.me, "a commit", |faults| faults.commit)?;
         let Some(inner) = self.inner.take() else {
@@ -148,13 +195,14 @@ impl Session for SimSession {
         self.inner = Some(inner.commit(Step { state, positions, ..Step::default() })?);
         self.shared.send(out.into_iter().map(sent).collect());
         self.shared.world().note(|| format!("{}: committed {sizes:?}", self.me.name()));
-        self.shared.fails(&self.me, "the answer of a commit", |faults| faults.answer)?;
-        Ok(self)
+        self.shared.fails(&self.me, "the answer of a commit", |faults| faults.answer)
     }
 }
 
 impl Drop for SimSession {
     fn drop(&mut self) {
+        // What was under way may become lasting all the same, and nobody is told.
+        let _ = self.some_are_lasting();
         self.inner = None;
         self.shared.world().close(&self.me, self.number);
     }

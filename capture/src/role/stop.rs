@@ -12,7 +12,7 @@ impl Capture {
     /// The step that a lost session did not commit.
     pub(super) fn send_again(&mut self) -> Option<Step> {
         let (position, step) = self.unsure.take()?;
-        self.sent = Some((position, Some(step.clone())));
+        self.sent.push_back((position, Some(step.clone())));
         Some(step)
     }
 

@@ -1,0 +1,251 @@
+//! A step as a transaction: on a thread of its own, so that the next step can be made, and turned into bytes, while
+//! the broker is busy with this one.
+//!
+//! A session has one producer, which has one transaction at a time: a step waits until the one before it is lasting,
+//! and is given up where that failed.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::Deliveries;
+use super::guard;
+use super::patience::Patience;
+use super::{Shared, code, partition};
+use crate::codec::{self, Encoded};
+use crate::{BusError, Change, Member, Outgoing, Payload, Position, Step};
+
+/// How long a commit may take. After it the outcome is open, and a new session settles it.
+const COMMIT: Duration = Duration::from_secs(45);
+
+/// How long committing positions may take: longer than a group takes to find its coordinator anew, and less than a
+/// transaction may stay open.
+const POSITIONS: Duration = Duration::from_secs(15);
+
+/// How much longer than it should a step may take, before its thread is left alone.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Between two looks for what is on its way.
+const ARRIVE_LOOK: Duration = Duration::from_millis(1);
+
+/// How soon a stop is seen meanwhile.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A step that is being committed.
+pub(super) struct UnderWay {
+    answer: Receiver<Result<(), BusError>>,
+    /// Is told once it is lasting.
+    lasting: Option<Receiver<()>>,
+}
+
+/// What a transaction needs of its session.
+pub(super) struct Transaction {
+    pub(super) shared: Arc<Shared>,
+    pub(super) me: Member,
+    pub(super) producer: Arc<BaseProducer<Deliveries>>,
+    /// `None` for who reads nothing.
+    pub(super) positions: Option<Proof>,
+}
+
+/// Positions to commit, and the proof that the lanes are still ours.
+pub(super) struct Proof {
+    pub(super) positions: Vec<Position>,
+    pub(super) generation: Arc<ConsumerGroupMetadata>,
+}
+
+impl UnderWay {
+    /// Waits until it is lasting. Where librdkafka does not come back, that is an open outcome as any other.
+    pub(super) fn wait(self, shared: &Shared, me: &Member) -> Result<(), BusError> {
+        let mut patience = shared.patience(COMMIT + GRACE);
+        let mut over: Option<Instant> = None;
+        loop {
+            match self.answer.recv_timeout(LOOK) {
+                Ok(done) => return done,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(BusError::Session(format!("{}: a commit broke off", me.name())));
+                }
+                Err(RecvTimeoutError::Timeout) if !patience.is_over() => {}
+                // A stop takes the patience of the thread too, which says what it waited for.
+                Err(RecvTimeoutError::Timeout) => {
+                    if over.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                        let name = me.name();
+                        return Err(BusError::Session(format!(
+                            "{name}: a commit did not come back"
+                        )));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Transaction {
+    /// Begins to commit a step, behind the one `before` it.
+    pub(super) fn begin(
+        self,
+        step: Step,
+        before: Option<&mut UnderWay>,
+    ) -> Result<UnderWay, BusError> {
+        let gate = before.and_then(|before| before.lasting.take());
+        let (answers, answer) = channel();
+        let (lasts, lasting) = channel();
+        let name = self.me.name();
+        let work = move || {
+            let done = self.run(&step, gate.as_ref(), &lasts);
+            // Nobody listens any more where the session is gone.
+            let _ = answers.send(done);
+        };
+        std::thread::Builder::new()
+            .name("kafka-step".into())
+            .spawn(work)
+            .map_err(|e| BusError::Session(format!("{name}: no thread for a step: {e}")))?;
+        Ok(UnderWay { answer, lasting: Some(lasting) })
+    }
+
+    fn run(
+        &self,
+        step: &Step,
+        gate: Option<&Receiver<()>>,
+        lasts: &Sender<()>,
+    ) -> Result<(), BusError> {
+        let records = self.encoded(step)?;
+        if gate.is_some_and(|before| before.recv().is_err()) {
+            let name = self.me.name();
+            return Err(BusError::Session(format!("{name}: the step before this one failed")));
+        }
+        self.commit(&records)?;
+        // Whoever comes next may have been given up.
+        let _ = lasts.send(());
+        Ok(())
+    }
+
+    fn commit(&self, records: &[(Outgoing, Vec<Encoded>)]) -> Result<(), BusError> {
+        let patience = &mut self.shared.patience(COMMIT);
+        self.producer.begin_transaction().map_err(|e| self.failed(&e, "beginning a step"))?;
+        for (out, parts) in records {
+            for part in parts {
+                self.send(out, part, patience)?;
+            }
+        }
+        self.arrive(patience)?;
+        self.send_positions(patience)?;
+        let committed = patience.resume(|slice| self.producer.commit_transaction(slice));
+        if let Some(failure) = self.producer.context().first_failure() {
+            return Err(BusError::Session(format!("{}: {failure}", self.me.name())));
+        }
+        committed.map_err(|e| self.failed(&e, "committing a step"))
+    }
+
+    fn failed(&self, error: &KafkaError, what: &str) -> BusError {
+        let what = format!("{} {what}", self.me.name());
+        match code(error) {
+            Some(
+                RDKafkaErrorCode::Fenced
+                | RDKafkaErrorCode::ProducerFenced
+                | RDKafkaErrorCode::FencedInstanceId,
+            ) => BusError::Session(format!(
+                "{what}: its group took it for gone and others have its lanes, or another process has the \
+                 same group and node; two processes must not share a node name"
+            )),
+            _ => self.shared.failed(error, &what),
+        }
+    }
+
+    /// The records of a step with their names on the broker.
+    fn encoded(&self, step: &Step) -> Result<Vec<(Outgoing, Vec<Encoded>)>, BusError> {
+        let mut records = Vec::with_capacity(step.out.len() + step.state.len());
+        let changes = step.state.iter().filter_map(|change| change_record(&self.me, change));
+        for out in step.out.iter().cloned().chain(changes) {
+            let parts = codec::encode(&out)?;
+            // What is encoded is not needed twice.
+            records.push((Outgoing { payload: Payload::Empty, ..out }, parts));
+        }
+        Ok(records)
+    }
+
+    fn send(
+        &self,
+        out: &Outgoing,
+        part: &Encoded,
+        patience: &mut Patience<'_>,
+    ) -> Result<(), BusError> {
+        let full = self.shared.full(&out.topic);
+        let headers = part.headers.iter().fold(OwnedHeaders::new(), |headers, (name, text)| {
+            headers.insert(Header { key: name.as_ref(), value: Some(text.as_str()) })
+        });
+        let mut record =
+            BaseRecord::<[u8], [u8]>::to(&full).partition(partition(out.lane)).headers(headers);
+        record.payload = part.payload.as_deref();
+        record.key = out.key.as_deref();
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((error, back)) => {
+                    let full = code(&error) == Some(RDKafkaErrorCode::QueueFull);
+                    if !full || patience.is_over() {
+                        let what = format!("sending to {}[{}]", out.topic, out.lane);
+                        return Err(self.failed(&error, &what));
+                    }
+                    record = back;
+                    // The broker is slower than we are: this is where it holds us up.
+                    self.producer.poll(Duration::from_millis(50));
+                }
+            }
+        }
+    }
+
+    /// Waits until the broker has everything that was sent. The commit would do so too, but rdkafka
+    /// looks only every tenth of a second.
+    fn arrive(&self, patience: &mut Patience<'_>) -> Result<(), BusError> {
+        let from = Instant::now();
+        while self.producer.in_flight_count() > 0 {
+            if patience.is_over() {
+                let (name, waited) = (self.me.name(), from.elapsed());
+                return Err(BusError::Session(format!(
+                    "{name}: no broker took a step in {waited:.0?}"
+                )));
+            }
+            // Not `poll(ARRIVE_LOOK)`: rdkafka counts whole milliseconds and spins through what is left.
+            self.producer.poll(Duration::ZERO);
+            std::thread::sleep(ARRIVE_LOOK);
+        }
+        Ok(())
+    }
+
+    /// Puts the positions, and with them the proof that the lanes are still ours, into the
+    /// transaction.
+    fn send_positions(&self, patience: &mut Patience<'_>) -> Result<(), BusError> {
+        let Some(Proof { positions, generation }) = &self.positions else { return Ok(()) };
+        let (producer, generation) = (Arc::clone(&self.producer), Arc::clone(generation));
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for position in positions {
+            let full = self.shared.full(&position.topic);
+            let mut element = list.add_partition(&full, partition(position.lane));
+            element
+                .set_offset(Offset::Offset(position.offset))
+                .map_err(|e| self.failed(&e, &format!("at {position}")))?;
+            element.set_metadata(&position.metadata);
+        }
+        let send =
+            move |limit: Duration| producer.send_offsets_to_transaction(&list, &generation, limit);
+        match guard::within(POSITIONS, patience, send) {
+            Some(sent) => sent.map_err(|e| self.failed(&e, "committing positions")),
+            None => Err(BusError::Session(format!(
+                "{}: committing positions did not come back",
+                self.me.name()
+            ))),
+        }
+    }
+}
+
+/// A change of state as a record of the state topic.
+fn change_record(me: &Member, change: &Change) -> Option<Outgoing> {
+    let topic = me.state.clone()?;
+    Some(Outgoing::document(topic, change.lane, change.key.clone(), change.value.clone()))
+}
