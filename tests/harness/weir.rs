@@ -141,13 +141,29 @@ impl Running {
             match self.ended() {
                 Some(status) => break status,
                 None if from.elapsed() < PATIENCE => std::thread::sleep(LOOK),
-                None => {
-                    panic!("{} still runs after {PATIENCE:?}:\n{}", self.what, self.read("err"))
-                }
+                None => panic!(
+                    "{} still runs after {PATIENCE:?}:\n{}\n{}",
+                    self.what,
+                    self.read("err"),
+                    self.stacks()
+                ),
             }
         };
         let (out, err) = (self.read("out"), self.read("err"));
         Done { what: self.what.clone(), code: status.code(), out, err }
+    }
+
+    /// Where each of its threads is, where there is a debugger to tell.
+    fn stacks(&self) -> String {
+        let id = self.child.id().to_string();
+        let told = Command::new("gdb")
+            .args(["-p", &id, "-batch", "-ex", "thread apply all bt 25"])
+            .stdin(Stdio::null())
+            .output();
+        told.map_or_else(
+            |error| format!("where it is gdb would tell: {error}"),
+            |told| String::from_utf8_lossy(&told.stdout).into_owned(),
+        )
     }
 
     /// Waits until it listens to SIGTERM, which before that kills a process that has only just begun.

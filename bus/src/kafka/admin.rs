@@ -12,6 +12,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::client::{self, Logged};
+use super::guard::Kept;
 use super::{ASK, Config, failed, said, specs};
 use crate::BusError;
 use crate::topic::{Cleanup, Spec};
@@ -305,9 +306,11 @@ fn unreachable(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-fn client(config: &Config) -> Result<AdminClient<Logged>, BusError> {
-    let native = client::plain(config)?;
-    native.create_with_context(Logged).map_err(|e| failed(config, &e, "an admin client"))
+fn client(config: &Config) -> Result<Kept<AdminClient<Logged>>, BusError> {
+    let admin = client::plain(config)?.create_with_context(Logged);
+    admin
+        .map(|admin| Kept::new("an admin client", admin))
+        .map_err(|e| failed(config, &e, "an admin client"))
 }
 
 fn options() -> AdminOptions {

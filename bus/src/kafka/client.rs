@@ -10,6 +10,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
 
+use super::guard::Kept;
 use super::{Config, failed};
 use crate::{BusError, Member};
 
@@ -166,11 +167,19 @@ pub(super) fn consumer<C: ConsumerContext>(
     native.create_with_context(context).map_err(|e| failed(config, &e, "a consumer"))
 }
 
+/// A consumer that only asks.
+pub(super) type Asker = Kept<BaseConsumer<Logged>>;
+
+/// Such a one.
+pub(super) fn asker(config: &Config, role: Role<'_>) -> Result<Asker, BusError> {
+    Ok(Kept::new("a consumer", consumer(config, role, Logged)?))
+}
+
 /// The transactional producer of the member of this [`identity`].
 pub(super) fn producer(
     config: &Config,
     identity: &str,
-) -> Result<BaseProducer<Deliveries>, BusError> {
+) -> Result<Kept<BaseProducer<Deliveries>>, BusError> {
     let mut native = base(config)?;
     native
         .set("client.id", identity)
@@ -181,7 +190,10 @@ pub(super) fn producer(
         .set("message.max.bytes", super::admin::MAX_MESSAGE.to_string())
         .set("queue.buffering.max.kbytes", PRODUCER_KBYTES.to_string());
     let context = Deliveries::default();
-    native.create_with_context(context).map_err(|e| failed(config, &e, "a producer"))
+    let producer = native.create_with_context(context);
+    producer
+        .map(|producer| Kept::new("a producer", producer))
+        .map_err(|e| failed(config, &e, "a producer"))
 }
 
 /// Sends librdkafka's log to ours. It is told of every lost connection, which is no news to a person

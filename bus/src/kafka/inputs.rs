@@ -16,6 +16,7 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Message, Offset, TopicPartitionList};
 
+use super::guard::Kept;
 use super::{Config, Seen, code, failed, partition, said};
 use crate::{BusError, Lane, MAX_WAKE_BYTES, MAX_WAKE_RECORDS, Record, Topic, codec};
 
@@ -98,9 +99,11 @@ impl ConsumerContext for Context {
         partitions: &mut TopicPartitionList,
     ) {
         if self.closing.load(Ordering::SeqCst) {
-            // A consumer that is being closed has no other way on; one that is closed would never be
-            // answered.
-            if !consumer.closed() {
+            // What closing takes back has to be answered, or it has no way on. An assignment that came up just before
+            // closing drops by itself, unless its lanes were lost; and who answers a consumer that is closed by then is
+            // never told so.
+            let is_new = kind == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
+            if !consumer.closed() && (!is_new || consumer.assignment_lost()) {
                 let _ = consumer.unassign();
             }
             return;
@@ -127,12 +130,12 @@ impl ConsumerContext for Context {
 pub(super) fn reader(
     config: &Config,
     role: super::client::Role<'_>,
-) -> Result<Arc<Reader>, BusError> {
+) -> Result<Kept<Arc<Reader>>, BusError> {
     let context = Context::default();
     let bell = Arc::clone(&context.bell);
     let mut consumer = super::client::consumer(config, role, context)?;
     consumer.set_nonempty_callback(move || bell.ring());
-    Ok(Arc::new(consumer))
+    Ok(Kept::new("a consumer", Arc::new(consumer)))
 }
 
 /// One partition.

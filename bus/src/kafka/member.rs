@@ -10,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::client::{self, Role};
 use super::ends::Partition;
 use super::gone::{Others, Vigil};
+use super::guard::Kept;
 use super::inputs::{Event, Inputs, Reader, reader};
 use super::positions::Positions;
 use super::{Shared, code, said};
@@ -20,6 +21,12 @@ const REBALANCE: Duration = Duration::from_secs(5);
 
 /// The group is served at least this often while nothing else happens.
 const SERVE: Duration = Duration::from_millis(100);
+
+/// How long a group that has said something takes to be heard.
+const LAST_WORD: Duration = Duration::from_millis(2);
+
+/// More than a group and connections have to say to a session that ends.
+const LAST_WORDS: usize = 100;
 
 /// What the group waits for us to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +65,7 @@ pub(super) struct Membership {
     others: Arc<Mutex<Others>>,
     /// While it has no lanes yet.
     vigil: Vigil,
-    consumer: Arc<Reader>,
+    consumer: Kept<Arc<Reader>>,
 }
 
 impl Membership {
@@ -155,20 +162,22 @@ impl Membership {
 
     /// Does what the group waits for.
     fn pay(&mut self) -> Result<(), BusError> {
-        match std::mem::replace(&mut self.owed, Owed::Nothing) {
-            Owed::Nothing => Ok(()),
+        match self.owed {
+            Owed::Nothing => return Ok(()),
             Owed::Read => {
                 let begin = std::mem::take(&mut self.begin);
                 self.inputs = Inputs::assign(&self.shared.config, &self.consumer, begin)?;
-                Ok(())
             }
             Owed::GiveUp => {
                 self.forget();
-                self.consumer
-                    .unassign()
-                    .map_err(|e| self.shared.failed(&e, &format!("{} giving up", self.me.name())))
+                let given = self.consumer.unassign();
+                let what = || format!("{} giving up", self.me.name());
+                given.map_err(|e| self.shared.failed(&e, &what()))?;
             }
         }
+        // Not before: it is owed still where that failed.
+        self.owed = Owed::Nothing;
+        Ok(())
     }
 
     fn forget(&mut self) {
@@ -240,6 +249,8 @@ impl Membership {
     }
 
     fn wake(&mut self, event: Event) -> Result<Wake, BusError> {
+        // Whatever it says, the group waits for an answer, also where nothing can be made of it.
+        self.owed = Owed::GiveUp;
         let held = || self.lanes.iter().copied().collect();
         match event {
             Event::Assigned(places) => {
@@ -254,18 +265,9 @@ impl Membership {
                 self.owed = Owed::Read;
                 Ok(Wake::Assigned(lanes))
             }
-            Event::Revoked if self.consumer.assignment_lost() => {
-                self.owed = Owed::GiveUp;
-                Ok(Wake::Lost(held()))
-            }
-            Event::Revoked => {
-                self.owed = Owed::GiveUp;
-                Ok(Wake::Revoked(held()))
-            }
-            Event::Lost => {
-                self.owed = Owed::GiveUp;
-                Ok(Wake::Lost(held()))
-            }
+            Event::Revoked if self.consumer.assignment_lost() => Ok(Wake::Lost(held())),
+            Event::Revoked => Ok(Wake::Revoked(held())),
+            Event::Lost => Ok(Wake::Lost(held())),
             Event::Failed(reason) => {
                 Err(BusError::Session(format!("{}: its group: {reason}", self.me.name())))
             }
@@ -389,10 +391,19 @@ impl Drop for Membership {
     /// session of the same name until the group's patience ends.
     fn drop(&mut self) {
         let context = Arc::clone(self.consumer.context());
+        // What the group waits for has to be answered, or closing waits for good; but before that, as nobody hears an
+        // answer once the consumer is closed, and whoever gives it waits for good then. So what it has said already, and
+        // nobody has listened to (a session that was lost while it began), is heard first.
+        let mut unanswered = self.owed != Owed::Nothing;
+        for _ in 0..LAST_WORDS {
+            let is_heard = self.consumer.poll(LAST_WORD).is_some();
+            let is_asked = context.event().is_some();
+            unanswered |= is_asked;
+            if !is_heard && !is_asked {
+                break;
+            }
+        }
         context.close();
-        // What the group waits for has to be answered, or closing waits for good; and it must not be
-        // answered twice: what comes up from here on, the context answers itself.
-        let unanswered = self.owed != Owed::Nothing || context.event().is_some();
         self.forget();
         if unanswered {
             let _ = self.consumer.unassign();

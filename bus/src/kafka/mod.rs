@@ -12,14 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::drive::Stop;
 use crate::topic::{self, Topic};
 use crate::{Bus, BusError, Lane, Member, Session};
 
-use self::client::{Logged, Role};
+use self::client::{Asker, Role};
+use self::guard::Kept;
 use self::inputs::Reader;
 use self::patience::Patience;
 use self::session::KafkaSession;
@@ -72,11 +73,11 @@ struct Shared {
     /// Once it is raised nobody waits long for a broker.
     stop: OnceLock<Stop>,
     /// Sees the end of what is written.
-    written: BaseConsumer<Logged>,
+    written: Asker,
     /// Sees the end of what is committed and not behind an open transaction.
-    stable: BaseConsumer<Logged>,
+    stable: Asker,
     /// Reads partitions outside of groups, unless somebody is just doing so.
-    visitor: Mutex<Option<Arc<Reader>>>,
+    visitor: Mutex<Option<Kept<Arc<Reader>>>>,
     /// Groups that its sessions are members of.
     groups: gone::Groups,
 }
@@ -108,8 +109,8 @@ impl Kafka {
     /// # Errors
     /// [`BusError::Fatal`] for options that librdkafka does not take.
     pub fn later(config: Config, lanes: u32) -> Result<Kafka, BusError> {
-        let written = client::consumer(&config, Role::Written, Logged)?;
-        let stable = client::consumer(&config, Role::Stable, Logged)?;
+        let written = client::asker(&config, Role::Written)?;
+        let stable = client::asker(&config, Role::Stable)?;
         let (checked, stop) = (AtomicBool::new(false), OnceLock::new());
         let (visitor, groups) = (Mutex::default(), gone::Groups::default());
         let shared = Shared { config, lanes, checked, stop, written, stable, visitor, groups };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rdkafka::consumer::Consumer;
@@ -10,6 +10,7 @@ use rdkafka::consumer::Consumer;
 use super::Shared;
 use super::client::Role;
 use super::ends::{Offsets, Partition};
+use super::guard::Kept;
 use super::inputs::{Inputs, Reader, Start, reader};
 use crate::newest::Newest;
 use crate::{BusError, Lane, Topic};
@@ -22,8 +23,8 @@ pub(super) const SILENCE: Duration = Duration::from_secs(30);
 pub(super) struct Visit<'a> {
     // Before the consumer: its queues hold it too.
     pub(super) inputs: Inputs,
-    consumer: Arc<Reader>,
-    home: MutexGuard<'a, Option<Arc<Reader>>>,
+    consumer: Kept<Arc<Reader>>,
+    home: MutexGuard<'a, Option<Kept<Arc<Reader>>>>,
 }
 
 impl<'a> Visit<'a> {
@@ -171,15 +172,17 @@ impl Shared {
             return Ok(());
         }
         let mut visit = Visit::begin(self, starts)?;
-        let mut heard = Instant::now();
+        let mut patience = self.patience(SILENCE);
         while follow || !left.is_empty() {
             let found = visit.inputs.take(&self.config)?;
             if !found.records.is_empty() || !found.ends.is_empty() {
-                heard = Instant::now();
-            } else if !follow && heard.elapsed() > SILENCE {
+                patience = self.patience(SILENCE);
+            } else if !follow && patience.is_over() {
                 let places: Vec<_> = left.iter().map(|(t, lane)| format!("{t}[{lane}]")).collect();
                 let places = places.join(" ");
-                return Err(BusError::Session(format!("no end of {places} within {SILENCE:?}")));
+                return Err(BusError::Session(format!(
+                    "no end of {places} for long, {SILENCE:?} at most"
+                )));
             } else {
                 visit.serve();
                 if !each(None) {

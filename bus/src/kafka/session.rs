@@ -10,6 +10,7 @@ use rdkafka::producer::{BaseProducer, Producer};
 use super::Shared;
 use super::client::{self, Deliveries};
 use super::ends::Offsets;
+use super::guard::Kept;
 use super::member::Membership;
 use super::transaction::{Proof, Transaction, UnderWay};
 use crate::newest::Newest;
@@ -30,7 +31,7 @@ pub(super) struct KafkaSession {
     /// Where the lanes of topics of documents ended when they were read.
     documents_end: BTreeMap<Topic, Offsets>,
     /// Shared with steps that may outlive the session.
-    producer: Arc<BaseProducer<Deliveries>>,
+    producer: Arc<Kept<BaseProducer<Deliveries>>>,
     /// Steps that are being committed, in their order.
     under_way: VecDeque<UnderWay>,
 }

@@ -1,12 +1,12 @@
 //! What audits and status ask of the broker: records by their headers, positions of groups, ends of partitions.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, Logged, Role};
+use super::client::{self, Role};
 use super::ends::Partition;
 use super::read::{SILENCE, Visit};
 use super::{ASK, Kafka, partition};
@@ -57,20 +57,22 @@ impl Kafka {
         let mut left: BTreeSet<Partition> = places.into_iter().collect();
         let mut visit = Visit::begin(&self.0, from)?;
         visit.inputs.skims = true;
-        let mut heard = Instant::now();
+        let mut patience = self.0.patience(SILENCE);
         while !left.is_empty() {
             let found = visit.inputs.take(&self.0.config)?;
             if found.seen.is_empty() && found.ends.is_empty() {
-                if heard.elapsed() > SILENCE {
+                if patience.is_over() {
                     let places: Vec<_> =
                         left.iter().map(|(t, lane)| format!("{t}[{lane}]")).collect();
                     let places = places.join(" ");
-                    return Err(BusError::Session(format!("no end of {places} in {SILENCE:?}")));
+                    return Err(BusError::Session(format!(
+                        "no end of {places} for long, {SILENCE:?} at most"
+                    )));
                 }
                 visit.serve();
                 continue;
             }
-            heard = Instant::now();
+            patience = self.0.patience(SILENCE);
             found.seen.into_iter().for_each(&mut *each);
             for end in found.ends {
                 left.remove(&end);
@@ -86,7 +88,7 @@ impl Kafka {
     /// The broker does not answer, or not in time.
     pub fn positions(&self, group: &str, topics: &[Topic]) -> Result<Vec<Position>, BusError> {
         let shared = &self.0;
-        let asks = client::consumer(&shared.config, Role::Asks(group), Logged)?;
+        let asks = client::asker(&shared.config, Role::Asks(group))?;
         let what = format!("asking for the positions of {group}");
         let places = || topics.iter().flat_map(|t| (0..shared.lanes).map(move |lane| (t, lane)));
         let found = shared.ask(&what, Duration::from_secs(45), || {

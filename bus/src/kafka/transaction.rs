@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::Deliveries;
-use super::guard;
+use super::guard::{self, Kept};
 use super::patience::Patience;
 use super::{Shared, code, partition};
 use crate::codec::{self, Encoded};
@@ -48,7 +48,7 @@ pub(super) struct UnderWay {
 pub(super) struct Transaction {
     pub(super) shared: Arc<Shared>,
     pub(super) me: Member,
-    pub(super) producer: Arc<BaseProducer<Deliveries>>,
+    pub(super) producer: Arc<Kept<BaseProducer<Deliveries>>>,
     /// `None` for who reads nothing.
     pub(super) positions: Option<Proof>,
 }
