@@ -330,7 +330,7 @@ impl Run<'_> {
             }
             self.complete(&mut *session)?;
             let mut found = Vec::new();
-            session.documents(&topic, &mut |key, value| found.push((key, value)))?;
+            session.follow(&topic, &mut |key, value| found.push((key, value)))?;
             session = self.step(session, Wake::Documents(topic, found))?;
         }
         Ok(session)

@@ -365,6 +365,15 @@ pub trait Session: Send {
         topic: &Topic,
         each: &mut dyn FnMut(Bytes, Bytes),
     ) -> Result<(), BusError>;
+    /// The same for who follows the topic: no further than all is decided by now, and without a wait for a transaction
+    /// that is open. Once that has ended, [`Session::documents_changed`] says that there is more.
+    fn follow(
+        &mut self,
+        topic: &Topic,
+        each: &mut dyn FnMut(Bytes, Bytes),
+    ) -> Result<(), BusError> {
+        self.documents(topic, each)
+    }
     /// Whether anything was committed to a topic of documents since this session last read it whole;
     /// `true` where it never did. Cheap enough to ask every few seconds.
     fn documents_changed(&mut self, topic: &Topic) -> Result<bool, BusError>;

@@ -3,18 +3,23 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bus::clock::System;
 use bus::contract::{
-    IN, LANES, OUT, PATIENCE, after, assigned, commit, note, open, reader, text, texts, to_the_end,
-    write, writer,
+    DOCUMENTS, IN, LANES, OUT, PATIENCE, after, assigned, commit, note, open, reader, text, texts,
+    to_the_end, write, writer,
 };
 use bus::drive::{Stop, Until, drive};
 use bus::kafka::{Config, Kafka, admin};
-use bus::{Bus, BusError, Change, Gap, Lane, Member, Record, Restored, Role, Session, Step, Wake};
+use bus::{
+    Bus, BusError, Change, Gap, Lane, Member, Outgoing, Record, Restored, Role, Session, Step,
+    Topic, Wake,
+};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 #[path = "../../tests/harness/kafka.rs"]
 mod kafka;
@@ -132,6 +137,86 @@ fn delete_before(brokers: &str, topic: &str, offset: i64) {
         assert!(Instant::now() < until, "records are not deleted");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Tells what it hears of the documents that it follows.
+struct Hears(mpsc::Sender<Vec<String>>);
+
+impl Role for Hears {
+    fn opened(&mut self, _: &mut dyn Session) -> anyhow::Result<()> {
+        Ok(())
+    }
+    fn restored(&mut self, _: Lane, _: Restored) -> anyhow::Result<()> {
+        Ok(())
+    }
+    fn on(&mut self, wake: Wake, _: i64) -> anyhow::Result<Option<Step>> {
+        let Wake::Documents(_, documents) = wake else { return Ok(None) };
+        let keys = documents.iter().map(|(key, _)| String::from_utf8_lossy(key).into_owned());
+        let mut keys: Vec<String> = keys.collect();
+        keys.sort();
+        self.0.send(keys).expect("somebody listens");
+        Ok(None)
+    }
+    fn committed(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+    fn follows(&self) -> Vec<Topic> {
+        vec![DOCUMENTS]
+    }
+    fn wait(&self) -> Duration {
+        Duration::from_millis(20)
+    }
+}
+
+/// Somebody who writes to a topic of documents dies in the middle of a transaction: who follows it goes on with what
+/// is decided, and hears of what is behind once it is over.
+#[test]
+fn an_open_transaction_holds_up_nobody_who_follows_documents() {
+    const WELL_BEFORE_IT_ENDS: Duration = Duration::from_secs(20);
+    let config =
+        Config { brokers: kafka::shared().brokers(), prefix: "held".into(), options: options() };
+    admin::create_topics(&config, LANES, 1).expect("topics are made");
+    let bus = Kafka::connect(config.clone()).expect("a broker");
+    let put = |lane: Lane, key: &'static str| {
+        write(&bus, vec![Outgoing::document(DOCUMENTS, lane, key.into(), Some("x".into()))]);
+    };
+    let mut dead = rdkafka::ClientConfig::new();
+    dead.set("bootstrap.servers", &config.brokers).set("transactional.id", "dead");
+    let dead: BaseProducer = dead.create().expect("a producer");
+    dead.init_transactions(PATIENCE).expect("transactions");
+    dead.begin_transaction().expect("one of them");
+    let topic = DOCUMENTS.full(&config.prefix);
+    dead.send(BaseRecord::to(&topic).partition(0).key("open").payload("x")).expect("a record");
+    dead.flush(PATIENCE).expect("the broker has it");
+    put(0, "behind");
+    put(1, "beside");
+
+    let (hears, heard) = mpsc::channel();
+    let stop = Stop::new();
+    thread::scope(|scope| {
+        let run = || {
+            drive(
+                &bus,
+                &reader("hears", "a", &[IN]),
+                &mut Hears(hears),
+                &System,
+                &stop,
+                Until::Forever,
+            )
+        };
+        let runs = scope.spawn(run);
+        let hear = || heard.recv_timeout(WELL_BEFORE_IT_ENDS).expect("it hears");
+        assert_eq!(hear(), ["beside"], "when it begins");
+        put(2, "later");
+        assert_eq!(hear(), ["beside", "later"], "and while it is at work");
+        let mut shown = Vec::new();
+        bus.documents(&DOCUMENTS, &mut |key, _| shown.push(key)).expect("documents");
+        assert_eq!(shown, ["beside", "later"], "who only looks");
+        dead.commit_transaction(PATIENCE).expect("its end");
+        assert_eq!(hear(), ["behind", "beside", "later", "open"], "what was behind");
+        stop.request();
+        runs.join().expect("its end").expect("a good one");
+    });
 }
 
 #[test]

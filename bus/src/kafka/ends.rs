@@ -81,7 +81,16 @@ impl Shared {
     /// once its coordinator says so, and shows in the partitions a little later: who read only to
     /// the end of what shows could miss what it goes with.
     pub(super) fn wait_decided(&self, of: &[Partition]) -> Result<(), BusError> {
-        let (mut patience, mut vigil) = (self.patience(SETTLE), Vigil::begin());
+        self.wait_decided_for(SETTLE, of)
+    }
+
+    /// The same for so long at most.
+    pub(super) fn wait_decided_for(
+        &self,
+        most: Duration,
+        of: &[Partition],
+    ) -> Result<(), BusError> {
+        let (mut patience, mut vigil) = (self.patience(most), Vigil::begin());
         let mut open = self.written(of)?;
         loop {
             let asked: Vec<Partition> = open.keys().cloned().collect();
@@ -90,7 +99,7 @@ impl Shared {
             let Some((topic, lane)) = open.keys().next() else { return Ok(()) };
             if patience.is_over() {
                 return Err(BusError::Session(format!(
-                    "{topic}[{lane}]: a transaction stays open for long, {SETTLE:?} at most"
+                    "{topic}[{lane}]: a transaction stays open for long, {most:?} at most"
                 )));
             }
             vigil.look(self);

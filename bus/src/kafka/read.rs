@@ -18,6 +18,9 @@ use crate::{BusError, Lane, Topic};
 /// How long the broker may leave a reader without a record or an end.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
+/// How long what was committed a moment ago takes to be seen.
+const SOON: Duration = Duration::from_secs(3);
+
 /// One reading of some partitions. The process has one consumer for all of them, one after another:
 /// making one takes most of a second.
 pub(super) struct Visit<'a> {
@@ -93,7 +96,8 @@ impl super::Kafka {
         self.0.read_on(starts, follow, each)
     }
 
-    /// Reads a compacted topic of documents whole, outside of any session.
+    /// Reads a compacted topic of documents whole, outside of any session: what was committed before this call, but
+    /// nothing behind a transaction that stays open.
     ///
     /// # Errors
     /// The topic cannot be read, or no end of it is found in time.
@@ -102,7 +106,9 @@ impl super::Kafka {
         topic: &Topic,
         each: &mut dyn FnMut(Bytes, Bytes),
     ) -> Result<(), BusError> {
-        self.0.documents(topic, each)
+        // In vain where a writer died in the middle of one: it is not waited for.
+        let _ = self.0.wait_decided_for(SOON, &self.0.places(topic));
+        self.0.decided_documents(topic, each)
     }
 }
 
@@ -112,6 +118,11 @@ impl Shared {
     pub(super) fn newest(&self, topic: &Topic, lanes: &[Lane]) -> Result<Vec<Newest>, BusError> {
         let places: Vec<Partition> = lanes.iter().map(|lane| (topic.clone(), *lane)).collect();
         self.wait_decided(&places)?;
+        self.newest_decided(topic, lanes)
+    }
+
+    /// The same up to where everything is decided by now.
+    fn newest_decided(&self, topic: &Topic, lanes: &[Lane]) -> Result<Vec<Newest>, BusError> {
         let mut newest: Vec<Newest> = lanes.iter().map(|_| Newest::default()).collect();
         let starts = lanes.iter().map(|&lane| (topic.clone(), lane, None)).collect();
         self.read(starts, &mut |record| {
@@ -132,6 +143,18 @@ impl Shared {
         let lanes: Vec<Lane> = (0..self.lanes).collect();
         let pairs = self.newest(topic, &lanes)?.into_iter().flat_map(Newest::into_pairs);
         pairs.for_each(|(key, value)| each(key, value));
+        Ok(())
+    }
+
+    /// The same without a wait for a transaction that is open.
+    pub(super) fn decided_documents(
+        &self,
+        topic: &Topic,
+        each: &mut dyn FnMut(Bytes, Bytes),
+    ) -> Result<(), BusError> {
+        let lanes: Vec<Lane> = (0..self.lanes).collect();
+        let newest = self.newest_decided(topic, &lanes)?;
+        newest.into_iter().flat_map(Newest::into_pairs).for_each(|(key, value)| each(key, value));
         Ok(())
     }
 

@@ -76,6 +76,13 @@ impl KafkaSession {
         Ok(self.states.remove(&lane))
     }
 
+    /// Before a topic of documents is read: what comes meanwhile may be read, and is then only read once more.
+    fn note_end(&mut self, topic: &Topic) -> Result<(), BusError> {
+        let ends = self.shared.decided_ends(topic)?;
+        self.documents_end.insert(topic.clone(), ends);
+        Ok(())
+    }
+
     /// Positions with the proof that the lanes are still ours. A step without any repeats one for that proof's sake.
     fn proof(&mut self, positions: Vec<Position>) -> Option<Proof> {
         let member = self.member.as_mut()?;
@@ -139,10 +146,17 @@ impl Session for KafkaSession {
         topic: &Topic,
         each: &mut dyn FnMut(Bytes, Bytes),
     ) -> Result<(), BusError> {
-        // Before it is read: what comes meanwhile may be read, and is then only read once more.
-        let ends = self.shared.decided_ends(topic)?;
-        self.documents_end.insert(topic.clone(), ends);
+        self.note_end(topic)?;
         self.shared.documents(topic, each)
+    }
+
+    fn follow(
+        &mut self,
+        topic: &Topic,
+        each: &mut dyn FnMut(Bytes, Bytes),
+    ) -> Result<(), BusError> {
+        self.note_end(topic)?;
+        self.shared.decided_documents(topic, each)
     }
 
     fn documents_changed(&mut self, topic: &Topic) -> Result<bool, BusError> {
