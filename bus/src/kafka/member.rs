@@ -394,8 +394,10 @@ impl Drop for Membership {
         // What the group waits for has to be answered, or closing waits for good; but before that, as nobody hears an
         // answer once the consumer is closed, and whoever gives it waits for good then. So what it has said already, and
         // nobody has listened to (a session that was lost while it began), is heard first.
-        let mut unanswered = self.owed != Owed::Nothing;
-        for _ in 0..LAST_WORDS {
+        // Not by one that was silent for so long that it has left: it would join once more.
+        let is_in = self.served.elapsed() < client::poll_interval(&self.shared.config);
+        let mut unanswered = self.owed != Owed::Nothing || context.event().is_some();
+        for _ in 0..if is_in { LAST_WORDS } else { 0 } {
             let is_heard = self.consumer.poll(LAST_WORD).is_some();
             let is_asked = context.event().is_some();
             unanswered |= is_asked;
