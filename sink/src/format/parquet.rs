@@ -24,6 +24,10 @@ const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The level that pays: higher ones cost far more time than they save space.
 const ZSTD_LEVEL: i32 = 1;
 
+/// Bytes of a dictionary of numbers: some eight thousand of them. Of a column with more, such as bytes of flows, hardly
+/// any comes twice, and looking them up costs more than all else of the file.
+const NUMBERS_DICTIONARY_MAX: usize = 64 * 1024;
+
 /// Columns that name a row or what it belongs to.
 const IDS: [&str; 3] = ["uid", "fuid", "community_id"];
 
@@ -84,13 +88,18 @@ fn properties(about: About<'_>) -> Result<WriterProperties> {
 }
 
 /// Columns whose values hardly come twice are not looked up in a dictionary first; times rise, so that
-/// their differences are small.
+/// their differences are small, and those of numbers are smaller than numbers can be.
 fn encoded(all: WriterPropertiesBuilder, column: &Column) -> WriterPropertiesBuilder {
     let is_id = IDS.contains(&column.name);
+    let path = || ColumnPath::from(column.name.split('.').map(str::to_owned).collect::<Vec<_>>());
+    if matches!(column.kind, Kind::Count | Kind::Int) {
+        let all = all.set_column_dictionary_page_size_limit(path(), NUMBERS_DICTIONARY_MAX);
+        // What comes behind a dictionary that is full.
+        return all.set_column_encoding(path(), Encoding::DELTA_BINARY_PACKED);
+    }
     if !is_id && !matches!(column.kind, Kind::Time | Kind::Interval) {
         return all;
     }
-    let path = || ColumnPath::from(column.name.split('.').map(str::to_owned).collect::<Vec<_>>());
     let all = all.set_column_dictionary_enabled(path(), false);
     if column.kind != Kind::Time {
         return all;
@@ -281,6 +290,27 @@ mod tests {
             names.dedup();
             assert_eq!(names.len(), all, "{}", def.name);
         }
+    }
+
+    #[test]
+    fn numbers_that_hardly_come_twice_are_soon_not_looked_up() {
+        let (dir, rows) = (tempfile::tempdir().unwrap(), conn_rows(50_000));
+        let path = dir.path().join("t.parquet");
+        write_to(&path, &Parquet, &rows, 0, Columns::Zeek);
+        let builder = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap();
+        let columns = builder.metadata().row_group(0).columns();
+        let is_delta = |name: &str| {
+            let column = columns.iter().find(|c| c.column_path().string() == name).unwrap();
+            column.encodings().any(|encoding| encoding == Encoding::DELTA_BINARY_PACKED)
+        };
+        assert!(is_delta("orig_bytes") && !is_delta("resp_bytes") && !is_delta("orig_pkts"));
+        let batches: Vec<_> = builder.build().unwrap().map(Result::unwrap).collect();
+        let bytes = |batch: &RecordBatch| {
+            let bytes = batch.column_by_name("orig_bytes").unwrap();
+            bytes.as_primitive::<Int64Type>().values().to_vec()
+        };
+        let all: Vec<i64> = batches.iter().flat_map(bytes).collect();
+        assert_eq!(all, (0..50_000).map(|n| n * 10).collect::<Vec<i64>>());
     }
 
     #[test]
