@@ -228,7 +228,7 @@ fn check_lengths(data: &[u8], wire_len: u32, total_len: u32, hdr_len: usize) -> 
         return Err(Weird::InvalidIpHeaderSize);
     }
     if hdr_len > data.len() {
-        return Err(Weird::InternallyTruncatedHeader);
+        return Err(Weird::TruncatedIpHeader);
     }
     Ok(())
 }

@@ -3,14 +3,15 @@
 use std::net::Ipv4Addr;
 
 use super::bytes::{array_at, u8_at, u16_at, u32_at};
+use super::wifi::Aggregate;
 use super::{Decoded, Decoder, MAX_LAYERS, Undecodable, Weird, WeirdSet};
 use crate::source::Link;
 
 /// EtherTypes (IEEE 802 numbers) that lead on.
-mod ethertype {
-    pub(super) const IPV4: u16 = 0x0800;
+pub(super) mod ethertype {
+    pub(in crate::decode) const IPV4: u16 = 0x0800;
     pub(super) const VLAN: u16 = 0x8100;
-    pub(super) const IPV6: u16 = 0x86dd;
+    pub(in crate::decode) const IPV6: u16 = 0x86dd;
     pub(super) const MPLS: u16 = 0x8847;
     pub(super) const MPLS_MULTICAST: u16 = 0x8848;
     pub(super) const PPPOE_SESSION: u16 = 0x8864;
@@ -34,27 +35,31 @@ const MIN_ETHERTYPE: u16 = 1536;
 /// FreeBSD and macOS in this order, and Linux.
 const LOOPBACK_FAMILIES: [u32; 5] = [2, 24, 28, 30, 10];
 
-/// Link types that Zeek has an analyzer for and this decoder has not; all unknown ones are tried
-/// as bare IP, as Zeek does. Wi-Fi with and without radiotap, and Prism and AVS headers.
-const NOT_SUPPORTED: [u32; 4] = [105, 127, 119, 163];
+/// Link types of Wi-Fi, without and with a radiotap header.
+const WIFI: u32 = 105;
+const WIFI_RADIOTAP: u32 = 127;
 
 /// What the next bytes are.
 #[derive(Clone, Copy)]
-enum Layer {
+pub(super) enum Layer {
     Ethernet,
     Vlan,
     VnTag,
     Backbone,
     Mpls,
     Pppoe,
+    Wifi,
+    /// Several packets of Wi-Fi.
+    Aggregate,
     Ip,
     Other(u16),
 }
 
 /// What the link layers said.
-struct Walk<'a> {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Walk<'a> {
     /// Not yet decoded. Length fields on the way cut its end.
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
     /// Bytes of the frame before `rest`.
     at: usize,
     vlan: Option<u16>,
@@ -92,12 +97,28 @@ impl Decoder {
         } else {
             walk.find_network(link)
         };
+        self.network(walk, found, wire_len)
+    }
+
+    /// What the link layers led to, in a frame of `wire_len` bytes.
+    pub(super) fn network<'a>(
+        &self,
+        mut walk: Walk<'a>,
+        found: Result<Layer, Weird>,
+        wire_len: u32,
+    ) -> Result<Decoded<'a>, Undecodable> {
         let end = found.map_err(|reason| Undecodable { reason, also: walk.weirds, addrs: None })?;
-        if let Layer::Other(ethertype) = end {
-            if ARP.contains(&ethertype) && is_cut_arp(walk.rest) {
-                walk.weirds.insert(Weird::TruncatedArp);
+        match end {
+            Layer::Aggregate => {
+                return Ok(Decoded::Aggregate(Aggregate { decoder: *self, walk, wire_len }));
             }
-            return Ok(Decoded::NotIp { ethertype, weirds: walk.weirds });
+            Layer::Other(ethertype) => {
+                if ARP.contains(&ethertype) && is_cut_arp(walk.rest) {
+                    walk.weirds.insert(Weird::TruncatedArp);
+                }
+                return Ok(Decoded::NotIp { ethertype, weirds: walk.weirds });
+            }
+            _ => {}
         }
         let wire_left = wire_len.saturating_sub(u32::try_from(walk.at).unwrap_or(u32::MAX));
         match self.ip(walk.rest, wire_left) {
@@ -149,7 +170,8 @@ impl Walk<'_> {
                 Layer::Backbone => self.backbone()?,
                 Layer::Mpls => self.mpls()?,
                 Layer::Pppoe => self.pppoe()?,
-                Layer::Ip | Layer::Other(_) => return Ok(layer),
+                Layer::Wifi => self.wifi()?,
+                Layer::Ip | Layer::Other(_) | Layer::Aggregate => return Ok(layer),
             };
         }
         Err(Weird::TooManyLayers)
@@ -168,19 +190,21 @@ impl Walk<'_> {
             Link::PppEther => Ok(Layer::Pppoe),
             Link::Fddi => self.skip_more_than(21, Weird::TruncatedFddi).map(|()| Layer::Ip),
             Link::Nflog => self.nflog(),
-            Link::Other(code) if NOT_SUPPORTED.contains(&code) => Ok(Layer::Other(0)),
+            Link::Other(WIFI) => Ok(Layer::Wifi),
+            Link::Other(WIFI_RADIOTAP) => self.radiotap(),
+            // All others are tried as bare IP, as Zeek does.
             Link::Other(_) => Ok(Layer::Ip),
         }
     }
 
     /// Moves past `n` bytes that have been checked to be there.
-    fn skip(&mut self, n: usize) {
+    pub(super) fn skip(&mut self, n: usize) {
         self.rest = self.rest.get(n..).unwrap_or_default();
         self.at += n;
     }
 
     /// Moves past a header of `n` bytes; like Zeek, wants at least a byte behind it.
-    fn skip_more_than(&mut self, n: usize, or: Weird) -> Result<(), Weird> {
+    pub(super) fn skip_more_than(&mut self, n: usize, or: Weird) -> Result<(), Weird> {
         if self.rest.len() <= n {
             return Err(or);
         }
@@ -284,14 +308,14 @@ impl Walk<'_> {
     /// RFC 3032: labels of four bytes up to the one with the bottom-of-stack bit. What follows is
     /// not said; it is tried as IP, and what is neither version is reported so, as in Zeek.
     fn mpls(&mut self) -> Result<Layer, Weird> {
-        for _ in 0..MAX_LAYERS {
+        // Every round consumes four bytes, so the packet bounds the loop.
+        loop {
             let bottom = u8_at(self.rest, 2).ok_or(Weird::TruncatedMpls)? & 1 == 1;
             self.skip_more_than(4, Weird::TruncatedMpls)?;
             if bottom {
                 return Ok(Layer::Ip);
             }
         }
-        Err(Weird::TooManyLayers)
     }
 
     /// RFC 2516 section 4: six bytes, the last two the payload's length; then a PPP protocol.

@@ -9,6 +9,7 @@ mod ip;
 mod link;
 mod transport;
 mod weird;
+mod wifi;
 
 use std::net::IpAddr;
 
@@ -16,6 +17,7 @@ pub use ip::{Fragment, IpPacket};
 pub use link::glance;
 pub use transport::{Icmp, TcpFlags, TcpSegment, Transport, UdpDatagram};
 pub use weird::{Weird, WeirdSet};
+pub use wifi::Aggregate;
 
 /// Headers that one packet may stack before it is given up as hostile, link layers and IPv6
 /// extension headers counted apart. Zeek stops at 15; real stacks (QinQ, PPPoE, MPLS, IP) need 6.
@@ -41,6 +43,8 @@ pub mod proto {
 pub enum Decoded<'a> {
     /// An IPv4 or IPv6 packet whose header holds together.
     Ip(IpPacket<'a>),
+    /// A frame of Wi-Fi with several packets.
+    Aggregate(Aggregate<'a>),
     /// Something else.
     NotIp {
         /// Its EtherType (ARP is 0x0806). Below 0x600 it is what the frame had in place of one: the

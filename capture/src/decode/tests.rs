@@ -144,7 +144,7 @@ fn what_is_not_ip_says_what_it_is() {
     assert_eq!(code(Link::Ethernet, &ethernet(0x0806, &[0; 28])), 0x0806);
     assert_eq!(code(Link::Ethernet, &ethernet(4, &[0x42, 0x42, 3, 0])), 0x42);
     assert_eq!(code(Link::LinuxSll, &[[0; 14].as_slice(), &[0, 4, 1, 2]].concat()), 4);
-    assert_eq!(code(Link::Other(105), &[1]), 0);
+    assert_eq!(code(Link::Other(105), &[0; 30]), 0);
 }
 
 #[test]
@@ -165,7 +165,8 @@ fn broken_ip_headers_have_zeeks_names() {
     assert_eq!(reason(&[]), "empty_pcap_header");
     let options = with(0, 0x46);
     let cut = Decoder::default().decode(Link::Raw, 46, &options[..22]);
-    assert_eq!(cut.err().map(|broken| broken.reason), Some(Weird::InternallyTruncatedHeader));
+    let cut = cut.err().map(|broken| (broken.reason, broken.reason.source()));
+    assert_eq!(cut, Some((Weird::TruncatedIpHeader, Some("IP"))));
     assert_eq!(checksum::verify(&ip(Link::Raw, &with(8, 63))), Some(Weird::BadIpChecksum));
     assert_eq!(checksum::verify(&ip(Link::Raw, &with(45, b'!'))), Some(Weird::BadTcpChecksum));
 }
@@ -260,6 +261,9 @@ fn stacked_headers_come_to_an_end() {
     let broken = decode(Link::Ethernet, &ethernet(0x8100, &tags)).err().unwrap();
     assert_eq!(broken.reason, Weird::TooManyLayers);
     assert!(broken.also.contains(Weird::TripleVlan));
+    // Labels of MPLS are one layer to Zeek, however many.
+    let labels = [[0, 1, 0, 64].repeat(200), vec![0, 2, 1, 64], tcp4()].concat();
+    assert_is_tcp4(&ip(Link::Ethernet, &ethernet(0x8847, &labels)));
     let options: Vec<u8> = [60, 0, 0, 0, 0, 0, 0, 0].repeat(20);
     assert!(matches!(ip(Link::Raw, &ip6(60, &options)).transport(), Ok(Transport::Other)));
 }
@@ -267,11 +271,23 @@ fn stacked_headers_come_to_an_end() {
 /// Decodes to the end whatever the bytes are, and looks at all that was decoded.
 fn decode_all(link: Link, wire_len: u32, bytes: &[u8]) {
     let decoder = Decoder { ignore_checksums: bytes.len().is_multiple_of(2) };
-    let Ok(Decoded::Ip(ip)) = decoder.decode(link, wire_len, bytes) else { return };
+    match decoder.decode(link, wire_len, bytes) {
+        Ok(Decoded::Ip(ip)) => look_at_all(&ip),
+        Ok(Decoded::Aggregate(several)) => {
+            for one in several {
+                let Ok(Decoded::Ip(ip)) = one else { continue };
+                look_at_all(&ip);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn look_at_all(ip: &IpPacket<'_>) {
     assert!(ip.payload.len() <= ip.payload_len as usize);
     assert!(ip.truncated == (ip.payload.len() < ip.payload_len as usize));
     assert!(ip.total_len == ip.hdr_len + ip.payload_len);
-    checksum::verify(&ip);
+    checksum::verify(ip);
     match ip.transport() {
         Ok(Transport::Tcp(tcp)) => assert!(tcp.payload.len() <= tcp.payload_len as usize),
         Ok(Transport::Udp(udp)) => assert!(udp.payload.len() <= udp.payload_len as usize),
@@ -296,6 +312,11 @@ fn no_bytes_make_decoding_panic() {
         (276, random.bytes(80)),
         (0, random.bytes(60)),
         (9, random.bytes(60)),
+        (105, [&[0x88, 1][..], &[0; 22], &[0x80, 0], &random.bytes(60)].concat()),
+        (
+            127,
+            [&[0, 0, 4, 0, 8, 1][..], &[0; 22], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &tcp4()].concat(),
+        ),
     ];
     for round in 0..200_000 {
         let (link, seed) = &seeds[round % seeds.len()];

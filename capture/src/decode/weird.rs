@@ -63,6 +63,12 @@ weirds! {
     TruncatedArp = "truncated_ARP", Some("ARP");
     TruncatedSll = "truncated_Linux_SLL_header", Some("LINUXSLL");
     TruncatedSll2 = "truncated_Linux_SLL2_header", Some("LINUXSLL2");
+    TruncatedRadiotap = "truncated_radiotap_header", Some("IEEE802_11_RADIO");
+    TruncatedWifi = "truncated_802_11_header", Some("IEEE802_11");
+    TruncatedWifiLlc = "truncated_802_11_llc_header", Some("IEEE802_11");
+    TruncatedSubframe = "truncated_802_11_amsdu_header", Some("IEEE802_11");
+    TruncatedSubframePacket = "truncated_802_11_amsdu_packet", Some("IEEE802_11");
+    InvalidSubframe = "invalid_802_11_amsdu_inner_packet", Some("IEEE802_11");
     TooManyLayers = "max_packet_analyzer_depth_exceeded", None;
 
     // IPv4 and IPv6.
@@ -71,7 +77,7 @@ weirds! {
     IpLengthZero = "ip_hdr_len_zero", Some("IP");
     TruncatedIpLength = "truncated_IP_len", Some("IP");
     InvalidIpHeaderSize = "invalid_IP_header_size", Some("IP");
-    InternallyTruncatedHeader = "internally_truncated_header", None;
+    TruncatedIpHeader = "internally_truncated_header", Some("IP");
     MinIpv4HeaderSize = "IPv4_min_header_size", Some("IP");
     BadIpChecksum = "bad_IP_checksum", Some("IP");
     BadMobilityChecksum = "bad_MH_checksum", Some("IP");
@@ -99,6 +105,7 @@ weirds! {
     FragmentOverlap = "fragment_overlap", None;
 
     // Transport headers.
+    InternallyTruncatedHeader = "internally_truncated_header", None;
     TruncatedHeader = "truncated_header", None;
     BadTcpHeaderLength = "bad_TCP_header_len", Some("TCP");
     UdpLengthMismatch = "UDP_datagram_length_mismatch", Some("UDP");
@@ -107,8 +114,8 @@ weirds! {
     BadIcmpChecksum = "bad_ICMP_checksum", Some("ICMP");
 }
 
-// A set is one 64-bit word; a 65th kind needs a wider one.
-const _: () = assert!(Weird::ALL.len() <= 64);
+// A set is one word of 128 bits.
+const _: () = assert!(Weird::ALL.len() <= 128);
 
 impl Weird {
     /// Zeek raises it with the packet, so that the name ends in `_in_tunnel` inside of one. Those of
@@ -126,7 +133,6 @@ impl Weird {
     /// (`packet_analysis/protocol/ip/IP.cc`), whatever was read since.
     pub const fn is_before_addresses(self) -> bool {
         self as u8 <= Weird::MinIpv4HeaderSize as u8
-            && !matches!(self, Weird::InternallyTruncatedHeader)
     }
 }
 
@@ -138,7 +144,7 @@ impl fmt::Display for Weird {
 
 /// A set of oddities, each at most once, iterated in the order of [`Weird::ALL`].
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct WeirdSet(u64);
+pub struct WeirdSet(u128);
 
 impl WeirdSet {
     /// Nothing odd.
@@ -204,7 +210,8 @@ mod tests {
         assert!(is(Weird::PppoeExtraData) && is(Weird::IpLengthZero) && is(Weird::TruncatedIp));
         assert!(is(Weird::TruncatedIpLength) && is(Weird::InvalidIpHeaderSize));
         assert!(!is(Weird::BadIpChecksum) && !is(Weird::BadHomeAddressLength));
-        assert!(!is(Weird::InternallyTruncatedHeader) && !is(Weird::TruncatedHeader));
+        assert!(is(Weird::TruncatedIpHeader) && !is(Weird::InternallyTruncatedHeader));
+        assert!(!is(Weird::TruncatedHeader));
     }
 
     #[test]

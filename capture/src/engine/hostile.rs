@@ -129,3 +129,30 @@ fn time_that_jumps_is_walked_in_one_step() {
     assert!(began.elapsed().as_secs() < 20);
     assert!(rows(&mut engine)["conn"] >= 2);
 }
+
+/// One IPv6 packet through an engine that checks checksums.
+fn one_ip6(header: &[u8; 8], rest: &[u8]) -> Engine {
+    let mut engine = Engine::new(Arc::new(Config::new("hostile")), 0, 1);
+    let packet = [&header[..], &[7; 32], rest].concat();
+    send(&mut engine, 0, &packet);
+    engine
+}
+
+#[test]
+fn a_mobility_header_has_a_checksum() {
+    let packet = [59, 0, 1, 0, 0, 1, 0, 0];
+    let mut engine = one_ip6(&[0x60, 0, 0, 0, 0, 8, 135, 64], &packet);
+    assert_eq!(engine.counters().bad_checksums, 1);
+    let (batch, _) = engine.out().weird.finish("n");
+    let names = model::read::text(&batch, "name").expect("a column");
+    assert_eq!((batch.num_rows(), names.value(0)), (1, "bad_MH_checksum"));
+}
+
+#[test]
+fn a_length_of_zero_counts_as_the_header_has_it() {
+    let mut engine = one_ip6(&[0x60, 0, 0, 0, 0, 0, 99, 64], &[0; 14]);
+    engine.finish();
+    let (batch, _) = engine.out().conn.finish("n");
+    let bytes = model::read::count(&batch, "orig_ip_bytes").expect("a column");
+    assert_eq!((batch.num_rows(), bytes.value(0)), (1, 40));
+}

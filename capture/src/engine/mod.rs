@@ -199,16 +199,28 @@ impl Engine {
         {
             return;
         }
-        let decoded = self.decoder.decode(packet.link, packet.wire_len, packet.data);
-        let ends = match &decoded {
+        match self.decoder.decode(packet.link, packet.wire_len, packet.data) {
+            Ok(Decoded::Aggregate(several)) => {
+                for one in several {
+                    self.outermost(packet, &one);
+                }
+            }
+            one => self.outermost(packet, &one),
+        }
+    }
+
+    /// What a frame holds, which is left alone if its hosts are another thread's.
+    #[inline]
+    fn outermost(&mut self, packet: &Packet<'_>, decoded: &Result<Decoded<'_>, Undecodable>) {
+        let ends = match decoded {
             Ok(Decoded::Ip(ip)) => Some((ip.src, ip.dst)),
-            Ok(Decoded::NotIp { .. }) => None,
+            Ok(Decoded::NotIp { .. } | Decoded::Aggregate(_)) => None,
             Err(error) => error.addrs,
         };
         let shard = ends.map_or(0, |(src, dst)| shard_of(src, dst));
         if self.is_mine(shard) {
             self.count(packet);
-            self.decoded(packet.ts_us, shard, &decoded, &Stack::NONE);
+            self.decoded(packet.ts_us, shard, decoded, &Stack::NONE);
         }
     }
 
@@ -223,6 +235,9 @@ impl Engine {
         let inside = !tunnels.is_empty();
         match decoded {
             Ok(Decoded::Ip(ip)) => self.ip(now, shard, ip, tunnels),
+            Ok(Decoded::Aggregate(several)) => {
+                several.for_each(|one| self.decoded(now, shard, &one, tunnels));
+            }
             Ok(Decoded::NotIp { weirds, .. }) => {
                 self.counters.not_ip += 1;
                 self.packet_weirds(now, shard, *weirds, None, inside);
@@ -321,7 +336,7 @@ impl Engine {
                 self.icmp(now, shard, ip, &icmp, tunnels);
             }
             Ok(Transport::Other) => self.other(now, shard, ip, tunnels),
-            Ok(Transport::NoFlow) => self.counters.undecodable += 1,
+            Ok(Transport::NoFlow) => self.no_flow(now, shard, ip, !tunnels.is_empty()),
             // A bubble is meant to be nothing but its header.
             Err(Weird::Ipv6NoNext) if tunnels.last_kind() == Some(Kind::Teredo) => {
                 self.counters.undecodable += 1;
@@ -339,6 +354,17 @@ impl Engine {
                 self.write_oddity(now, shard, &odd, ends, !tunnels.is_empty());
             }
         }
+    }
+
+    /// ESP, or a mobility header, which has a checksum.
+    fn no_flow(&mut self, now: i64, shard: u8, ip: &IpPacket<'_>, inside: bool) {
+        let verifies = !self.shared.config.ignore_checksums;
+        let Some(weird) = verifies.then(|| checksum::verify_transport(ip)).flatten() else {
+            self.counters.undecodable += 1;
+            return;
+        };
+        self.counters.bad_checksums += 1;
+        self.packet_weird(now, shard, weird, Some((ip.src, ip.dst)), inside);
     }
 
     fn packet_weirds(&mut self, now: i64, shard: u8, weirds: WeirdSet, ends: Ends, inside: bool) {

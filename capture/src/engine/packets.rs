@@ -376,6 +376,8 @@ fn count_packet(meta: &mut Meta, dir: Dir, ip: &IpPacket<'_>) {
 fn header_total_len(ip: &IpPacket<'_>) -> u32 {
     match (ip.src, ip.header) {
         (IpAddr::V4(_), [_, _, 0, 0, ..]) => 0,
+        // There it is the length behind the fixed header of 40 bytes.
+        (IpAddr::V6(_), [_, _, _, _, 0, 0, ..]) => 40,
         _ => ip.total_len,
     }
 }

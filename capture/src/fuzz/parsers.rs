@@ -5,7 +5,7 @@ use std::io::Cursor;
 use crate::analyzer::testing::Bench;
 use crate::analyzer::{Transport, ssl};
 use crate::checksum;
-use crate::decode::{Decoded, Decoder};
+use crate::decode::{Decoded, Decoder, Undecodable};
 use crate::files::About;
 use crate::files::x509::{self as certificates, Role};
 use crate::fragment::{Limits, Reassembler};
@@ -40,7 +40,7 @@ pub(super) fn source(data: &[u8]) {
 }
 
 /// Link types that are decoded, and one that is not.
-const LINKS: &[u32] = &[1, 101, 0, 108, 113, 276, 9, 50, 51, 10, 239, 7777];
+const LINKS: &[u32] = &[1, 101, 0, 108, 113, 276, 9, 50, 51, 10, 239, 7777, 105, 127];
 
 /// A frame; its first byte says of what link.
 pub(super) fn decode(data: &[u8]) {
@@ -49,9 +49,14 @@ pub(super) fn decode(data: &[u8]) {
     for ignore_checksums in [true, false] {
         let decoder = Decoder { ignore_checksums };
         for wire_len in [frame.len() as u32, frame.len() as u32 + 40, u32::MAX] {
-            if let Ok(Decoded::Ip(ip)) = decoder.decode(link, wire_len, frame) {
+            let look = |one: Result<Decoded<'_>, Undecodable>| {
+                let Ok(Decoded::Ip(ip)) = one else { return };
                 assert!(ip.payload.len() <= frame.len());
                 let _ = (ip.transport(), checksum::verify_ip(&ip), checksum::verify_transport(&ip));
+            };
+            match decoder.decode(link, wire_len, frame) {
+                Ok(Decoded::Aggregate(several)) => several.for_each(look),
+                one => look(one),
             }
         }
     }
