@@ -78,9 +78,44 @@ struct Side {
     length: usize,
 }
 
+/// Hops of a transaction that are counted, each way (`max_request_path_length` and its like).
+const PATH_MAX: u32 = 100;
+
+/// What Zeek's script keeps of the transaction at hand. It tells none from another until a final reply.
+#[derive(Debug, Default)]
+struct Transaction {
+    has_method: bool,
+    code: u16,
+    /// Hops that requests and replies went over.
+    hops: [u32; 2],
+}
+
+impl Transaction {
+    fn via(&mut self, cx: &mut Cx<'_>, is_reply: bool) {
+        let Some(hops) = self.hops.get_mut(usize::from(is_reply)) else { return };
+        if *hops < PATH_MAX {
+            *hops += 1;
+            return;
+        }
+        let name = match is_reply {
+            true => "sip_max_response_path_length_exceeded",
+            false => "sip_max_request_path_length_exceeded",
+        };
+        cx.weird(name, None, None);
+    }
+
+    /// A message is over.
+    fn end(&mut self, is_reply: bool) {
+        if is_reply && !(self.has_method && (100..200).contains(&self.code)) {
+            *self = Transaction::default();
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Sip {
     sides: [Side; 2],
+    transaction: Transaction,
 }
 
 /// What was met is not of SIP.
@@ -117,32 +152,52 @@ fn request(cx: &mut Cx<'_>, line: &[u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
-fn reply(cx: &mut Cx<'_>, line: &[u8]) -> Result<(), Malformed> {
+/// The code of a reply.
+fn reply(cx: &mut Cx<'_>, line: &[u8]) -> Result<u16, Malformed> {
     let version = line.strip_prefix(b"SIP/").ok_or(Malformed)?;
     let (number, rest) = run(version, |byte| byte == b'.' || byte.is_ascii_digit());
-    if !is_number(number) || text::reply_code(text::skip_blanks(rest)).is_none() {
+    let code = text::reply_code(text::skip_blanks(rest)).ok_or(Malformed)?;
+    if !is_number(number) {
         return Err(Malformed);
     }
     cx.confirm();
-    Ok(())
+    Ok(code)
 }
 
-/// A field; the length of the body if it says so.
-fn field(line: &[u8]) -> Result<Option<usize>, Malformed> {
+/// What is of interest about a field.
+enum Field {
+    /// The length of the body.
+    Length(usize),
+    /// A hop of the message's way.
+    Via,
+    Other,
+}
+
+fn field(line: &[u8]) -> Result<Field, Malformed> {
     let (name, rest) = run(line, |byte| !matches!(byte, b':' | b' ' | b'\t'));
     let value = text::skip_blanks(rest).strip_prefix(b":").ok_or(Malformed)?;
     if name.is_empty() {
         return Err(Malformed);
     }
+    if name.eq_ignore_ascii_case(b"Via") || name.eq_ignore_ascii_case(b"V") {
+        return Ok(Field::Via);
+    }
     if !matches!(name, b"Content-Length" | b"L") {
-        return Ok(None);
+        return Ok(Field::Other);
     }
     let (digits, _) = run(text::skip_blanks(value), |byte| byte.is_ascii_digit());
-    Ok(Some(std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(0)))
+    let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+    Ok(Field::Length(length.unwrap_or(0)))
 }
 
 impl Side {
-    fn feed(&mut self, cx: &mut Cx<'_>, is_reply: bool, data: &[u8]) -> Result<(), Malformed> {
+    fn feed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        transaction: &mut Transaction,
+        is_reply: bool,
+        data: &[u8],
+    ) -> Result<(), Malformed> {
         let mut rest = data;
         if std::mem::take(&mut self.after_cr) {
             rest = rest.strip_prefix(b"\n").unwrap_or(rest);
@@ -151,7 +206,10 @@ impl Side {
             if let Next::Body(left) = self.next {
                 let count = left.min(rest.len());
                 rest = rest.get(count..).unwrap_or_default();
-                self.next = if count < left { Next::Body(left - count) } else { Next::First };
+                self.next = Next::Body(left - count);
+                if count == left {
+                    self.end(transaction, is_reply);
+                }
                 continue;
             }
             let Some(end) = memchr::memchr2(b'\r', b'\n', rest) else {
@@ -166,31 +224,48 @@ impl Side {
             };
             self.after_cr = after == b"\r";
             if self.kept.is_empty() {
-                self.line(cx, is_reply, line)?;
+                self.line(cx, transaction, is_reply, line)?;
                 continue;
             }
             let mut kept = std::mem::take(&mut self.kept);
             kept.extend_from_slice(line);
-            self.line(cx, is_reply, &kept)?;
+            self.line(cx, transaction, is_reply, &kept)?;
         }
         Ok(())
     }
 
-    fn line(&mut self, cx: &mut Cx<'_>, is_reply: bool, line: &[u8]) -> Result<(), Malformed> {
+    fn line(
+        &mut self,
+        cx: &mut Cx<'_>,
+        transaction: &mut Transaction,
+        is_reply: bool,
+        line: &[u8],
+    ) -> Result<(), Malformed> {
         if self.next == Next::First {
-            match is_reply {
-                true => reply(cx, line)?,
-                false => request(cx, line)?,
+            if is_reply {
+                transaction.code = reply(cx, line)?;
+            } else {
+                request(cx, line)?;
+                transaction.has_method = true;
             }
             self.next = Next::Fields;
         } else if !line.is_empty() {
-            self.length = field(line)?.unwrap_or(self.length);
+            match field(line)? {
+                Field::Length(length) => self.length = length,
+                Field::Via => transaction.via(cx, is_reply),
+                Field::Other => {}
+            }
         } else if self.length > 0 {
             self.next = Next::Body(self.length);
         } else {
-            self.next = Next::First;
+            self.end(transaction, is_reply);
         }
         Ok(())
+    }
+
+    fn end(&mut self, transaction: &mut Transaction, is_reply: bool) {
+        self.next = Next::First;
+        transaction.end(is_reply);
     }
 }
 
@@ -202,7 +277,7 @@ impl Analyzer for Sip {
         }
         let is_reply = data.len() > 6 && data.starts_with(b"SIP/");
         let side = &mut self.sides[usize::from(is_reply)];
-        if side.feed(cx, is_reply, data).is_err() {
+        if side.feed(cx, &mut self.transaction, is_reply, data).is_err() {
             *side = Side { length: side.length, ..Side::default() };
             cx.violation();
         }
@@ -265,6 +340,23 @@ mod tests {
         ]);
         assert_eq!(bench.signals, [Signal::Confirmed]);
         assert_eq!(bench.weirds, ["sip_junk_before_request"]);
+    }
+
+    #[test]
+    fn ways_are_followed_so_far_only() {
+        let via = |count| "v: SIP/2.0/UDP a\r\n".repeat(count);
+        let request = |count| format!("ACK sip:a@b SIP/2.0\r\n{}\r\n", via(count));
+        let reply = |code, count| format!("SIP/2.0 {code} x\r\n{}\r\n", via(count));
+        let odd = |talk: &[String]| {
+            let talk: Vec<_> = talk.iter().map(|said| (Dir::Orig, said.as_str())).collect();
+            play(&talk).weirds
+        };
+        assert!(odd(&[request(100), reply(200, 100), request(1), reply(200, 1)]).is_empty());
+        let both = [request(100), reply(180, 100), request(1), reply(200, 1)];
+        let (requests, replies) =
+            ("sip_max_request_path_length_exceeded", "sip_max_response_path_length_exceeded");
+        assert_eq!(odd(&both), [requests, replies]);
+        assert_eq!(odd(&[reply(180, 101), reply(180, 1)]), [replies]);
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl Conversation {
         }
     }
 
+    /// Whatever comes next is lines.
+    pub fn stop_plain(&mut self) {
+        self.sides.iter_mut().for_each(|side| side.set_plain(0));
+    }
+
     /// Ends an unfinished line, as Zeek does when an end sends no more.
     pub fn end(
         &mut self,

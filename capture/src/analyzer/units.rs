@@ -88,12 +88,6 @@ impl Units {
         }
         Ok(())
     }
-
-    /// Forgets what is kept.
-    pub fn clear(&mut self) {
-        self.kept.clear();
-        self.passing = 0;
-    }
 }
 
 #[cfg(test)]

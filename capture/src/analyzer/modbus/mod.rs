@@ -198,12 +198,8 @@ impl Analyzer for Modbus {
         }
     }
 
-    fn gap(&mut self, _: &mut Cx<'_>, dir: Dir, _: u64) {
-        if let Some(units) = self.units.get_mut(dir.index()) {
-            units.clear();
-        }
-    }
-
+    /// Passed over: a message that began before it goes on behind it, as in Zeek.
+    fn gap(&mut self, _: &mut Cx<'_>, _: Dir, _: u64) {}
     fn end(&mut self, _: &mut Cx<'_>, _: Dir) {}
     fn finish(&mut self, _: &mut Cx<'_>) {}
 }
@@ -224,6 +220,18 @@ mod tests {
         assert!(bench.signals.is_empty());
         bench.feed(Dir::Orig, &READ[7..]);
         bench.feed(Dir::Resp, VALUES);
+        assert_eq!(bench.signals, [Signal::Confirmed]);
+    }
+
+    #[test]
+    fn a_gap_is_passed_over() {
+        let mut bench = Bench::new(&KIND, Transport::Tcp);
+        bench.feed(Dir::Orig, &[0, 1, 0, 0, 0, 10, 1, 0x26]);
+        bench.call(|analyzer, cx| analyzer.gap(cx, Dir::Orig, 48));
+        bench.feed(Dir::Orig, &READ[..8]);
+        bench.feed(Dir::Orig, READ);
+        let (batch, _) = bench.out.modbus.finish("s");
+        assert_eq!(batch.num_rows(), 2);
         assert_eq!(bench.signals, [Signal::Confirmed]);
     }
 

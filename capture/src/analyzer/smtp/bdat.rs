@@ -6,6 +6,9 @@ use super::super::mail::Mail;
 /// The longest argument of BDAT: the greatest number and ` LAST`.
 const ARGUMENT_MAX: usize = 25;
 
+/// Who raises the weirds of chunks, in Zeek's words.
+const SOURCE: &str = "SMTP_BDAT";
+
 /// The longest line of a chunk (`SMTP::bdat_max_line_length`); a longer one comes in parts.
 const LINE_MAX: usize = 4096;
 
@@ -49,23 +52,41 @@ pub struct Lines {
 impl Lines {
     /// The next bytes of the mail.
     pub fn feed(&mut self, cx: &mut Cx<'_>, mail: &mut Mail, data: &[u8]) {
-        for byte in data {
-            if self.kept.last() == Some(&b'\r') && *byte == b'\n' {
-                self.kept.pop();
-                mail.line(cx, &self.kept, true);
-                self.kept.clear();
-                continue;
-            }
-            self.kept.push(*byte);
-            if *byte == b'\n' {
-                cx.weird("smtp_bdat_line_lf_only", None, Some("SMTP_BDAT"));
-                self.flush(cx, mail);
-            } else if self.kept.len() >= LINE_MAX {
-                let addl = self.kept.len().to_string();
-                cx.weird("smtp_bdat_line_too_long", Some(&addl), Some("SMTP_BDAT"));
-                self.flush(cx, mail);
-            }
+        let Lines { kept } = self;
+        let mut hand_on = |cx: &mut Cx<'_>, line: Option<&[u8]>, has_end| {
+            mail.line(cx, line.unwrap_or_default(), has_end);
+        };
+        if kept.last() == Some(&b'\r') && data.first() != Some(&b'\n') {
+            cx.weird("smtp_bdat_line_cr_only", None, Some(SOURCE));
+            hand_on(cx, Some(kept.as_slice()), false);
+            kept.clear();
         }
+        let mut at = kept.len().saturating_sub(1);
+        kept.extend_from_slice(data);
+        let mut start = 0;
+        while let Some(rest) = kept.get(at..).filter(|rest| !rest.is_empty()) {
+            match rest {
+                [b'\r', b'\n', ..] => {
+                    hand_on(cx, kept.get(start..at), true);
+                    at += 1;
+                    start = at + 1;
+                }
+                [b'\n', ..] => {
+                    cx.weird("smtp_bdat_line_lf_only", None, Some(SOURCE));
+                    hand_on(cx, kept.get(start..=at), false);
+                    start = at + 1;
+                }
+                _ if at - start >= LINE_MAX => {
+                    let addl = kept.len().to_string();
+                    cx.weird("smtp_bdat_line_too_long", Some(&addl), Some(SOURCE));
+                    hand_on(cx, kept.get(start..at), false);
+                    start = at;
+                }
+                _ => {}
+            }
+            at += 1;
+        }
+        kept.drain(..start.min(kept.len()));
     }
 
     /// Hands on what has no end.
@@ -74,5 +95,13 @@ impl Lines {
             mail.line(cx, &self.kept, false);
             self.kept.clear();
         }
+    }
+
+    /// The mail is over.
+    pub fn end(&mut self, cx: &mut Cx<'_>, mail: &mut Mail) {
+        if !self.kept.is_empty() {
+            cx.weird("smtp_bdat_undelivered_at_done", None, Some(SOURCE));
+        }
+        self.flush(cx, mail);
     }
 }

@@ -177,8 +177,11 @@ impl Talk {
         let Some(chunk) = &mut self.chunk else { return };
         chunk.left = chunk.left.saturating_sub(bytes.len() as u64);
         let is_over = chunk.is_last && chunk.left == 0;
-        if let Some(mail) = &mut self.mail {
+        if let Some(mail) = self.mail.as_mut().filter(|_| !bytes.is_empty()) {
             self.chunk_lines.feed(cx, mail, bytes);
+            if is_over {
+                self.chunk_lines.flush(cx, mail);
+            }
         }
         if is_over {
             self.update(cx, Command::EndOfData, None);
@@ -195,11 +198,13 @@ impl Talk {
     }
 
     fn end_mail(&mut self, cx: &mut Cx<'_>) {
-        self.chunk = None;
+        if self.chunk.take().is_some_and(|chunk| chunk.left > 0) {
+            cx.weird("smtp_bdat_remaining_at_end_data", None, Some("SMTP"));
+        }
         let Some(mut mail) = self.mail.take() else {
             return cx.weird("smtp_unmatched_end_of_data", None, Some("SMTP"));
         };
-        self.chunk_lines.flush(cx, &mut mail);
+        self.chunk_lines.end(cx, &mut mail);
         mail.end(cx);
         self.entities = mail.count();
     }
@@ -241,6 +246,10 @@ impl Talk {
             return None;
         }
         match bdat::chunk(argument) {
+            Ok(Chunk { left, .. }) if i64::try_from(left).is_err() => {
+                cx.weird("smtp_huge_bdat_chunk", Some(&left.to_string()), Some("SMTP"));
+                None
+            }
             Ok(chunk) => {
                 if self.chunk.is_none() {
                     self.begin_mail(cx);
@@ -349,6 +358,7 @@ impl Analyzer for Smtp {
                     mail.gap(cx, len);
                 }
                 self.talk.end_mail(cx);
+                self.lines.stop_plain();
             }
             _ => {}
         }

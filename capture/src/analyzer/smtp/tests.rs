@@ -128,3 +128,35 @@ fn mail_is_a_file() {
     assert_eq!(cells("seen_bytes"), [6, 5]);
     assert_eq!(cells("depth"), [1, 2]);
 }
+
+#[test]
+fn lines_of_chunks_that_end_oddly() {
+    let weirds = |chunks: &[&str]| {
+        let whole: usize = chunks.iter().map(|chunk| chunk.len()).sum();
+        let mut bench = talk(&[(Dir::Orig, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n")]);
+        bench.feed(Dir::Orig, format!("BDAT {whole} LAST\r\n").as_bytes());
+        chunks.iter().for_each(|chunk| bench.feed(Dir::Orig, chunk.as_bytes()));
+        bench.weirds
+    };
+    assert!(weirds(&["A: b\r", "\nC: d\r\n\r\nno end"]).is_empty());
+    assert_eq!(weirds(&["A: b\n"]), ["smtp_bdat_line_lf_only"]);
+    assert_eq!(weirds(&["A: b\r", "x"]), ["smtp_bdat_line_cr_only"]);
+    assert!(weirds(&["A: b\rx\r\n"]).is_empty());
+    assert!(weirds(&[&"x".repeat(4096), "\r\n"]).is_empty());
+    assert_eq!(weirds(&[&"x".repeat(4097)]), ["smtp_bdat_line_too_long"]);
+}
+
+#[test]
+fn a_chunk_that_is_not_whole() {
+    let mut bench = talk(&[(Dir::Orig, "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n")]);
+    bench.feed(Dir::Orig, b"BDAT 18446744073709551615\r\nBDAT 20\r\nA: b");
+    bench.call(|analyzer, cx| analyzer.gap(cx, Dir::Orig, 4));
+    bench.feed(Dir::Resp, b"250 ok\r\n");
+    bench.feed(Dir::Orig, b"DATA\r\n");
+    let odd = [
+        "smtp_huge_bdat_chunk",
+        "smtp_bdat_remaining_at_end_data",
+        "smtp_bdat_undelivered_at_done",
+    ];
+    assert_eq!(bench.weirds, odd);
+}
