@@ -17,9 +17,19 @@ const EXPECTED_MAX: usize = 1562;
 /// A flow that is expected: originator, responder, responder's port; its originator's port may be any.
 pub type Ends = (IpAddr, IpAddr, u16);
 
+/// What is expected of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A data connection of FTP.
+    FtpData,
+    /// A file that DCC offered.
+    IrcData,
+}
+
 /// A flow that is waited for.
 #[derive(Debug, Clone, Copy)]
 struct Wait {
+    what: What,
     /// Up to which moment.
     until: i64,
     /// The flow that announced it, by its number in the shard ([`crate::analyzer::FlowIds::order`]).
@@ -41,22 +51,25 @@ pub struct Expected {
 
 impl Expected {
     /// A flow between these ends is to come, the flow `owner` said. Beyond the limit it is forgotten at once.
-    pub fn add(&mut self, ends: Ends, now: i64, owner: u64) {
+    pub fn add(&mut self, ends: Ends, what: What, now: i64, owner: u64) {
         if self.flows.len() >= EXPECTED_MAX && now >= self.sweep_at {
             self.flows.retain(|_, wait| wait.until > now);
             self.sweep_at = self.flows.values().map(|wait| wait.until).min().unwrap_or(now);
         }
         if self.flows.len() < EXPECTED_MAX || self.flows.contains_key(&ends) {
-            self.flows.insert(ends, Wait { until: now.saturating_add(WAIT), owner });
+            self.flows.insert(ends, Wait { what, until: now.saturating_add(WAIT), owner });
         }
         if self.files.len() < EXPECTED_MAX {
             self.files.entry(owner).or_default();
         }
     }
 
-    /// Whether a flow that begins now was expected. It stays so for the next one.
-    pub fn has(&self, ends: Ends, now: i64) -> bool {
-        !self.flows.is_empty() && self.flows.get(&ends).is_some_and(|wait| wait.until > now)
+    /// What was expected of a flow that begins now, if it was. It stays so for the next one.
+    pub fn has(&self, ends: Ends, now: i64) -> Option<What> {
+        if self.flows.is_empty() {
+            return None;
+        }
+        self.flows.get(&ends).filter(|wait| wait.until > now).map(|wait| wait.what)
     }
 
     /// The flow that announced this one.
@@ -105,32 +118,32 @@ mod tests {
     #[test]
     fn for_five_minutes_or_until_it_has_ended() {
         let mut expected = Expected::default();
-        expected.add(ends(1), 0, 0);
-        expected.add(ends(2), 0, 0);
-        assert!(expected.has(ends(1), WAIT - 1));
-        assert!(!expected.has(ends(1), WAIT));
-        assert!(!expected.has(ends(3), 0));
+        expected.add(ends(1), What::FtpData, 0, 0);
+        expected.add(ends(2), What::FtpData, 0, 0);
+        assert!(expected.has(ends(1), WAIT - 1).is_some());
+        assert!(expected.has(ends(1), WAIT).is_none());
+        assert!(expected.has(ends(3), 0).is_none());
         expected.remove(ends(2));
-        assert!(!expected.has(ends(2), 0));
+        assert!(expected.has(ends(2), 0).is_none());
     }
 
     #[test]
     fn a_full_table_is_gone_through_when_one_is_due() {
         let mut expected = Expected::default();
         for port in 0..EXPECTED_MAX as u16 {
-            expected.add(ends(port), i64::from(port), 0);
+            expected.add(ends(port), What::FtpData, i64::from(port), 0);
         }
-        expected.add(ends(60_000), EXPECTED_MAX as i64, 0);
+        expected.add(ends(60_000), What::FtpData, EXPECTED_MAX as i64, 0);
         assert_eq!(expected.sweep_at, WAIT);
-        expected.add(ends(60_000), WAIT + 9, 0);
-        assert!(expected.has(ends(60_000), WAIT + 10));
+        expected.add(ends(60_000), What::FtpData, WAIT + 9, 0);
+        assert!(expected.has(ends(60_000), WAIT + 10).is_some());
         assert_eq!((expected.flows.len(), expected.sweep_at), (EXPECTED_MAX - 9, WAIT + 10));
     }
 
     #[test]
     fn files_are_told_to_whom_announced_them() {
         let mut expected = Expected::default();
-        expected.add(ends(1), 0, 7);
+        expected.add(ends(1), What::FtpData, 0, 7);
         assert_eq!((expected.owner(ends(1)), expected.owner(ends(2))), (Some(7), None));
         expected.file_of(7, "F1");
         expected.type_of(7, "text/plain");
@@ -147,12 +160,12 @@ mod tests {
     fn no_more_than_the_limit() {
         let mut expected = Expected::default();
         for port in 0..2000 {
-            expected.add(ends(port), 0, u64::from(port));
+            expected.add(ends(port), What::FtpData, 0, u64::from(port));
         }
         assert_eq!((expected.flows.len(), expected.files.len()), (EXPECTED_MAX, EXPECTED_MAX));
-        assert!(!expected.has(ends(1999), 1));
-        expected.add(ends(1999), WAIT, 0);
+        assert!(expected.has(ends(1999), 1).is_none());
+        expected.add(ends(1999), What::FtpData, WAIT, 0);
         assert_eq!(expected.flows.len(), 1);
-        assert!(expected.has(ends(1999), WAIT + 1));
+        assert!(expected.has(ends(1999), WAIT + 1).is_some());
     }
 }

@@ -2,7 +2,7 @@
 //! the rules of Zeek's `IRC.cc` for what makes a flow IRC.
 
 use super::text::{self, Cut, Talking, Then};
-use super::{Cx, Dir, Kind, Start, Transport, Verdict};
+use super::{Cx, Dir, Kind, Start, Transport, Verdict, irc_dcc};
 
 /// IRC, on Zeek's `IRC::ports`.
 pub static KIND: Kind = Kind {
@@ -228,8 +228,13 @@ impl Talk {
                 weird(cx, "irc_too_many_invalid");
                 cx.violation();
             }
-        } else if is(b"PRIVMSG") && !params.contains(&b' ') {
-            weird(cx, "irc_invalid_privmsg_message_format");
+        } else if is(b"PRIVMSG") {
+            match params.iter().position(|byte| *byte == b' ') {
+                None => weird(cx, "irc_invalid_privmsg_message_format"),
+                Some(at) => {
+                    irc_dcc::message(cx, skip_spaces(params.get(at..).unwrap_or_default()));
+                }
+            }
         } else if is(b"JOIN") && skip_spaces(params.strip_prefix(b":").unwrap_or(params)).is_empty()
         {
             weird(cx, "irc_invalid_join_line");

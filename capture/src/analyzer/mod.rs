@@ -31,6 +31,7 @@ mod gssapi;
 pub mod http;
 pub mod imap;
 pub mod irc;
+pub mod irc_dcc;
 pub mod krb;
 pub mod lines;
 pub mod mail;

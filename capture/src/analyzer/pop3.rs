@@ -3,8 +3,10 @@
 
 use std::collections::VecDeque;
 
+use memchr::memmem;
 use model::text as wire;
 
+use super::http::transfer::Base64;
 use super::mail::{Mail, Whose};
 use super::text::{self, Cut, Talking, Then};
 use super::{Cx, Dir, Kind, Start, Transport, Verdict};
@@ -87,6 +89,8 @@ struct Talk {
     guess: Option<State>,
     /// AUTH is on its way: lines are the mechanism's.
     authenticating: bool,
+    /// The mechanism is PLAIN.
+    is_plain: bool,
     /// A good reply will go on up to a dot, and does.
     wants_more_lines: bool,
     in_lines: bool,
@@ -135,8 +139,11 @@ fn weird(cx: &mut Cx<'_>, name: &'static str, word: Option<&[u8]>) {
 
 impl Talk {
     fn request(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
-        if line.is_empty() || self.authenticating {
+        if line.is_empty() {
             return;
+        }
+        if self.authenticating {
+            return self.credentials(cx, line);
         }
         self.pending.push_back(line.get(..LOOKED_AT).unwrap_or(line).to_vec());
         if self.pending.len() > PENDING_MAX {
@@ -149,6 +156,24 @@ impl Talk {
         if cx.is_half {
             // Its reply another sensor sees.
             self.pending.clear();
+        }
+    }
+
+    /// A line of a mechanism, which is in base64.
+    fn credentials(&mut self, cx: &mut Cx<'_>, line: &[u8]) {
+        let line = line.split(|byte| *byte == 0).next().unwrap_or_default();
+        let line = line.get(..LOOKED_AT).unwrap_or(line);
+        let mut illegal = |what: String| cx.weird("base64_illegal_encoding", Some(&what), None);
+        let (mut decoder, mut plain) = (Base64::default(), Vec::new());
+        decoder.decode(line, &mut plain, &mut illegal);
+        if decoder.failed() {
+            return weird(cx, "pop3_bad_base64_encoding", None);
+        }
+        decoder.finish(&mut plain, &mut illegal);
+        // RFC 4616: whom to act for, who it is and the password, with a NUL between.
+        let mut parts = plain.splitn(3, |byte| *byte == 0).skip(2);
+        if self.is_plain && parts.next().is_none_or(<[u8]>::is_empty) {
+            weird(cx, "pop3_malformed_auth_plain", None);
         }
     }
 
@@ -183,6 +208,8 @@ impl Talk {
                 self.state = State::Auth;
                 self.wants_more_lines |= bare;
                 self.authenticating = !bare;
+                let says = |name| memmem::find(message, name).is_some();
+                self.is_plain = !says(b"LOGIN") && says(b"PLAIN");
             }
             b"USER" | b"PASS" | b"APOP" | b"AUTH" => {}
             b"STAT" if phase != Phase::Transaction => {}
@@ -380,6 +407,27 @@ mod tests {
         }
         assert_eq!(bench.signals, [Signal::Violated]);
         assert_eq!(bench.weirds, ["pop3_client_command_unknown"]);
+    }
+
+    #[test]
+    fn credentials_are_in_base64() {
+        let weirds = |mechanism: &str, line: &str| {
+            let (auth, line) = (format!("AUTH {mechanism}\r\n"), format!("{line}\r\n"));
+            talk(&[
+                (Dir::Resp, "+OK\r\n"),
+                (Dir::Orig, &auth),
+                (Dir::Resp, "+ \r\n"),
+                (Dir::Orig, &line),
+            ])
+            .weirds
+        };
+        // NUL, x, NUL, y; the same without y; x alone.
+        assert!(weirds("PLAIN", "AHgAeQ==").is_empty());
+        assert_eq!(weirds("PLAIN", "AHgA"), ["pop3_malformed_auth_plain"]);
+        assert_eq!(weirds("PLAIN", "eA=="), ["pop3_malformed_auth_plain"]);
+        assert!(weirds("LOGIN", "eA==").is_empty());
+        assert_eq!(weirds("LOGIN", "eA"), ["base64_illegal_encoding"]);
+        assert_eq!(weirds("XOAUTH2", "*"), ["base64_illegal_encoding", "pop3_bad_base64_encoding"]);
     }
 
     #[test]

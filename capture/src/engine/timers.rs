@@ -1,7 +1,8 @@
 //! Flows begin, are looked at when their time has come, and end.
 
-use crate::analyzer::ftp;
+use crate::analyzer::{ftp, irc_dcc};
 use crate::config::{Joins, timeout};
+use crate::expected::What;
 use crate::flow::{Flow, Key, Meta, Patience, Proto, Rare, Sent, seen};
 use crate::history::History;
 use crate::tunnel::{Around, Stack};
@@ -99,14 +100,16 @@ impl Engine {
         // One that another sensor saw the beginning of may be the wrong way round.
         let reversed = || {
             let tuple = flow.meta.tuple();
-            self.shared.config.joins != Joins::Nothing
-                && !with_syn
-                && expected.has((tuple.resp_h, tuple.orig_h, tuple.orig_p), now)
+            let may_be = self.shared.config.joins != Joins::Nothing && !with_syn;
+            let ends = (tuple.resp_h, tuple.orig_h, tuple.orig_p);
+            may_be.then(|| expected.has(ends, now)).flatten()
         };
-        if expected.has(flow.meta.ends(), now) || reversed() {
-            let app = flow.app.get_or_insert_default();
-            app.expect(ftp::DATA_SERVICE, &ftp::DATA_KIND, now);
-        }
+        let (name, kind) = match expected.has(flow.meta.ends(), now).or_else(reversed) {
+            None => return,
+            Some(What::FtpData) => (ftp::DATA_SERVICE, &ftp::DATA_KIND),
+            Some(What::IrcData) => (irc_dcc::DATA_SERVICE, &irc_dcc::DATA_KIND),
+        };
+        flow.app.get_or_insert_default().expect(name, kind, now);
     }
 
     /// Puts a flow into the wheel if it has become due earlier than its entry there says.
@@ -274,7 +277,7 @@ mod tests {
         let mut engine = Engine::new(Arc::new(config), 0, 1);
         let (client, server, port) = ([10, 0, 0, 1], [10, 0, 0, 2], 5001u16);
         for expected in &mut engine.shared.expected {
-            expected.add((server.into(), client.into(), port), 0, 0);
+            expected.add((server.into(), client.into(), port), What::FtpData, 0, 0);
         }
         let mut data = vec![0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0];
         data.extend([client, server].concat());

@@ -5,19 +5,20 @@
 
 use crate::analyzer::repeats::FLOW_WEIRDS_MAX;
 use crate::analyzer::testing::Bench;
-use crate::analyzer::{ALL, Dir, Kind, PROBE_BYTES_MAX, Start, Transport, ftp, websocket};
+use crate::analyzer::{ALL, Dir, Kind, PROBE_BYTES_MAX, Start, Transport, ftp, irc_dcc, websocket};
+use crate::expected::What;
 
 /// Mail.
 pub(super) const MAIL: &[&str] = &["smtp", "pop3", "imap"];
 /// Lines of text.
-pub(super) const TEXT: &[&str] = &["ftp", "ftp-data", "irc", "sip", "xmpp"];
+pub(super) const TEXT: &[&str] = &["ftp", "ftp-data", "irc", "irc-data", "sip", "xmpp"];
 /// What Windows speaks.
 pub(super) const WINDOWS: &[&str] = &["dce_rpc", "krb", "krb_tcp", "rdp", "rdpeudp", "smb"];
 /// What machines speak.
 pub(super) const INDUSTRY: &[&str] = &["dnp3_tcp", "dnp3_udp", "modbus", "mqtt"];
 
 /// Analyzers that only others or announcements attach.
-static CARRIED: &[&Kind] = &[&ftp::DATA_KIND, &websocket::KIND];
+static CARRIED: &[&Kind] = &[&ftp::DATA_KIND, &irc_dcc::DATA_KIND, &websocket::KIND];
 
 /// A step: what happens.
 const GAP: u8 = 1;
@@ -32,7 +33,8 @@ pub(super) fn play(data: &[u8], names: &[&str]) {
     let mut bench = Bench::new(kind, transport);
     // As if another flow had announced it, which hears of what it carries.
     let tuple = &bench.ids.tuple;
-    bench.expected.add((tuple.orig_h, tuple.resp_h, tuple.resp_p), bench.now, 7);
+    let ends = (tuple.orig_h, tuple.resp_h, tuple.resp_p);
+    bench.expected.add(ends, What::FtpData, bench.now, 7);
     let mut starts = [Vec::new(), Vec::new()];
     let mut rest = steps;
     while let [what, high, low, after @ ..] = rest {

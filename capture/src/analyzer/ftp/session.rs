@@ -10,6 +10,7 @@ use super::super::Cx;
 use super::pending::{Command, PENDING_MAX, Pending};
 use super::reply::{is_like_reply, last_number};
 use super::{address, path};
+use crate::expected::What;
 
 /// Commands that make rows (`FTP::logged_commands`).
 const LOGGED: [&[u8]; 10] =
@@ -198,7 +199,8 @@ impl Session {
     }
 
     fn announced(&mut self, cx: &mut Cx<'_>, channel: Channel) {
-        cx.expected.add((channel.orig, channel.resp, channel.port), cx.now, cx.ids.order);
+        let ends = (channel.orig, channel.resp, channel.port);
+        cx.expected.add(ends, What::FtpData, cx.now, cx.ids.order);
         self.channel = Some(channel);
     }
 

@@ -14,7 +14,7 @@ fn talk(lines: &[(Dir, &str)]) -> Bench {
 }
 
 fn expects(bench: &Bench, orig: [u8; 4], resp: [u8; 4], port: u16) -> bool {
-    bench.expected.has((IpAddr::from(orig), IpAddr::from(resp), port), START)
+    bench.expected.has((IpAddr::from(orig), IpAddr::from(resp), port), START).is_some()
 }
 
 const CLIENT: [u8; 4] = [10, 0, 0, 1];
@@ -244,7 +244,8 @@ fn told_by_content() {
 fn the_control_connection_hears_of_files() {
     let mut bench = Bench::new(&DATA_KIND, Transport::Tcp);
     let tuple = &bench.ids.tuple;
-    bench.expected.add((tuple.orig_h, tuple.resp_h, tuple.resp_p), START, 5);
+    let ends = (tuple.orig_h, tuple.resp_h, tuple.resp_p);
+    bench.expected.add(ends, crate::expected::What::FtpData, START, 5);
     bench.feed(Dir::Resp, &b"plain text ".repeat(90));
     let (fuid, mime) = bench.expected.take_file(5);
     assert_eq!((fuid.map(|fuid| fuid.starts_with('F')), mime), (Some(true), None));
