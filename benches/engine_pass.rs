@@ -11,9 +11,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use capture::config::Config;
-use capture::engine::Engine;
+use capture::engine::{AHEAD, Engine};
 use capture::files::hash::Hashes;
-use capture::source::{self, Next};
+use capture::source::{self, Several};
 use capture::worker::FLUSH_PACKETS;
 
 /// As the `weir` command has it.
@@ -37,12 +37,18 @@ fn main() {
     let mut take = |engine: &mut Engine| {
         rows += engine.out().take("bench").iter().map(|rows| rows.marks.len()).sum::<usize>();
     };
-    while let Ok(Next::Packet(packet)) = source.next() {
-        engine.packet(&packet);
-        packets += 1;
-        if packets.is_multiple_of(FLUSH_PACKETS) {
-            engine.settle();
-            take(&mut engine);
+    while let Ok(Several::Packets(burst)) = source.burst() {
+        let mut taken = 0;
+        while taken < burst.count() {
+            let room = FLUSH_PACKETS - packets % FLUSH_PACKETS;
+            let count = (burst.count() - taken).min(room as usize).min(AHEAD);
+            engine.packets(&burst, taken, count);
+            taken += count;
+            packets += count as u64;
+            if packets.is_multiple_of(FLUSH_PACKETS) {
+                engine.settle();
+                take(&mut engine);
+            }
         }
     }
     engine.finish();

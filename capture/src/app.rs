@@ -81,6 +81,18 @@ impl std::fmt::Debug for App {
 }
 
 impl App {
+    /// Reads something of it, only to have it near.
+    #[inline]
+    pub fn touch(&self) -> u64 {
+        self.payload ^ self.late ^ self.slots.len() as u64 ^ u64::from(self.is_half)
+    }
+
+    /// The same of what it leads to.
+    #[inline]
+    pub fn touch_inside(&self) -> u64 {
+        self.slots.iter().fold(0, |seen, slot| seen ^ u64::from(slot.stopped))
+    }
+
     /// Who the flow is; made when first needed, as most flows of a scan never need it.
     pub fn ids(&mut self, meta: &Meta, lanes: u32) -> &FlowIds {
         self.ids.get_or_insert_with(|| Arc::new(make_ids(meta, lanes)))

@@ -378,3 +378,30 @@ pub struct Flow {
     /// Time of its one valid entry among the deadlines of analyzers.
     pub asked_at: i64,
 }
+
+/// What is read of a flow before its packet's turn, only to have it near: what comes of it means nothing.
+impl Flow {
+    /// The flow itself.
+    #[inline]
+    pub fn touch(&self) -> u64 {
+        let meta = &self.meta;
+        let ends = meta.number ^ meta.packets[0] ^ meta.ip_bytes[1] ^ u64::from(meta.history_seen);
+        ends ^ (self.due ^ self.wheel_at ^ self.asked_at ^ meta.last) as u64
+    }
+
+    /// What it leads to.
+    #[inline]
+    pub fn touch_parts(&self) -> u64 {
+        let tcp = match &self.proto {
+            Proto::Tcp(tcp) => tcp.touch(),
+            Proto::Syn(_) | Proto::Datagram(_) => 0,
+        };
+        tcp ^ self.app.as_ref().map_or(0, |app| app.touch())
+    }
+
+    /// What its analyzers lead to.
+    #[inline]
+    pub fn touch_inside(&self) -> u64 {
+        self.app.as_ref().map_or(0, |app| app.touch_inside())
+    }
+}

@@ -24,14 +24,14 @@ use bytes::Bytes;
 use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::Config;
-use crate::engine::Counters;
+use crate::engine::{self, Counters};
 use crate::flush::{self, Seen};
 use crate::live::Left;
 use crate::outgoing::outgoing;
 use crate::position::Position;
 use crate::source::{self, LiveOptions, PacketSource, STDIN};
 use crate::tally::Tally;
-use crate::worker::{self, Flush, Job, Progress, Worker};
+use crate::worker::{self, Crew, Flush, Job, Progress};
 
 mod claim;
 mod live;
@@ -80,7 +80,7 @@ pub struct Capture {
     timeline: Timeline,
     clock: Arc<dyn Clock>,
     progress: Arc<Progress>,
-    workers: Vec<Worker>,
+    workers: Crew,
     /// Flushes of the barrier at hand, by thread.
     pending: Vec<Option<Flush>>,
     from: Position,
@@ -155,7 +155,7 @@ impl Capture {
             timeline,
             clock,
             progress: Arc::default(),
-            workers: Vec::new(),
+            workers: Crew::default(),
             pending: Vec::new(),
             from: Position::default(),
             kept: Position::default(),
@@ -218,12 +218,12 @@ impl Capture {
         self.summary = Summary::default();
         // Standard input cannot be read twice.
         let threads = if self.is_lasting() { self.config.threads.max(1) } else { 1 };
-        for index in 0..threads as u32 {
+        for (index, source) in (0..).zip(self.open(threads)?) {
             let job = Job {
                 config: self.config.clone(),
                 index,
                 threads: threads as u32,
-                source: self.open()?,
+                source,
                 from: self.from.packets,
                 live: false,
                 finishes: !self.is_lasting() || self.ends_when_stopped,
@@ -239,9 +239,13 @@ impl Capture {
         Ok(())
     }
 
-    fn open(&self) -> anyhow::Result<Box<dyn PacketSource>> {
+    fn open(&self, threads: usize) -> anyhow::Result<Vec<Box<dyn PacketSource>>> {
         Ok(match &self.input {
-            Input::Files(paths) => source::open_all(paths)?,
+            // One after the other they cannot share what they read.
+            Input::Files(paths) if self.reads_whole => {
+                (0..threads).map(|_| source::open_all(paths)).collect::<Result<_, _>>()?
+            }
+            Input::Files(paths) => source::open_for(paths, threads, engine::shard_of_frame)?,
             Input::Live(..) => anyhow::bail!("an interface is no file"),
         })
     }

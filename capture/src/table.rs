@@ -90,7 +90,9 @@ impl Table {
         }
     }
 
-    fn hash(&self, key: &Key) -> u32 {
+    /// The hash of a key, as [`Table::guess`] takes it.
+    #[inline]
+    pub fn hash(&self, key: &Key) -> u32 {
         (self.hasher.hash_one(key) >> 32) as u32
     }
 
@@ -105,6 +107,18 @@ impl Table {
         let same =
             |(half, at): &(u32, u32)| *half == hash && key_at(&self.places, *at) == Some(key);
         self.index.find(spread(hash), same).map(|(_, at)| *at)
+    }
+
+    /// Where a flow is whose key has this hash; it may be another one's, as nothing is compared.
+    #[inline]
+    pub fn guess(&self, hash: u32) -> Option<u32> {
+        self.index.find(spread(hash), |(half, _)| *half == hash).map(|(_, at)| *at)
+    }
+
+    /// Whether the flow of this key is at this place.
+    #[inline]
+    pub fn is_at(&self, at: u32, key: &Key) -> bool {
+        key_at(&self.places, at) == Some(key)
     }
 
     /// The flow at a place.

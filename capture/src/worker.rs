@@ -1,7 +1,7 @@
 //! Capture threads: each has its own source and its own engine, and gives its rows to the role at
 //! flush barriers.
 //!
-//! Threads that read files all read every packet and handle those of their own virtual shards: that
+//! Threads that read files all go through every packet and handle those of their own virtual shards: that
 //! is cheaper than to hand packets over, and makes the barrier a packet number that all count alike.
 
 use std::collections::BTreeMap;
@@ -13,9 +13,13 @@ use bus::clock::Clock;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
 use crate::config::{Config, SECOND};
-use crate::engine::{Counters, Engine};
+use crate::engine::{AHEAD, Counters, Engine};
 use crate::out::Rows;
-use crate::source::{Next, PacketSource};
+use crate::source::{self, Next, PacketSource, Several};
+
+pub use crew::Crew;
+
+mod crew;
 
 /// Packets between two barriers of a file, where nothing else is said: a batch is then some thousand
 /// rows.
@@ -206,55 +210,72 @@ impl State {
     }
 }
 
-fn file(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBool) {
-    let node = job.config.node.clone();
+fn file(job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBool) {
+    let Job { mut source, config, from, progress, finishes, threads, .. } = job;
+    let tell = |number, at| tell(progress.as_deref(), number, at);
     let mut stopped = false;
-    loop {
-        match job.source.next() {
-            Ok(Next::Packet(packet)) => {
-                state.engine.packet(&packet);
-                state.number += 1;
-            }
-            Ok(Next::Idle) => continue,
-            Ok(Next::End) => break,
+    'reading: loop {
+        let at = source.progress();
+        let burst = match source.burst() {
+            Ok(Several::Packets(burst)) => burst,
+            Ok(Several::Idle) => continue,
+            Ok(Several::End) => break,
             Err(error) => {
                 state.problems.push(error.to_string());
                 continue;
             }
-        }
-        // A slow pipe takes long to its next barrier. Threads that share files stop at one.
-        if job.finishes && job.threads == 1 && stop.load(Ordering::Relaxed) {
-            stopped = true;
-            break;
-        }
-        // A barrier of an earlier run may lie elsewhere, if this number has changed since.
-        if !state.number.is_multiple_of(job.config.flush_packets) && state.number != job.from {
-            continue;
-        }
-        tell(&job, &state);
-        if stop.load(Ordering::SeqCst) {
-            stopped = true;
-            break;
-        }
-        state.engine.settle();
-        if sender.send(state.flush(&node, 0, false)).is_err() {
-            return;
+        };
+        let mut taken = 0;
+        while taken < burst.count() {
+            let barrier = barrier_after(state.number, config.flush_packets, from);
+            let room = usize::try_from(barrier - state.number).unwrap_or(usize::MAX);
+            let count = (burst.count() - taken).min(room).min(AHEAD);
+            state.engine.packets(&burst, taken, count);
+            taken += count;
+            state.number += count as u64;
+            // A slow pipe takes long to its next barrier. Threads that share files stop at one.
+            if finishes && threads == 1 && stop.load(Ordering::Relaxed) {
+                stopped = true;
+                break 'reading;
+            }
+            if state.number < barrier {
+                continue;
+            }
+            tell(state.number, at);
+            if stop.load(Ordering::SeqCst) {
+                stopped = true;
+                break 'reading;
+            }
+            state.engine.settle();
+            if sender.send(state.flush(&config.node, 0, false)).is_err() {
+                return;
+            }
         }
     }
-    if stopped && !job.finishes {
+    if stopped && !finishes {
         return;
     }
-    tell(&job, &state);
+    tell(state.number, source.progress());
+    // Others may wait for this thread to read on.
+    drop(source);
     state.engine.finish();
-    let flush = state.flush(&node, 0, true);
+    let flush = state.flush(&config.node, 0, true);
     // Nobody listens where the role has stopped; then nothing is owed either.
     let _ = sender.send(Flush { stopped, ..flush });
 }
 
-fn tell(job: &Job, state: &State) {
-    let Some(progress) = &job.progress else { return };
-    progress.packets.store(state.number, Ordering::Relaxed);
-    if let Some(at) = job.source.progress() {
+/// The next barrier: a multiple of this, or one of an earlier run, which may lie elsewhere if this number has changed
+/// since.
+fn barrier_after(number: u64, every: u64, earlier: u64) -> u64 {
+    let next = number - number.checked_rem(every).unwrap_or(0);
+    let next = next.saturating_add(if every == 0 { u64::MAX } else { every });
+    if earlier > number { next.min(earlier) } else { next }
+}
+
+fn tell(progress: Option<&Progress>, number: u64, at: Option<source::Progress>) {
+    let Some(progress) = progress else { return };
+    progress.packets.store(number, Ordering::Relaxed);
+    if let Some(at) = at {
         progress.read.store(at.read, Ordering::Relaxed);
         progress.total.store(at.total, Ordering::Relaxed);
     }
@@ -317,7 +338,7 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
             continue;
         }
         last = now;
-        tell(&job, &state);
+        tell(job.progress.as_deref(), state.number, job.source.progress());
         state.engine.settle();
         if sender.is_full() {
             state.keep(&node);

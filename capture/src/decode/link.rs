@@ -143,9 +143,23 @@ fn is_plain(frame: &[u8]) -> bool {
         && u16_at(frame, 12).is_some_and(|kind| matches!(kind, ethertype::IPV4 | ethertype::IPV6))
 }
 
+/// What can be told of a frame at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    /// Sender.
+    pub src: Ipv4Addr,
+    /// Receiver.
+    pub dst: Ipv4Addr,
+    /// IP protocol number.
+    pub proto: u8,
+    /// Ports of TCP or UDP, the sender's first, unless the packet is a fragment.
+    pub ports: Option<(u16, u16)>,
+}
+
 /// The hosts of a frame that [`Decoder::decode`] is sure to find an IPv4 packet between, where that can be
 /// told at once; `None` where it takes decoding.
-pub fn glance(link: Link, wire_len: u32, data: &[u8]) -> Option<(Ipv4Addr, Ipv4Addr)> {
+#[inline]
+pub fn glance(link: Link, wire_len: u32, data: &[u8]) -> Option<Glance> {
     let head: &[u8; 34] = data.first_chunk()?;
     if link != Link::Ethernet || head[12..14] != ethertype::IPV4.to_be_bytes() || head[14] != 0x45 {
         return None;
@@ -155,7 +169,11 @@ pub fn glance(link: Link, wire_len: u32, data: &[u8]) -> Option<(Ipv4Addr, Ipv4A
         return None;
     }
     let at = |i: usize| Ipv4Addr::new(head[i], head[i + 1], head[i + 2], head[i + 3]);
-    Some((at(26), at(30)))
+    let proto = head[23];
+    let is_whole = u16::from_be_bytes([head[20], head[21]]) & 0x3fff == 0;
+    let has_ports = is_whole && matches!(proto, super::proto::TCP | super::proto::UDP);
+    let ports = || Some((u16_at(data, 34)?, u16_at(data, 36)?));
+    Some(Glance { src: at(26), dst: at(30), proto, ports: has_ports.then(ports).flatten() })
 }
 
 impl Walk<'_> {

@@ -14,7 +14,7 @@ mod wifi;
 use std::net::IpAddr;
 
 pub use ip::{Fragment, IpPacket};
-pub use link::glance;
+pub use link::{Glance, glance};
 pub use transport::{Icmp, TcpFlags, TcpSegment, Transport, UdpDatagram};
 pub use weird::{Weird, WeirdSet};
 pub use wifi::Aggregate;

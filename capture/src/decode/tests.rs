@@ -56,7 +56,7 @@ fn ip(link: Link, frame: &[u8]) -> IpPacket<'_> {
 #[test]
 fn a_glance_agrees_with_decoding() {
     let mut random = Random(5);
-    let mut told = 0;
+    let (mut told, mut with_ports) = (0, 0);
     for round in 0..20_000 {
         let mut frame = ethernet(0x0800, &tcp4());
         for _ in 0..round % 4 {
@@ -65,14 +65,23 @@ fn a_glance_agrees_with_decoding() {
         }
         frame.truncate(frame.len() - random.below(frame.len()) * (round % 3 / 2));
         let wire_len = frame.len() as u32 + random.below(3) as u32;
-        let Some((src, dst)) = glance(Link::Ethernet, wire_len, &frame) else { continue };
+        let Some(seen) = glance(Link::Ethernet, wire_len, &frame) else { continue };
         told += 1;
-        match Decoder::default().decode(Link::Ethernet, wire_len, &frame) {
-            Ok(Decoded::Ip(ip)) => assert_eq!((ip.src, ip.dst), (src.into(), dst.into())),
+        let ip = match Decoder::default().decode(Link::Ethernet, wire_len, &frame) {
+            Ok(Decoded::Ip(ip)) => ip,
             other => panic!("{other:?}"),
+        };
+        assert_eq!((ip.src, ip.dst, ip.proto), (seen.src.into(), seen.dst.into(), seen.proto));
+        match (ip.transport(), seen.ports) {
+            (Ok(Transport::Tcp(tcp)), Some(ports)) => {
+                with_ports += 1;
+                assert_eq!((tcp.src_port, tcp.dst_port), ports);
+            }
+            (Ok(Transport::Tcp(_)), None) => assert!(ip.fragment.is_some(), "{ip:?}"),
+            _ => {}
         }
     }
-    assert!(told > 5_000, "{told}");
+    assert!(told > 5_000 && with_ports > 4_000, "{told} {with_ports}");
 }
 
 fn reason(frame: &[u8]) -> &'static str {

@@ -1,6 +1,7 @@
 //! One capture thread's engine: every packet of its shards through decoding, the flow table and the
 //! protocols, with timers by packet time.
 
+mod ahead;
 mod assets;
 mod conn_row;
 mod half;
@@ -21,18 +22,21 @@ use model::stream::weird;
 use crate::analyzer::Inner;
 use crate::checksum;
 use crate::config::{Config, SHARDS};
-use crate::decode::{self, Decoded, Decoder, IpPacket, Transport, Undecodable, Weird, WeirdSet};
+use crate::decode::{Decoded, Decoder, IpPacket, Transport, Undecodable, Weird, WeirdSet};
 use crate::expected::Expected;
 use crate::files::Files;
 use crate::fragment::{Outcome, Reassembler};
 use crate::host::Shared;
 use crate::out::Out;
 use crate::ports::Ports;
-use crate::source::Packet;
+use crate::source::{Burst, Packet};
 use crate::table::Table;
 use crate::tunnel::{Kind, Oddity, Pairs, Stack};
 use crate::wheel::{Entry, Wheel};
+use ahead::Hint;
 use holes::Holes;
+
+pub use ahead::{AHEAD, shard_of_frame};
 
 /// Weirds without a flow that are remembered for a shard so as not to be written again; beyond that all of
 /// the shard's are forgotten. By shard, so that it makes no difference how many threads there are.
@@ -107,8 +111,10 @@ pub struct Engine {
     pairs: Pairs,
     packet_weirds: Vec<BTreeMap<(&'static str, bool, Ends), i64>>,
     counters: Counters,
-    /// Which of how many threads this is.
-    share: (u32, u32),
+    /// The virtual shards of this thread, a bit each.
+    mine: u64,
+    /// Where the flow of the packet at hand may be.
+    hint: Hint,
     /// The latest packet time.
     clock: i64,
 }
@@ -152,7 +158,10 @@ impl Engine {
             pairs: Pairs::default(),
             packet_weirds: (0..SHARDS).map(|_| BTreeMap::new()).collect(),
             counters: Counters::default(),
-            share: (index, threads.max(1)),
+            mine: (0..SHARDS)
+                .filter(|n| n % threads.max(1) == index)
+                .fold(0, |all, n| all | 1 << n),
+            hint: Hint::default(),
             clock: i64::MIN,
         }
     }
@@ -182,8 +191,23 @@ impl Engine {
         self.clock
     }
 
-    /// One captured packet. Packets of other threads' shards only move the clock.
+    /// Packets in their order: so many of these from the one with that number on, [`AHEAD`] at most. Those of other
+    /// threads' shards only move the clock.
+    pub fn packets(&mut self, burst: &Burst<'_>, from: usize, count: usize) {
+        let hints = self.look_ahead(burst, from, count);
+        for (packet, hint) in burst.some(from, count).zip(hints) {
+            self.handle(&packet, hint);
+        }
+    }
+
+    /// One captured packet, the same.
     pub fn packet(&mut self, packet: &Packet<'_>) {
+        let is_all_mine = self.mine == u64::MAX;
+        let hint = if is_all_mine { Hint::None } else { self.glance(packet) };
+        self.handle(packet, hint);
+    }
+
+    fn handle(&mut self, packet: &Packet<'_>, hint: Hint) {
         self.clock = self.clock.max(packet.ts_us);
         // Each of these is a comparison for nearly all packets, also for those of other threads.
         self.shared.out.expire_tunnels(self.clock);
@@ -192,13 +216,10 @@ impl Engine {
         if self.wheel.is_due(self.clock) {
             self.turn_wheel();
         }
-        // Most packets of other threads are known by a glance at their hosts.
-        if self.share.1 > 1
-            && let Some((src, dst)) = decode::glance(packet.link, packet.wire_len, packet.data)
-            && !self.is_mine(shard_of(IpAddr::V4(src), IpAddr::V4(dst)))
-        {
+        if hint.is_foreign() {
             return;
         }
+        self.hint = hint;
         match self.decoder.decode(packet.link, packet.wire_len, packet.data) {
             Ok(Decoded::Aggregate(several)) => {
                 for one in several {
@@ -285,7 +306,7 @@ impl Engine {
     }
 
     fn is_mine(&self, shard: u8) -> bool {
-        u32::from(shard) % self.share.1 == self.share.0
+        self.mine >> shard & 1 == 1
     }
 
     /// Flows inside tunnels belong to the shard of the outermost hosts, whatever the number of threads.

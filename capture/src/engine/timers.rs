@@ -18,7 +18,10 @@ use super::*;
 impl Engine {
     /// The flow of this key, after its own timers were looked at.
     pub(super) fn live_flow(&mut self, key: &Key) -> Option<u32> {
-        let at = self.table.find(key)?;
+        let at = match std::mem::take(&mut self.hint) {
+            Hint::At(at) if self.table.is_at(at, key) => at,
+            _ => self.table.find(key)?,
+        };
         if self.table.get(at)?.due > self.clock {
             return Some(at);
         }

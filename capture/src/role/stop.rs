@@ -1,7 +1,5 @@
 //! What the role does once a stop was asked for.
 
-use std::sync::atomic::Ordering;
-
 use bus::Step;
 
 use super::Capture;
@@ -31,13 +29,8 @@ impl Capture {
     }
 
     fn drain(&mut self) -> anyhow::Result<Option<Step>> {
-        for worker in &self.workers {
-            worker.stop.store(true, Ordering::SeqCst);
-        }
         let mut all: Vec<Flush> = self.pending.iter_mut().filter_map(Option::take).collect();
-        for worker in &self.workers {
-            all.extend(worker.flushes.iter());
-        }
+        all.extend(self.workers.stop());
         if all.is_empty() {
             return Ok(None);
         }

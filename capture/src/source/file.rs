@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use super::burst::{Burst, Place, Several};
 use super::pcap_file::PcapFile;
 use super::pcapng_file::PcapngFile;
 use super::window::Window;
@@ -12,6 +13,9 @@ use super::{Link, Next, Packet, PacketSource, Progress, STDIN, SourceError, Sour
 /// Longest packet taken, bytes: libpcap's own limit for what a network can carry (offloaded
 /// segments are a quarter of it). A longer one means that the file is corrupt.
 pub(super) const MAX_PACKET: usize = 262_144;
+
+/// Packets of a burst at most: more than a full window has, but of the smallest.
+const BURST_MAX: usize = 8192;
 
 /// A pcap or pcapng file, or a stream with the content of one.
 pub struct CaptureFile {
@@ -24,6 +28,8 @@ pub struct CaptureFile {
     packets: u64,
     /// What is at the start of the window, which [`current`](Self::current) shows.
     record: Record,
+    /// What was given together last; it lies before the start of the window.
+    burst: Vec<Place>,
     ended: bool,
 }
 
@@ -101,6 +107,7 @@ impl CaptureFile {
             size,
             packets: 0,
             record: Record::NONE,
+            burst: Vec::new(),
             ended: false,
         })
     }
@@ -124,6 +131,46 @@ impl CaptureFile {
             .map_err(|fault| describe(fault, &self.name, self.window.offset(), self.packets + 1));
         self.end();
         found
+    }
+
+    /// Moves past the packets that are in memory, as far as they fit a burst. What is wrong behind them is met
+    /// again when it is their turn.
+    fn gather(&mut self) {
+        self.window.hold_still(true);
+        while self.record.len > 0 {
+            let Record { ts_us, link, wire_len, data_at, data_len, len } = self.record;
+            let at = (self.window.pos() + data_at) as u32;
+            self.burst.push(Place { ts_us, link, wire_len, at, len: data_len as u32, shard: None });
+            self.window.consume(len);
+            self.record.len = 0;
+            if self.burst.len() >= BURST_MAX {
+                break;
+            }
+            let found = match &mut self.format {
+                Format::Pcap(file) => file.next(&mut self.window, &mut self.record),
+                Format::Pcapng(file) => file.next(&mut self.window, &mut self.record),
+            };
+            if !matches!(found, Ok(true)) {
+                self.record.len = 0;
+            }
+        }
+        self.window.hold_still(false);
+        self.packets += self.burst.len() as u64 - 1;
+    }
+
+    /// As a burst, but with its buffer, for which this one is used from now on; none at the end of the file.
+    pub(super) fn take(
+        &mut self,
+        buffer: Vec<u8>,
+        places: Vec<Place>,
+    ) -> Result<Option<(Vec<u8>, Vec<Place>)>, SourceError> {
+        self.burst = places;
+        self.burst.clear();
+        if !self.advance()? {
+            return Ok(None);
+        }
+        self.gather();
+        Ok(Some((self.window.replace(buffer), std::mem::take(&mut self.burst))))
     }
 
     /// The packet that [`advance`](Self::advance) moved to.
@@ -157,6 +204,15 @@ impl PacketSource for CaptureFile {
             return Ok(Next::End);
         }
         Ok(self.current().map_or(Next::End, Next::Packet))
+    }
+
+    fn burst(&mut self) -> Result<Several<'_>, SourceError> {
+        self.burst.clear();
+        if !self.advance()? {
+            return Ok(Several::End);
+        }
+        self.gather();
+        Ok(Several::Packets(Burst::of(self.window.buffer(), &self.burst)))
     }
 
     fn stats(&mut self) -> Result<SourceStats, SourceError> {

@@ -2,6 +2,7 @@
 //!
 //! A packet is borrowed from its source's buffer until the next call, so reading allocates nothing.
 
+mod burst;
 mod fanout;
 mod file;
 mod fingerprint;
@@ -9,6 +10,7 @@ mod live;
 mod merge;
 mod pcap_file;
 mod pcapng_file;
+pub mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -18,6 +20,7 @@ mod window;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use burst::{Burst, Several};
 pub use file::CaptureFile;
 pub use fingerprint::fingerprint;
 pub use live::{LiveOptions, LiveSource};
@@ -113,6 +116,15 @@ pub trait PacketSource: Send {
     /// The next packet. After an error a source goes on with what it still has: other files, or
     /// its end.
     fn next(&mut self) -> Result<Next<'_>, SourceError>;
+
+    /// The next packet with those behind it that are in memory already; then as [`next`](Self::next).
+    fn burst(&mut self) -> Result<Several<'_>, SourceError> {
+        Ok(match self.next()? {
+            Next::Packet(packet) => Several::Packets(Burst::one(packet)),
+            Next::Idle => Several::Idle,
+            Next::End => Several::End,
+        })
+    }
 
     /// Packets received and dropped so far.
     fn stats(&mut self) -> Result<SourceStats, SourceError>;
@@ -210,4 +222,19 @@ pub fn open_all(paths: &[PathBuf]) -> Result<Box<dyn PacketSource>, SourceError>
     }
     let files: Result<Vec<_>, _> = paths.iter().map(|path| CaptureFile::open(path)).collect();
     Ok(Box::new(Merged::new(files?)))
+}
+
+/// The same for so many threads, each of which sees all packets. A single file is read once for all of them.
+pub fn open_for(
+    paths: &[PathBuf],
+    threads: usize,
+    shard_of: shared::ShardOf,
+) -> Result<Vec<Box<dyn PacketSource>>, SourceError> {
+    match paths {
+        [path] if threads > 1 => Ok(shared::open(path, threads, shard_of)?
+            .into_iter()
+            .map(|source| Box::new(source) as Box<dyn PacketSource>)
+            .collect()),
+        _ => (0..threads).map(|_| open_all(paths)).collect(),
+    }
 }

@@ -234,3 +234,59 @@ fn no_bytes_make_the_readers_panic_or_loop() {
         }
     }
 }
+
+/// Everything a source gives by bursts, and how many there were.
+fn read_bursts(source: &mut dyn PacketSource) -> (Vec<(i64, Vec<u8>)>, usize, usize) {
+    let (mut packets, mut errors, mut bursts) = (Vec::new(), 0, 0);
+    loop {
+        match source.burst() {
+            Ok(Several::Packets(burst)) => {
+                assert!(burst.count() > 0);
+                bursts += 1;
+                // In parts, as they are taken.
+                for from in (0..burst.count()).step_by(7) {
+                    let part = burst.some(from, 7);
+                    packets.extend(part.map(|packet| (packet.ts_us, packet.data.to_vec())));
+                }
+            }
+            Ok(Several::Idle) => {}
+            Ok(Several::End) => return (packets, errors, bursts),
+            Err(_) => errors += 1,
+        }
+    }
+}
+
+#[test]
+fn bursts_give_what_comes_one_by_one() {
+    let mut random = Random(11);
+    let mut ng = Writer { big: false, out: Vec::new() };
+    ng.section().interface(1, 0, |_| {});
+    let mut classic = Vec::new();
+    for n in 0..20_000u64 {
+        let size = random.below(600);
+        let data = random.bytes(size);
+        if n % 50 == 0 {
+            // What is no packet is longer than what is in memory now and then.
+            let other = random.bytes((n as usize % 3) * 40_000);
+            ng.block(0x0bad, |w| {
+                w.raw(&other);
+            });
+        }
+        ng.enhanced(0, n, size as u32, &data);
+        classic.push((n as u32, data));
+    }
+    let classic: Vec<(u32, &[u8])> = classic.iter().map(|(n, data)| (*n, &data[..])).collect();
+    for mut file in [pcap(&classic), ng.out] {
+        for cut in [0, 3] {
+            file.truncate(file.len() - cut);
+            let (one_by_one, errors) = read_all(&mut open_bytes(&file).unwrap());
+            let (packets, broken, bursts) = read_bursts(&mut open_bytes(&file).unwrap());
+            assert_eq!((packets.len(), broken), (20_000 - cut.min(1), errors.len()));
+            assert!(packets == one_by_one && bursts < 400, "{bursts} bursts");
+            let trickle = Trickle(Cursor::new(file[..3000].to_vec()), Random(9));
+            let mut slow = CaptureFile::from_reader("test", Box::new(trickle), None).unwrap();
+            let (packets, ..) = read_bursts(&mut slow);
+            assert!(packets.len() > 3 && one_by_one.starts_with(&packets));
+        }
+    }
+}

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 
 /// Where reading starts, bytes. Small, because a merge of many rotated files opens them all.
 const FIRST: usize = 64 << 10;
-/// What a window grows to once its file is really read, bytes: large reads make the system calls
+/// What a window grows to once its file is really read, bytes: large enough to make the system calls
 /// cheap, and it still fits a core's cache.
 const FULL: usize = 1 << 20;
 
@@ -18,16 +18,44 @@ pub(super) struct Window {
     end: usize,
     /// Place of `pos` in the stream.
     offset: u64,
+    /// The last read filled the window: there is more to read.
+    is_full: bool,
+    /// Nothing is read: to need what is not in memory is an error.
+    is_still: bool,
 }
 
 impl Window {
     pub(super) fn new(input: Box<dyn Read + Send>) -> Window {
-        Window { input, buf: Vec::new(), pos: 0, end: 0, offset: 0 }
+        Window {
+            input,
+            buf: Vec::new(),
+            pos: 0,
+            end: 0,
+            offset: 0,
+            is_full: false,
+            is_still: false,
+        }
     }
 
     /// Place in the stream of the first unread byte.
     pub(super) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Keeps what is in memory where it is, or lets it be read on.
+    pub(super) fn hold_still(&mut self, is_still: bool) {
+        self.is_still = is_still;
+    }
+
+    /// All that is in memory, read or unread.
+    pub(super) fn buffer(&self) -> &[u8] {
+        &self.buf
+    }
+
+    /// Where unread bytes begin in [`buffer`](Self::buffer).
+    #[inline]
+    pub(super) fn pos(&self) -> usize {
+        self.pos
     }
 
     /// The unread bytes in memory.
@@ -54,11 +82,13 @@ impl Window {
 
     #[cold]
     fn refill(&mut self, need: usize) -> io::Result<bool> {
+        if self.is_still {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let held = self.end - self.pos;
-        // A read that filled the window means that there is more to read.
         let size = match self.buf.len() {
             0 => FIRST,
-            len if self.end == len => FULL,
+            _ if self.is_full => FULL,
             len => len,
         };
         if self.buf.len() < size.max(need) {
@@ -76,7 +106,10 @@ impl Window {
             let space = self.buf.get_mut(self.end..).unwrap_or_default();
             match self.input.read(space) {
                 Ok(0) => return Ok(false),
-                Ok(n) => self.end += n,
+                Ok(n) => {
+                    self.end += n;
+                    self.is_full = self.end == self.buf.len();
+                }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
@@ -94,6 +127,9 @@ impl Window {
 
     /// Moves past `n` bytes, in memory or not; false when the stream ends before.
     pub(super) fn skip(&mut self, mut n: u64) -> io::Result<bool> {
+        if self.is_still && n > (self.end - self.pos) as u64 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         loop {
             let part = n.min((self.end - self.pos) as u64);
             self.consume(part as usize);
@@ -105,6 +141,18 @@ impl Window {
                 return Ok(false);
             }
         }
+    }
+
+    /// Gives all that is in memory away; what is unread goes on in another buffer.
+    pub(super) fn replace(&mut self, mut buf: Vec<u8>) -> Vec<u8> {
+        buf.resize(self.buf.len(), 0);
+        let unread = self.data();
+        if let Some(start) = buf.get_mut(..unread.len()) {
+            start.copy_from_slice(unread);
+        }
+        self.end -= self.pos;
+        self.pos = 0;
+        std::mem::replace(&mut self.buf, buf)
     }
 
     /// Gives the memory back, for a stream that is done.

@@ -76,6 +76,14 @@ impl Tcp {
         (reached, Packet { at: 0, end: upper, ack: peer.last_acked() })
     }
 
+    /// Reads something of all of it, only to have it near.
+    #[inline]
+    pub fn touch(&self) -> u64 {
+        let [orig, resp] = &self.ends;
+        let ends = orig.stream.next ^ orig.fin_seq ^ resp.stream.next ^ resp.fin_seq;
+        ends ^ (self.half_closed_at ^ self.attempt_at ^ orig.last_time ^ resp.last_time) as u64
+    }
+
     /// Memory that waits with its streams, bytes.
     pub fn holds(&self) -> u64 {
         self.ends[0].stream.holds() + self.ends[1].stream.holds()

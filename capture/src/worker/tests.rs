@@ -78,3 +78,45 @@ fn what_comes_after_a_stop_is_left() {
     let late = vec![Some(NOW - 2), None, Some(NOW - 1), Some(NOW + 1), Some(NOW - 1)];
     assert_eq!(taken(late), 2);
 }
+
+#[test]
+fn barriers_are_multiples_and_one_of_an_earlier_run() {
+    let after = |number, earlier| barrier_after(number, 100, earlier);
+    assert_eq!([after(0, 0), after(99, 0), after(100, 100), after(101, 0)], [100, 100, 200, 200]);
+    assert_eq!(
+        [after(0, 30), after(30, 30), after(120, 200), after(120, 430)],
+        [30, 100, 200, 200]
+    );
+    assert_eq!(barrier_after(7, 0, 0), u64::MAX);
+}
+
+#[test]
+fn threads_that_read_one_file_end_together_whoever_waits_for_whom() {
+    let bytes = crate::source::testing::pcap(&vec![(1, &[0; 1000][..]); 60_000]);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("big.pcap");
+    std::fs::write(&path, bytes).unwrap();
+    let config = Arc::new(Config { flush_packets: 3000, ..Config::new("n") });
+    let sources = source::open_for(&[path], 3, crate::engine::shard_of_frame).unwrap();
+    let mut crew = Crew::default();
+    for (index, source) in (0..).zip(sources) {
+        let job = Job {
+            config: config.clone(),
+            index,
+            threads: 3,
+            source,
+            from: 0,
+            live: false,
+            finishes: true,
+            clock: Arc::new(Manual::default()),
+            progress: None,
+        };
+        crew.push(start(job).unwrap());
+    }
+    // One is far ahead, nobody takes anything of the others.
+    let ahead: Vec<Flush> = (0..4).map_while(|_| crew[0].flushes.recv().ok()).collect();
+    assert_eq!(ahead.last().map(|flush| flush.number), Some(12_000));
+    let last: Vec<Flush> = crew.stop().into_iter().filter(|flush| flush.end).collect();
+    assert_eq!(last.len(), 3);
+    assert!(last.iter().all(|flush| flush.stopped && flush.number < 60_000));
+}
