@@ -5,8 +5,8 @@ use std::io::{self, Read};
 /// Where reading starts, bytes. Small, because a merge of many rotated files opens them all.
 const FIRST: usize = 64 << 10;
 /// What a window grows to once its file is really read, bytes: large enough to make the system calls
-/// cheap, and it still fits a core's cache.
-const FULL: usize = 1 << 20;
+/// cheap, and a core's cache has room for it beside the flows.
+const FULL: usize = 256 << 10;
 
 /// A window on a stream of bytes.
 pub(super) struct Window {
