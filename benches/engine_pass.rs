@@ -3,7 +3,7 @@
 //!
 //!     cargo bench -p weir-capture --bench engine_pass -- FILE [THREADS]
 //!
-//! With THREADS it does the work of the first of so many, as each reads the whole file.
+//! With THREADS it does the work of the first of so many, and all of the reading, which they share else.
 
 #![allow(clippy::print_stdout, reason = "a bench prints")]
 
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use capture::config::Config;
-use capture::engine::{AHEAD, Engine};
+use capture::engine::{AHEAD, Engine, shard_of_frame};
 use capture::files::hash::Hashes;
 use capture::source::{self, Several};
 use capture::worker::FLUSH_PACKETS;
@@ -31,7 +31,8 @@ fn main() {
     config.ignore_checksums = true;
     config.hashes = Hashes::NONE;
     let mut engine = Engine::new(Arc::new(config), 0, threads);
-    let mut source = source::open_all(&[PathBuf::from(path)]).expect("a capture file");
+    let sources = source::open_for(&[PathBuf::from(path)], threads.max(1) as usize, shard_of_frame);
+    let mut source = sources.expect("a capture file").swap_remove(0);
     let began = std::time::Instant::now();
     let (mut packets, mut rows) = (0u64, 0usize);
     let mut take = |engine: &mut Engine| {
