@@ -58,6 +58,9 @@ impl Record {
         Record { ts_us: 0, link: Link::Raw, wire_len: 0, data_at: 0, data_len: 0, len: 0 };
 }
 
+/// A buffer, and where in it packets are.
+pub(super) type Taken = (Vec<u8>, Vec<Place>);
+
 /// Why the next record could not be had; the file adds its name and the place.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -163,7 +166,7 @@ impl CaptureFile {
         &mut self,
         buffer: Vec<u8>,
         places: Vec<Place>,
-    ) -> Result<Option<(Vec<u8>, Vec<Place>)>, SourceError> {
+    ) -> Result<Option<Taken>, SourceError> {
         self.burst = places;
         self.burst.clear();
         if !self.advance()? {
