@@ -61,7 +61,12 @@ pub struct LaneState {
     out: Vec<Outgoing>,
     /// Up to where the other lanes were told that this one is, by timeline.
     told: [i64; 2],
+    /// How far all were when this one was settled last.
+    settled: Standing,
 }
+
+/// How far all lanes are that this one waits for, and which rounds of files are over.
+type Standing = ([[i64; 3]; 2], [bool; 3]);
 
 impl LaneState {
     /// As the last commit left it.
@@ -87,6 +92,7 @@ impl LaneState {
             next: BTreeMap::new(),
             out: Vec::new(),
             told: [i64::MIN; 2],
+            settled: Standing::default(),
         };
         let mut panes = Vec::new();
         for (key, value) in &from.state {
@@ -168,8 +174,26 @@ impl LaneState {
         self.decider.version()
     }
 
-    /// Uses a record.
+    /// Uses a record, and settles what it completes before there is another: what of a backlog comes behind that,
+    /// a further round of files say, must not be mixed with it.
     pub fn take(&mut self, record: Record, work: &mut Work<'_>) -> Result<()> {
+        let has_stamp = record.stamp.is_some();
+        self.hear(record, work)?;
+        if has_stamp && self.standing() != self.settled {
+            self.settle(false, work);
+        }
+        Ok(())
+    }
+
+    fn standing(&self) -> Standing {
+        let times = LINES.map(|line| {
+            [self.progress.watermark(line), self.progress.both(line), self.managers.watermark(line)]
+        });
+        let ended = [Input::Partial, Input::Notice].map(|input| self.progress.has_ended(input));
+        (times, [ended[0], ended[1], self.managers.has_ended(Input::Partial)])
+    }
+
+    fn hear(&mut self, record: Record, work: &mut Work<'_>) -> Result<()> {
         let input = Input::of(&record.topic);
         self.next.entry(input).or_default().0 = record.offset.saturating_add(1);
         let line = record.stamp.as_ref().map_or(Timeline::Live, |stamp| stamp.timeline).into();
@@ -433,6 +457,7 @@ impl LaneState {
         let over = self.decider.over(is_drained);
         work.counters.tally_out += over.len() as u64;
         self.out.extend(emit::tallies(&over, self.lane, &work.config.node));
+        self.settled = self.standing();
     }
 
     /// Adds to a step what this lane has done. True if that is anything.

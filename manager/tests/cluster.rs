@@ -22,6 +22,8 @@ use proptest::prelude::*;
 mod any_order;
 #[path = "cluster/assets.rs"]
 mod assets;
+#[path = "cluster/backlog.rs"]
+mod backlog;
 #[path = "cluster/detectors.rs"]
 mod detectors;
 #[path = "cluster/bus.rs"]

@@ -109,7 +109,7 @@ impl Fake {
         records.flat_map(|(_, records)| records).filter_map(pair).collect()
     }
 
-    fn read(&self, topic: &Topic, lane: Lane, from: i64, most: usize) -> Vec<Record> {
+    pub fn read(&self, topic: &Topic, lane: Lane, from: i64, most: usize) -> Vec<Record> {
         let Some(records) = self.topics.get(&(topic.clone(), lane)) else { return Vec::new() };
         records.iter().filter(|record| record.offset >= from).take(most).cloned().collect()
     }
