@@ -14,6 +14,10 @@ use manager::decide::Document;
 
 use crate::cli::{PolicyAction, PolicyArgs};
 use crate::config::{BadConfig, Config};
+use crate::status;
+
+/// Who was not heard of for so long is gone; those that are there say so every few seconds.
+const HEARD_MS: i64 = 60_000;
 
 /// Checks, pushes or shows.
 pub fn policy(args: &PolicyArgs, config: &Config) -> anyhow::Result<()> {
@@ -87,8 +91,12 @@ fn on_topic(kafka: &Kafka) -> anyhow::Result<(Option<Bytes>, Vec<Ack>)> {
 }
 
 fn show(config: &Config) -> anyhow::Result<()> {
-    let (text, acks) = on_topic(&Kafka::connect(config.kafka()?)?)?;
-    let page = page(text.as_deref(), &acks, System.now_ms());
+    let kafka = Kafka::connect(config.kafka()?)?;
+    let (text, acks) = on_topic(&kafka)?;
+    let now_ms = System.now_ms();
+    let members = status::members(&kafka, now_ms.saturating_sub(HEARD_MS))?;
+    let is_there = |ack: &Ack| status::is_running(&members, &ack.role, &ack.node, now_ms);
+    let page = page(text.as_deref(), &acks, &is_there, now_ms);
     std::io::stdout().write_all(page.as_bytes()).context("cannot write to standard output")
 }
 
@@ -102,15 +110,17 @@ fn forget(name: &str, config: &Config) -> anyhow::Result<()> {
     write(&kafka, config, gone)
 }
 
-/// The document with what is known of it before it, as comments: the page is a document itself.
-fn page(text: Option<&[u8]>, acks: &[Ack], now_ms: i64) -> String {
+/// The document with what is known of it before it, as comments: the page is a document itself. A node that says nothing
+/// any more (a capture that could not take back what it acknowledged) is listed, and not counted.
+fn page(text: Option<&[u8]>, acks: &[Ack], is_there: &dyn Fn(&Ack) -> bool, now_ms: i64) -> String {
     let mut lines = Vec::new();
     let version = text.map_or_else(String::new, detect::policy::document::version);
     match text {
         None => lines.push("# no policy was pushed: every notice is logged".to_owned()),
         Some(_) => {
-            let by = acks.iter().filter(|ack| ack.version == version).count();
-            lines.push(format!("# version {version}: {by} of {} roles have it", acks.len()));
+            let there: Vec<&Ack> = acks.iter().filter(|ack| is_there(ack)).collect();
+            let by = there.iter().filter(|ack| ack.version == version).count();
+            lines.push(format!("# version {version}: {by} of {} roles have it", there.len()));
         }
     }
     if let Some(Err(why)) = text.map(Document::parse) {
@@ -122,6 +132,9 @@ fn page(text: Option<&[u8]>, acks: &[Ack], now_ms: i64) -> String {
         let mut line = format!("# {} on node {}: {runs}, said {seconds} s ago", ack.role, ack.node);
         if let Some(refused) = &ack.refused {
             line.push_str(&format!("; refused {}: {}", refused.version, refused.why));
+        }
+        if !is_there(ack) {
+            line.push_str("; gone");
         }
         // Whatever a document made its reader say stays a comment.
         lines.push(line.replace(char::is_control, " "));
@@ -152,12 +165,17 @@ mod tests {
     fn the_page_says_who_runs_what_and_is_a_document() {
         let text = "ignored_types = ['A::B']";
         let version = detect::policy::document::version(text.as_bytes());
-        let acks = [ack("m1", &version, None), ack("m2", "0", Some("line 3\nx = 1"))];
-        let page = page(Some(text.as_bytes()), &acks, 6_500);
+        let acks = [
+            ack("m1", &version, None),
+            ack("m2", "0", Some("line 3\nx = 1")),
+            ack("m3", &version, None),
+        ];
+        let page = page(Some(text.as_bytes()), &acks, &|ack| ack.node != "m3", 6_500);
         let want = format!(
             "# version {version}: 1 of 2 roles have it\n\
              # manager on node m1: {version}, said 5 s ago\n\
-             # manager on node m2: 0, said 5 s ago; refused 77: line 3 x = 1\n{text}\n"
+             # manager on node m2: 0, said 5 s ago; refused 77: line 3 x = 1\n\
+             # manager on node m3: {version}, said 5 s ago; gone\n{text}\n"
         );
         assert_eq!(page, want);
         assert!(Document::parse(page.as_bytes()).is_ok());
@@ -165,9 +183,10 @@ mod tests {
 
     #[test]
     fn without_a_document_and_with_a_bad_one() {
-        let none = page(None, &[ack("m1", "", None)], 0);
+        let page = |text, acks: &[Ack]| page(text, acks, &|_| true, 0);
+        let none = page(None, &[ack("m1", "", None)]);
         assert!(none.contains("no policy was pushed") && none.contains("m1: none"), "{none}");
-        assert!(page(Some(b"a = "), &[], 0).contains("nobody takes it: line 1"));
-        assert!(page(Some(b"\xff"), &[], 0).contains("nobody takes it"));
+        assert!(page(Some(b"a = "), &[]).contains("nobody takes it: line 1"));
+        assert!(page(Some(b"\xff"), &[]).contains("nobody takes it"));
     }
 }

@@ -21,7 +21,7 @@ const LOOK_MOST: i64 = 1_000;
 
 /// What is known of a member.
 #[derive(Debug, Default)]
-struct Member {
+pub struct Member {
     last: Record,
     /// Packets that the kernel dropped, and rows that were, in the time looked at.
     packets_dropped: i64,
@@ -29,7 +29,7 @@ struct Member {
 }
 
 /// Members by group and node.
-type Members = BTreeMap<(String, String), Member>;
+pub type Members = BTreeMap<(String, String), Member>;
 
 /// Records not read yet, by group and lane.
 type Lag = BTreeMap<String, BTreeMap<Lane, u64>>;
@@ -79,7 +79,8 @@ fn table(members: &Members, lag: &Lag, lanes: Lane, now_ms: i64) -> String {
     lines.join("\n")
 }
 
-fn members(kafka: &Kafka, since_ms: i64) -> anyhow::Result<Members> {
+/// Who was heard of since then.
+pub fn members(kafka: &Kafka, since_ms: i64) -> anyhow::Result<Members> {
     let mut members = Members::new();
     kafka.tail(&topic::METRICS, From::Time(since_ms), false, &mut |record| {
         if let Some(Payload::Bytes(json)) = record.map(|record| record.payload)
@@ -101,6 +102,12 @@ fn hear(members: &mut Members, told: Record) {
     });
     member.rows_dropped += dropped.map(|(_, by)| by).sum::<i64>();
     member.last = told;
+}
+
+/// Whether a role on a node is at work, as far as its word goes.
+pub fn is_running(members: &Members, role: &str, node: &str, now_ms: i64) -> bool {
+    let member = members.get(&(role.to_owned(), node.to_owned()));
+    member.is_some_and(|member| state(member, now_ms) == "running")
 }
 
 fn state(member: &Member, now_ms: i64) -> &'static str {
@@ -222,6 +229,16 @@ mod tests {
             lanes: lanes.to_vec(),
             ..Record::default()
         }
+    }
+
+    #[test]
+    fn who_ended_or_is_silent_is_not_at_work() {
+        let mut members = Members::new();
+        hear(&mut members, told("capture", "w1", 1_000, &[]));
+        hear(&mut members, Record { end: true, ..told("capture", "w2", 1_000, &[]) });
+        let is = |node: &str, now_ms| is_running(&members, "capture", node, now_ms);
+        assert!(is("w1", 1_000 + SILENT_MS) && !is("w1", 1_001 + SILENT_MS));
+        assert!(!is("w2", 1_000) && !is("w3", 1_000));
     }
 
     #[test]
