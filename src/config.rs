@@ -106,7 +106,8 @@ pub struct ClusterConfig {
     /// How long a half of a flow waits for the other one, which another tap may have seen, such as `330s`. A half
     /// that sees no end lasts five minutes longer than one that does.
     pub join_window: Option<String>,
-    /// Length of an interval of `cluster_summary`, such as `15m`, which is the default; `0` for no summary.
+    /// Length of an interval of `cluster_summary`, such as `15m`, which is the default in a cluster; `0` for no
+    /// summary, which is that of `weir run`.
     pub summary_interval: Option<String>,
 }
 

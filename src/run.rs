@@ -52,7 +52,7 @@ pub fn run(args: &RunArgs, config: &Config) -> anyhow::Result<()> {
         Capture::new(capture_config, input(&args.input), false, clock.clone())?.ends_when_stopped();
     // Wrong settings are said before a folder is made.
     let settings = Settings {
-        aggregate: aggregate_config(config, &node, LANES, Some(1))?,
+        aggregate: with_summary_asked_for(aggregate_config(config, &node, LANES, Some(1))?, config),
         manager: manager_config(config, &node, LANES, policy)?,
         sinks,
     };
@@ -228,6 +228,12 @@ pub fn aggregate_config(
     made.summary_us = detectors::summary_us(config)?;
     made.join_window_us = config.join_window_us()?.unwrap_or(made.join_window_us);
     Ok(made)
+}
+
+/// One process sums nothing up unless its settings say how often: Zeek has no such log.
+fn with_summary_asked_for(made: aggregate::Config, config: &Config) -> aggregate::Config {
+    let is_asked_for = config.cluster.summary_interval.is_some();
+    aggregate::Config { summary_us: made.summary_us.filter(|_| is_asked_for), ..made }
 }
 
 /// Settings of a manager.

@@ -197,8 +197,20 @@ fn a_folder_that_holds_logs_is_refused_without_force() {
     weir_ok(&["run", "--read", &dns, "--out", &out, "--force"]);
     assert_eq!(
         logs::read(dir.path()).keys().collect::<Vec<_>>(),
-        ["cluster_summary", "conn", "dns", "known_hosts", "known_services"]
+        ["conn", "dns", "known_hosts", "known_services"]
     );
+}
+
+#[test]
+fn one_process_sums_up_where_it_is_told_how_often() {
+    let (dir, dns) = (folder(), trace("dns.pcap"));
+    for (interval, is_there) in [(None, false), (Some("0"), false), (Some("1h"), true)] {
+        let mut run = command(&["run", "--read", &dns, "--out", &text(dir.path()), "--force"]);
+        run.envs(interval.map(|interval| ("WEIR_CLUSTER_SUMMARY_INTERVAL", interval)));
+        Running::start(run).wait().ok();
+        let is_here = logs::read(dir.path()).contains_key("cluster_summary");
+        assert_eq!(is_here, is_there, "{interval:?}");
+    }
 }
 
 #[test]

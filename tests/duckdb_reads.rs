@@ -12,8 +12,7 @@ use crate::harness::weir::{Done, weir_ok};
 use crate::harness::{files, folder, text, trace};
 
 /// Streams that the capture has rows of.
-const STREAMS: [&str; 13] = [
-    "cluster_summary",
+const STREAMS: [&str; 12] = [
     "conn",
     "dns",
     "files",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::logs::{self, Logs};
-use super::weir::weir_ok;
+use super::weir::{Running, command};
 use super::{duckdb, files, text};
 
 /// Columns that say which nodes saw a row; all others must be the same.
@@ -20,12 +20,14 @@ fn differing(stream: &str) -> Vec<&'static str> {
     columns
 }
 
-/// What one process makes of the inputs, in TSV and Parquet.
+/// What one process makes of the inputs, in TSV and Parquet, summed up as a cluster does.
 pub fn alone(inputs: &[String], out: &Path) -> Logs {
     let dir = text(out);
     let mut args = vec!["run", "--out", &dir, "--format", "tsv,parquet", "--read"];
     args.extend(inputs.iter().map(String::as_str));
-    weir_ok(&args);
+    let mut run = command(&args);
+    run.env("WEIR_CLUSTER_SUMMARY_INTERVAL", "15m");
+    Running::start(run).wait().ok();
     logs::read(out)
 }
 
