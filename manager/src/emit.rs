@@ -9,7 +9,7 @@ use arrow_array::{
     UInt32Array,
 };
 use arrow_select::take::take_record_batch;
-use bus::{Lane, Outgoing, Topic};
+use bus::{Lane, Outgoing, Stamp, Topic, topic};
 use detect::policy::Action;
 use detect::rows;
 use model::id;
@@ -282,4 +282,9 @@ pub fn assets(
         }
     }
     Ok(out)
+}
+
+/// A lane's progress, for all lanes.
+pub fn punctuate(lanes: u32, stamp: &Stamp) -> impl Iterator<Item = Outgoing> {
+    (0..lanes).map(|lane| Outgoing::punctuation(topic::PARTIAL, lane, stamp.clone()))
 }

@@ -6,10 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use arrow_array::{Array, RecordBatch, StringArray};
-use bus::{
-    Change, Lane, Outgoing, Payload, Position, Record, Restored, Stamp, Step, Timeline, stand,
-    topic,
-};
+use bus::{Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline, stand};
 use bytes::Bytes;
 use detect::{Detector, Value, rows, summary};
 use model::read;
@@ -20,7 +17,7 @@ use crate::assets::{Assets, Seen};
 use crate::config::{Config, Counters};
 use crate::decide::{COUNT_RULE, Decider, Document, Seen as Noticed, borrowed, stamp};
 use crate::emit;
-use crate::progress::{Input, Progress, Source};
+use crate::progress::{Input, Progress, Source, Standing};
 use crate::significance::Sight;
 use crate::state::{Key, LINES, Line, json};
 use crate::summaries::{self, Summaries};
@@ -62,11 +59,8 @@ pub struct LaneState {
     /// Up to where the other lanes were told that this one is, by timeline.
     told: [i64; 2],
     /// How far all were when this one was settled last.
-    settled: Standing,
+    settled: [Standing; 2],
 }
-
-/// How far all lanes are that this one waits for, and which rounds of files are over.
-type Standing = ([[i64; 3]; 2], [bool; 3]);
 
 impl LaneState {
     /// As the last commit left it.
@@ -92,7 +86,7 @@ impl LaneState {
             next: BTreeMap::new(),
             out: Vec::new(),
             told: [i64::MIN; 2],
-            settled: Standing::default(),
+            settled: Default::default(),
         };
         let mut panes = Vec::new();
         for (key, value) in &from.state {
@@ -185,12 +179,8 @@ impl LaneState {
         Ok(())
     }
 
-    fn standing(&self) -> Standing {
-        let times = LINES.map(|line| {
-            [self.progress.watermark(line), self.progress.both(line), self.managers.watermark(line)]
-        });
-        let ended = [Input::Partial, Input::Notice].map(|input| self.progress.has_ended(input));
-        (times, [ended[0], ended[1], self.managers.has_ended(Input::Partial)])
+    fn standing(&self) -> [Standing; 2] {
+        [self.progress.standing(), self.managers.standing()]
     }
 
     fn hear(&mut self, record: Record, work: &mut Work<'_>) -> Result<()> {
@@ -415,7 +405,7 @@ impl LaneState {
             }
             *told = time;
             let stamp = stamp(self.lane, line, time, false);
-            self.out.extend(punctuate(config.lanes, &stamp));
+            self.out.extend(emit::punctuate(config.lanes, &stamp));
         }
     }
 
@@ -450,7 +440,7 @@ impl LaneState {
             self.round = Round::default();
             self.send_counts(work.config);
             let end = stamp(self.lane, Line::File, i64::MAX, true);
-            self.out.extend(punctuate(work.config.lanes, &end));
+            self.out.extend(emit::punctuate(work.config.lanes, &end));
             self.told[Line::File as usize] = i64::MIN;
         }
         self.send_counts(work.config);
@@ -501,9 +491,4 @@ impl LaneState {
         }
         before != (step.out.len(), step.state.len(), step.positions.len())
     }
-}
-
-/// A lane's progress, for all lanes.
-fn punctuate(lanes: u32, stamp: &Stamp) -> impl Iterator<Item = Outgoing> {
-    (0..lanes).map(|lane| Outgoing::punctuation(topic::PARTIAL, lane, stamp.clone()))
 }

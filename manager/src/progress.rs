@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bus::{Lane, Stamp, Topic, topic};
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Key, Line};
+use crate::state::{Key, LINES, Line};
 
 /// An input of the lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +57,13 @@ impl Default for Source {
 
 fn never() -> i64 {
     i64::MIN
+}
+
+/// How far all lanes of a role are, by timeline, and whether the round of files is over: on `partial`, and on both inputs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    times: [[i64; 2]; 2],
+    ended: [bool; 2],
 }
 
 /// Progress of the lanes of a role.
@@ -134,6 +141,14 @@ impl Progress {
             partial.min(notice)
         };
         self.least(line, reached, i64::MIN)
+    }
+
+    /// How far all are.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            times: LINES.map(|line| [self.watermark(line), self.both(line)]),
+            ended: [Input::Partial, Input::Notice].map(|input| self.has_ended(input)),
+        }
     }
 
     /// Whether every lane has ended the round of files on an input.
