@@ -14,9 +14,10 @@ use crate::few;
 use crate::flow::Meta;
 use crate::host::Shared;
 use crate::services::Services;
-use halves::is_half;
+use aside::{Aside, Told, What};
 use probing::Probing;
 
+mod aside;
 mod halves;
 mod probing;
 
@@ -49,8 +50,11 @@ pub struct App {
     /// Analyzers that say yes to the payload of a flow whose beginning was not seen, by their place in
     /// [`analyzer::ALL`].
     late: u64,
-    /// One direction alone has been seen so far, and another sensor may see the other.
+    /// These analyzers judge one direction for itself, as that of a half.
     is_half: bool,
+    /// Those that do so beside the flow's own, while one direction alone has been seen of it and another sensor may see
+    /// the other.
+    aside: Option<Box<Aside>>,
     services: Services,
     weirds: Repeats,
     transport: Option<Transport>,
@@ -106,6 +110,9 @@ impl App {
     /// The roles changed sides.
     pub fn flip(&mut self) {
         self.ids = None;
+        if let Some(aside) = &mut self.aside {
+            aside.flip();
+        }
     }
 
     /// The flow begins and was announced by another: it is `name`, which `kind` looks at.
@@ -118,6 +125,9 @@ impl App {
     /// A new flow takes the place of this one, and is what was announced as well.
     pub fn reused(&mut self) {
         self.is_expected = false;
+        if let Some(aside) = &mut self.aside {
+            aside.reused();
+        }
     }
 
     /// Confirmed protocols, joined as `service` has them.
@@ -141,6 +151,7 @@ impl App {
         self.transport.is_none()
             || self.probing.is_some()
             || self.slots.iter().any(|slot| !slot.stopped)
+            || self.aside.as_ref().is_some_and(|aside| aside.wants_payload())
     }
 
     /// A weird of the transport.
@@ -171,7 +182,8 @@ impl App {
         data: &[u8],
         partial: bool,
     ) {
-        self.is_half = is_half(meta, shared, dir);
+        let told = Told { now, dir, transport, what: What::Data(data.len(), partial) };
+        self.beside(meta, shared, told, data);
         self.changes_to_tls(transport, dir, data, partial);
         self.payload = self.payload.saturating_add(data.len() as u64);
         self.incomplete |= partial;
@@ -198,9 +210,10 @@ impl App {
 
     /// Bytes of one direction that were never seen.
     pub fn gap(&mut self, meta: &Meta, shared: &mut Shared, now: i64, dir: Dir, len: u64) {
+        let told = Told { now, dir, transport: Transport::Tcp, what: What::Gap(len) };
+        self.beside(meta, shared, told, &[]);
         self.payload = self.payload.saturating_add(len);
         self.incomplete = true;
-        self.is_half = is_half(meta, shared, dir);
         if self.transport.is_none() {
             // Only TCP has gaps. Those on its port are told of one that comes before all payload.
             self.start(meta, Transport::Tcp, false);
@@ -227,6 +240,8 @@ impl App {
 
     /// A packet with RST was seen.
     pub fn reset(&mut self, meta: &Meta, shared: &mut Shared, now: i64) {
+        let told = Told { now, dir: Dir::Orig, transport: Transport::Tcp, what: What::Reset };
+        self.beside(meta, shared, told, &[]);
         for i in 0..self.slots.len() {
             self.call(i, meta, shared, now, |analyzer, cx| analyzer.reset(cx));
         }
@@ -234,6 +249,8 @@ impl App {
 
     /// One direction is complete.
     pub fn end(&mut self, meta: &Meta, shared: &mut Shared, now: i64, dir: Dir) {
+        let told = Told { now, dir, transport: Transport::Tcp, what: What::End };
+        self.beside(meta, shared, told, &[]);
         self.end_of(None, meta, shared, now, dir);
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::analyzer::{Dir, Inner, Transport};
 use crate::app::App;
 use crate::config::{Config, SHARDS, timeout};
-use crate::expected::Expected;
+use crate::expected::{Expected, What};
 use crate::files::Files;
 use crate::flow::{Meta, Patience, seen};
 use crate::out::Out;
@@ -25,6 +25,47 @@ pub struct Shared {
     pub inner: Inner,
     /// Flows that are to come, by virtual shard.
     pub expected: [Expected; SHARDS as usize],
+    /// The same for those who judge halves, whose rows are nobody's; where there are any.
+    aside: Option<Box<Shared>>,
+}
+
+/// Rows that nobody wants before they are thrown away.
+const ASIDE_ROWS_MAX: u64 = 256;
+
+impl Shared {
+    /// Nothing yet.
+    pub fn new(config: Arc<Config>) -> Shared {
+        Shared {
+            out: Out::new(config.lanes),
+            files: Files::new(config.clone()),
+            ports: Ports::default(),
+            inner: Inner::default(),
+            expected: std::array::from_fn(|_| Expected::default()),
+            aside: None,
+            config,
+        }
+    }
+
+    /// What those work with who judge halves: what they write is nobody's, and no file begins.
+    pub fn aside(&mut self) -> &mut Shared {
+        let config = &self.config;
+        let aside = self.aside.get_or_insert_with(|| {
+            let files = Files::none(config.clone());
+            Box::new(Shared { files, ..Shared::new(config.clone()) })
+        });
+        if aside.out.rows() > ASIDE_ROWS_MAX {
+            aside.out = Out::new(config.lanes);
+        }
+        aside
+    }
+
+    /// As what a half announced this flow, if one did, either way round: its beginning another sensor may have seen.
+    pub fn is_expected_of_half(&self, meta: &Meta, with_syn: bool, now: i64) -> Option<What> {
+        let expected = self.aside.as_ref()?.expected.get(usize::from(meta.shard))?;
+        let tuple = meta.tuple();
+        let turned = || expected.has((tuple.resp_h, tuple.orig_h, tuple.orig_p), now);
+        expected.has(meta.ends(), now).or_else(|| if with_syn { None } else { turned() })
+    }
 }
 
 /// TCP services whose users pause for long (`conn/inactivity.zeek`).
@@ -115,6 +156,15 @@ impl<'a> Host<'a> {
         }
         if gave_up {
             self.meta.letter_once(Dir::Orig, seen::GAVE_UP, b'X');
+        }
+        self.tell_half();
+    }
+
+    /// What a half's analyzers gave up at is told with its letters.
+    fn tell_half(&mut self) {
+        let gave_up = self.app.as_ref().is_some_and(|app| app.gave_up_half());
+        if let Some(trace) = self.meta.trace_mut().filter(|_| gave_up) {
+            trace.gave_up();
         }
     }
 

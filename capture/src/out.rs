@@ -91,6 +91,11 @@ impl Out {
         Mark { write_ts, flow, seq: self.seq, lane }
     }
 
+    /// How many rows had a place.
+    pub fn rows(&self) -> u64 {
+        self.seq
+    }
+
     /// A weird about a flow.
     pub fn flow_weird(
         &mut self,

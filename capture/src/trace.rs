@@ -16,6 +16,8 @@ const HOLES_MAX: usize = 16;
 
 /// What a packet that is told of has instead of a letter when it wrote none.
 pub const NO_LETTER: u8 = b'-';
+/// Where an analyzer has given up.
+const GAVE_UP: u8 = b'X';
 
 /// A packet as far as joining goes by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +42,6 @@ pub struct Mark {
 /// Bytes that were not seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hole {
-    /// When that was found, microseconds.
-    pub at: i64,
     /// Where they begin, relative to the initial number.
     pub from: u64,
     /// Where they end.
@@ -65,6 +65,7 @@ pub struct Trace {
     /// Position of the next byte.
     next: u64,
     holes: Vec<Hole>,
+    has_given_up: bool,
 }
 
 /// Whether a number lies ahead of another.
@@ -86,6 +87,7 @@ impl Trace {
             acked: None,
             next: reached,
             holes: Vec::new(),
+            has_given_up: false,
         };
         history.iter().for_each(|letter| trace.letter(letter.to_ascii_uppercase()));
         trace
@@ -104,8 +106,22 @@ impl Trace {
             || end.is_some_and(|end| is_ahead(end, self.end))
     }
 
-    /// The packet at hand made a letter.
+    /// An analyzer of the half has given up at a limit: said once.
+    pub fn gave_up(&mut self) {
+        if !self.has_given_up {
+            self.has_given_up = true;
+            self.mark(GAVE_UP);
+        }
+    }
+
+    /// The packet at hand made a letter. Of what the flow's own analyzers gave up nothing is said.
     pub fn letter(&mut self, letter: u8) {
+        if letter != GAVE_UP {
+            self.mark(letter);
+        }
+    }
+
+    fn mark(&mut self, letter: u8) {
         if self.marks.len() >= LETTERS_MAX + ACKS_MAX {
             return;
         }
@@ -142,14 +158,14 @@ impl Trace {
             self.stride = self.stride.saturating_mul(2);
         }
         self.acks += 1;
-        self.letter(NO_LETTER);
+        self.mark(NO_LETTER);
     }
 
     /// The packet at hand has payload.
     pub fn data(&mut self, from: u64, len: u32) {
         let Some(to) = from.checked_add(u64::from(len)) else { return };
         if from > self.next && self.holes.len() < HOLES_MAX {
-            self.holes.push(Hole { at: self.packet.at, from: self.next, to: from });
+            self.holes.push(Hole { from: self.next, to: from });
         }
         if from < self.next {
             self.fill(from, to);
@@ -265,9 +281,9 @@ mod tests {
         let mut trace = Trace::new(at(7, None, None), b"S", 1);
         trace.data(1, 10);
         trace.data(31, 10);
-        assert_eq!(trace.holes(), [Hole { at: 7, from: 11, to: 31 }]);
+        assert_eq!(trace.holes(), [Hole { from: 11, to: 31 }]);
         trace.data(15, 5);
-        let rest = [Hole { at: 7, from: 11, to: 15 }, Hole { at: 7, from: 20, to: 31 }];
+        let rest = [Hole { from: 11, to: 15 }, Hole { from: 20, to: 31 }];
         assert_eq!(trace.holes(), rest);
         trace.data(11, 30);
         assert!(trace.holes().is_empty());

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::order;
-use super::piece::Piece;
+use super::piece::{Mark, Piece};
 use super::stream::Stream;
 use super::tcp::Told;
 use crate::config::SECOND;
@@ -13,6 +13,10 @@ use crate::config::SECOND;
 const DATAGRAM_US: i64 = 60 * SECOND;
 /// Clocks of sensors that see the same packets differ by less.
 const SKEW_US: i64 = SECOND;
+
+/// Clocks that are kept differ by less: where two directions of a flow that has no numbers begin within it, what they are
+/// tells who asked, and not the clocks.
+const KEPT_US: i64 = 25 * SECOND / 1000;
 
 /// How long a flow that seems complete waits all the same: a piece of it may have begun after a pause, and
 /// then lasted as long again.
@@ -167,7 +171,10 @@ fn halves(pieces: &[Piece], order: &[usize], rules: Rules, flows: &mut Vec<Flow>
             let waits = if is_complete(pieces, members) { SETTLE_US } else { rules.window_us };
             let waits = waits.min(rules.window_us);
             let due = latest(pieces, members).saturating_add(waits);
-            flows.push(Flow { members: members.to_vec(), kind: Kind::Joined, due });
+            let mut members = members.to_vec();
+            let began = began(pieces, &members);
+            members[..=began].rotate_right(1);
+            flows.push(Flow { members, kind: Kind::Joined, due });
         } else {
             one_way(pieces, members, rules, flows);
         }
@@ -231,22 +238,88 @@ fn continues(pieces: &[Piece], flow: &[usize], next: usize) -> bool {
     if piece.first >= told.lives_until(last, piece.ports) {
         return false;
     }
-    // A SYN begins another flow unless it repeats the first one.
+    // A SYN begins another flow unless it repeats the first one, or its answer is there already, by another clock.
     let Some(syn) = piece.syn() else { return true };
+    if flow.iter().any(|i| answers(&pieces[*i], piece)) {
+        return true;
+    }
     let of_orig = |i: &&usize| pieces[**i].end() == told.orig;
     let orig = flow.iter().find(of_orig).and_then(|i| pieces[*i].half.as_ref()?.start);
     !told.is_closing() && orig.is_none_or(|start| start == syn)
 }
 
+/// Whether a piece begins with what acknowledges all of another's first packet, which then came before it.
+fn answers(piece: &Piece, other: &Piece) -> bool {
+    let first = |piece: &Piece| Some(*piece.half.as_ref()?.marks.iter().find(|m| m.is_packet())?);
+    let (Some(own), Some(asked)) = (first(piece), first(other)) else { return false };
+    let (Some(ack), Some(end)) = (own.ack, asked.end) else { return false };
+    let is_in_time = other.first.abs_diff(piece.first) < SKEW_US.unsigned_abs();
+    let is_acked =
+        if asked.letter == b'S' { ack == end } else { ack.wrapping_sub(end) as i32 >= 0 };
+    piece.end() != other.end() && is_in_time && is_acked
+}
+
+/// Which of the pieces of a flow has the packet that began it: the first by the clock, unless that answers one of the
+/// other end, as a sensor's clock is not another's. Over UDP what comes from a server's port is taken for an answer; of
+/// ICMP the messages tell.
+fn began(pieces: &[Piece], flow: &[usize]) -> usize {
+    let Some(first) = flow.first().map(|i| &pieces[*i]) else { return 0 };
+    let asks = |i: &usize| {
+        let other = &pieces[*i];
+        match first.is_tcp {
+            true => answers(first, other),
+            false => {
+                let is_answer = first.is_turned() && !other.is_turned();
+                (is_answer || (other.asks && !first.asks))
+                    && first.end() != other.end()
+                    && other.first.saturating_sub(first.first) < KEPT_US
+            }
+        }
+    };
+    flow.iter().position(asks).unwrap_or(0)
+}
+
+/// What to add to the times of the other end than `first`'s, microseconds: nothing as long as no answer comes before what
+/// it answers, else the middle of what makes it come after.
+pub fn offset(pieces: &[Piece], flow: &[usize], first: &Piece) -> i64 {
+    let marks = |is_first: bool| {
+        let of = flow.iter().map(|i| &pieces[*i]);
+        let of = of.filter(move |piece| (piece.end() == first.end()) == is_first);
+        of.filter_map(|piece| piece.half.as_ref()).flat_map(|half| &half.marks)
+    };
+    let (Some(asked), Some(answer)) = (marks(true).next(), marks(false).find(|m| m.is_packet()))
+    else {
+        return 0;
+    };
+    let least = asked.at.saturating_sub(answer.at);
+    // Who answered is acknowledged in turn, where that shows: in the handshake.
+    let is_handshake = asked.letter == b'S' && asked.end.is_some() && answer.ack == asked.end;
+    let in_turn = |mark: &&Mark| is_handshake && answer.end.is_some() && mark.ack == answer.end;
+    let most = marks(true).find(in_turn).map(|mark| mark.at.saturating_sub(answer.at));
+    let needs = match most {
+        _ if !is_handshake && first.is_tcp && !flow.iter().any(|i| answers(&pieces[*i], first)) => {
+            0
+        }
+        Some(most) if most < 0 || least > 0 => least.midpoint(most),
+        None if least > 0 => least + 1,
+        _ => 0,
+    };
+    needs.clamp(-SKEW_US, SKEW_US)
+}
+
 /// The flow that some pieces are, as far as it had come at a time.
 pub fn tell(pieces: &[Piece], flow: &[usize], until: Option<i64>) -> Told {
-    let Some(first) = flow.first().map(|i| &pieces[*i]) else {
+    let Some(first) = flow.get(began(pieces, flow)).map(|i| &pieces[*i]) else {
         return Told::new(0, false, Vec::new());
     };
     let mut ends = [Vec::new(), Vec::new()];
     for (number, i) in flow.iter().enumerate() {
         ends[pieces[*i].end()].extend(pieces[*i].events(number));
     }
+    let offset = offset(pieces, flow, first);
+    ends[1 - first.end()].iter_mut().for_each(|event| {
+        event.mark.at = event.mark.at.saturating_add(offset);
+    });
     // Pieces of one end may overlap.
     ends.iter_mut().for_each(|events| events.sort_by_key(|event| event.mark.at));
     let events = order::of_both(ends, first.end());

@@ -7,7 +7,7 @@
 //!
 //! - [`piece`]: a row as joining sees it. [`flows`]: which pieces are one flow. [`order`], [`tcp`], [`stream`]: how a
 //!   flow went.
-//! - [`row`]: the rows that come of it. [`open`]: what a restart needs to know. [`copies`]: rows of other streams.
+//! - [`row`]: the rows that come of it; [`services`]: their protocols. [`open`]: what a restart needs to know. [`copies`]: rows of other streams.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,6 +21,7 @@ pub mod open;
 pub mod order;
 pub mod piece;
 pub mod row;
+mod services;
 pub mod shared;
 pub mod sites;
 pub mod stream;

@@ -18,6 +18,10 @@ const SERVICES_MAX: usize = 32;
 /// Letters and holes of a half that are looked at: a sensor sends fewer.
 const EVENTS_MAX: usize = 128;
 
+/// Types of ICMP's messages, which rows have as the originator's port, that others answer: echo, solicitation, timestamp,
+/// information, mask; the same of version 6 and its queries of neighbours and nodes.
+const ASKING: [i32; 9] = [8, 10, 13, 15, 17, 128, 133, 135, 139];
+
 /// The columns that are looked at, of one batch.
 pub struct Columns<'a> {
     /// When rows were written.
@@ -48,6 +52,7 @@ pub struct Columns<'a> {
     fits: &'a StringArray,
     begins: &'a StringArray,
     ruled_out: &'a StringArray,
+    tunnels: &'a ListArray,
     holes: &'a ListArray,
 }
 
@@ -83,6 +88,7 @@ impl<'a> Columns<'a> {
             fits: read::text(rows, "half.fits")?,
             begins: read::text(rows, "half.begins")?,
             ruled_out: read::text(rows, "half.ruled_out")?,
+            tunnels: read::list(rows, "half.tunnels")?,
             holes: read::list(rows, "half.holes")?,
         })
     }
@@ -125,6 +131,8 @@ pub struct Half {
     pub begins: Vec<String>,
     /// Those that it is not.
     pub ruled_out: Vec<String>,
+    /// Names of the tunnels around it, as its row lists them.
+    pub tunnels: Vec<String>,
 }
 
 /// A packet with a letter, or one that went further or acknowledged more than those before.
@@ -138,6 +146,13 @@ pub struct Mark {
     pub end: Option<u32>,
     /// The number that it acknowledged.
     pub ack: Option<u32>,
+}
+
+impl Mark {
+    /// Whether it is of a packet that was not ignored.
+    pub fn is_packet(&self) -> bool {
+        ![b'^', IGNORED].contains(&self.letter)
+    }
 }
 
 /// Of a packet that wrote none.
@@ -183,6 +198,8 @@ pub struct Piece {
     pub is_orig_low: bool,
     /// Whether its transport is TCP.
     pub is_tcp: bool,
+    /// Whether it is of messages of ICMP that ask.
+    pub asks: bool,
     /// Ports of both ends.
     pub ports: [i32; 2],
     /// Packets, both ways.
@@ -223,6 +240,7 @@ impl Piece {
             tap: tap.clone(),
             is_orig_low,
             is_tcp: columns.proto.value(row) == "tcp",
+            asks: columns.proto.value(row) == "icmp" && ASKING.contains(&end(0).1),
             ports: [end(0).1, end(1).1],
             packets: columns.packets.iter().filter_map(|of| optional(of, row)).sum(),
             half,
@@ -309,7 +327,7 @@ fn half(columns: &Columns<'_>, row: usize, first: i64) -> Half {
     Half {
         is_orig: columns.is_orig.value(row),
         marks: times.iter().zip(letters.bytes()).enumerate().map(mark).collect(),
-        holes: holes.chunks_exact(3).map(|hole| (place(hole[1]), place(hole[2]))).collect(),
+        holes: holes.chunks_exact(2).map(|hole| (place(hole[0]), place(hole[1]))).collect(),
         is_late: !columns.is_late.is_null(row) && columns.is_late.value(row),
         start: number(columns.start),
         reached: place(optional(columns.reached, row).unwrap_or(0)),
@@ -322,6 +340,7 @@ fn half(columns: &Columns<'_>, row: usize, first: i64) -> Half {
         fits: names(columns.fits),
         begins: names(columns.begins),
         ruled_out: names(columns.ruled_out),
+        tunnels: read::texts(columns.tunnels, row),
     }
 }
 

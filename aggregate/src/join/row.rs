@@ -13,6 +13,7 @@ use model::{conn_state, read};
 
 use super::flows::{self, Kind};
 use super::piece::Piece;
+use super::services;
 use super::tcp::Told;
 
 /// Nodes and uids named in one row; a cluster has fewer.
@@ -144,7 +145,12 @@ fn push(batch: &mut conn::Batch, flow: &Ready, does_overlap: bool) -> Result<()>
     }
     let [orig, resp] = [sent[told.orig], sent[1 - told.orig]];
     let history = std::str::from_utf8(&told.history).unwrap_or_default();
-    let last = used.iter().map(|i| pieces[*i].last).max().unwrap_or(0);
+    let offset = flows::offset(pieces, &used, &pieces[0]);
+    let last = |piece: &Piece| match piece.end() == pieces[0].end() {
+        true => piece.last,
+        false => piece.last.saturating_add(offset),
+    };
+    let last = used.iter().map(|i| last(&pieces[*i])).max().unwrap_or(0);
     let last = told.closed_at.filter(|_| is_tcp).unwrap_or(last);
     let duration = last.saturating_sub(pieces[0].first);
     let lasted = duration > 0;
@@ -165,9 +171,8 @@ fn push(batch: &mut conn::Batch, flow: &Ready, does_overlap: bool) -> Result<()>
     let hosts = [first.address("id.orig_h")?, first.address("id.resp_h")?];
     let local = [first.is("local_orig")?, first.is("local_resp")?];
     let port = |at: usize| u16::try_from(pieces[0].ports[at]).unwrap_or(0);
-    let service = services(pieces);
-    // That of a tunnel whose halves are joined as well is its first piece's.
-    let tunnels = read::texts(read::list(&pieces[0].rows, "tunnel_parents")?, pieces[0].row);
+    let service = services::of(pieces);
+    let tunnels = tunnels(pieces)?;
     let tunnels: Vec<&str> = tunnels.iter().map(String::as_str).collect();
     let row = conn::Row {
         ts: pieces[0].first,
@@ -199,6 +204,22 @@ fn push(batch: &mut conn::Batch, flow: &Ready, does_overlap: bool) -> Result<()>
     };
     batch.push(Mark::at(flow.at, 0), row);
     Ok(())
+}
+
+/// The tunnels that were around its packets; the uid of one whose halves are joined as well is that of the piece that
+/// was first inside of it.
+fn tunnels(pieces: &[Piece]) -> Result<Vec<String>> {
+    let (mut uids, mut names) = (Vec::new(), BTreeSet::new());
+    for piece in pieces {
+        let parents = read::texts(read::list(&piece.rows, "tunnel_parents")?, piece.row);
+        let known = piece.half.iter().flat_map(|half| half.tunnels.clone());
+        for (uid, name) in parents.into_iter().zip(known) {
+            if names.insert(name) {
+                uids.push(uid);
+            }
+        }
+    }
+    Ok(uids)
 }
 
 /// Where taps overlap each direction counts as the one of them saw it that saw most.
@@ -253,60 +274,4 @@ fn what_was_sent(
     let fin = u64::from(told.ends[end].has_finished);
     sent.bytes = sent.bytes.saturating_sub(1).saturating_sub(fin);
     Ok(sent)
-}
-
-/// Protocols that any of the sensors confirmed, in the order that they did, and those that each direction alone
-/// only fits; without those that any of them ruled out.
-fn services(pieces: &[Piece]) -> Option<String> {
-    let halves = || pieces.iter().filter_map(|piece| Some((piece.end(), piece.half.as_ref()?)));
-    let mut confirmed: Vec<(i64, &str)> = halves()
-        .flat_map(|(_, half)| &half.confirmed)
-        .map(|(at, name)| (*at, name.as_str()))
-        .collect();
-    let has_begun = |letter| halves().any(|(_, half)| half.first_letter() == Some(letter));
-    if has_begun(b'H') {
-        // The answer to the SYN that nobody saw makes a beginning of it.
-        let late = halves().flat_map(|(_, half)| {
-            half.begins.iter().map(|name| (half.first_data(), name.as_str()))
-        });
-        confirmed.extend(late);
-    }
-    // Stable: what one sensor confirmed at once stays in its order.
-    confirmed.sort_by_key(|(at, _)| *at);
-    let is_stream = pieces.iter().any(|piece| piece.is_tcp);
-    let fitting = halves().flat_map(|(end, half)| half.fits.iter().map(move |name| (end, name)));
-    let both = fitting.filter(|(end, name)| {
-        halves().any(|(other, half)| {
-            let confirmed = half.confirmed.iter().any(|(_, of)| of == *name);
-            other != *end && (confirmed || half.fits.contains(name))
-        })
-    });
-    // Of a stream that was begun before nothing is known.
-    let may_fit = !is_stream || (has_begun(b'S') && has_begun(b'H'));
-    let both = both.map(|(_, name)| name.as_str()).filter(|_| may_fit);
-    let mut names: Vec<&str> = Vec::new();
-    // What takes both ends is known when both have begun; that one confirms it has a time.
-    let begun = halves().map(|(_, half)| half.first_data()).filter(|at| *at < i64::MAX).max();
-    let mut all = confirmed.clone();
-    all.extend(
-        both.filter(|name| !confirmed.iter().any(|(_, of)| of == name))
-            .map(|name| (begun.unwrap_or(0), name)),
-    );
-    all.sort_by_key(|(at, _)| *at);
-    for (_, name) in all {
-        let has = |names: &[String]| names.iter().any(|of| of == name);
-        // An end can confirm in a way that leaves the other nothing to do wrong after that.
-        let is_safe = |end: usize, from: i64| {
-            halves().any(|(other, half)| {
-                let confirmed = half.confirmed.iter().any(|(at, of)| *at <= from && of == name);
-                other != end && confirmed && has(&half.fits)
-            })
-        };
-        let is_out =
-            || halves().any(|(end, half)| has(&half.ruled_out) && !is_safe(end, half.first_data()));
-        if !names.contains(&name) && !is_out() {
-            names.push(name);
-        }
-    }
-    (!names.is_empty()).then(|| names.join(","))
 }

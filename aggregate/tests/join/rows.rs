@@ -78,6 +78,21 @@ const SHOWN: [&str; 16] = [
     "resp_ip_bytes",
 ];
 
+/// Prints what a sensor tells of halves.
+pub fn show_halves(out: &Outgoing) {
+    let Payload::Rows(def, batch) = &out.payload else { return };
+    for row in (0..batch.num_rows()).filter(|_| def.name == "raw_conn") {
+        let of = |name| cell(batch, name, row);
+        let names =
+            ["sensor", "_write_ts", "ts", "id.orig_h", "id.orig_p", "id.resp_h", "id.resp_p"];
+        let who: Vec<_> = names.into_iter().map(of).collect();
+        let halves = def.columns.iter().filter(|column| column.name.starts_with("half."));
+        let told = halves.map(|column| (column.name, of(column.name)));
+        let told: Vec<_> = told.filter(|(_, told)| told != "-").collect();
+        println!("    half {} {told:?}", who.join(" "));
+    }
+}
+
 /// How two lots of rows compare.
 #[derive(Debug, Default)]
 pub struct Score {

@@ -82,11 +82,13 @@ pub struct Sensor {
     pub joins: Joins,
     /// Packets between two flushes.
     pub flush: usize,
+    /// How far its clock is ahead.
+    pub ahead_us: i64,
 }
 
 impl Sensor {
     pub fn new(node: &'static str, joins: Joins) -> Sensor {
-        Sensor { node, place: Place::of_node(node), joins, flush: 1000 }
+        Sensor { node, place: Place::of_node(node), joins, flush: 1000, ahead_us: 0 }
     }
 
     /// What it sends of the packets that it sees.
@@ -109,7 +111,7 @@ impl Sensor {
         };
         for (n, packet) in packets.enumerate() {
             engine.packet(&Packet {
-                ts_us: packet.ts_us,
+                ts_us: packet.ts_us + self.ahead_us,
                 link: packet.link,
                 wire_len: packet.wire_len,
                 data: &packet.data,

@@ -355,8 +355,8 @@ pub struct Cx<'a> {
     pub http_log: &'a mut Option<Box<http::Log>>,
     /// A TLS handshake in the flow is complete; its analyzer sets this.
     pub tls_established: bool,
-    /// One direction alone has been seen so far, and another sensor may see the other: what does not fit for want
-    /// of that is no violation.
+    /// One direction is judged for itself, as another sensor may see the other: what does not fit for want of that is
+    /// no violation. What is written then is nobody's.
     pub is_half: bool,
 }
 

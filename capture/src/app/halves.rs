@@ -1,8 +1,9 @@
 //! A flow of which one direction is seen, while another sensor may see the other: what that direction alone says of its
 //! protocol, for the aggregators that join both.
 
+use super::aside::{Told, What};
 use super::{App, Slot};
-use crate::analyzer::{self, Dir, Transport, peers};
+use crate::analyzer::{self, Dir, Kind, Transport, peers};
 use crate::config::Joins;
 use crate::flow::Meta;
 use crate::host::Shared;
@@ -18,6 +19,59 @@ fn turns_to_tls(name: &str, dir: Dir, data: &[u8]) -> bool {
 }
 
 impl App {
+    /// What the flow's analyzers are told those hear too that judge it as a half, while it may be one.
+    pub(super) fn beside(&mut self, meta: &Meta, shared: &mut Shared, told: Told, data: &[u8]) {
+        if self.is_half || shared.config.joins == Joins::Nothing {
+            return;
+        }
+        if !meta.packets.contains(&0) {
+            self.aside = None;
+            return;
+        }
+        let aside = match told.what {
+            What::Data(..) | What::Gap(_) => self.aside.get_or_insert_default(),
+            What::End | What::Reset => match &mut self.aside {
+                Some(aside) => aside,
+                None => return,
+            },
+        };
+        aside.tell(meta, shared, told, data);
+    }
+
+    /// The next thing that analyzers are told.
+    pub(super) fn hear(&mut self, meta: &Meta, shared: &mut Shared, told: Told, data: &[u8]) {
+        let Told { now, dir, transport, what } = told;
+        match what {
+            What::Data(_, partial) => self.data(meta, transport, shared, now, dir, data, partial),
+            What::Gap(len) => self.gap(meta, shared, now, dir, len),
+            What::End => self.end(meta, shared, now, dir),
+            What::Reset => self.reset(meta, shared, now),
+        }
+    }
+
+    /// The flow begins and was announced by a half.
+    pub fn expect_half(&mut self, name: &'static str, kind: &'static Kind, now: i64) {
+        self.aside.get_or_insert_default().expect(name, kind, now);
+    }
+
+    /// The flow is over: what it is as a half is known from here on.
+    pub fn finish_half(&mut self, meta: &Meta, shared: &mut Shared, now: i64) {
+        match &mut self.aside {
+            Some(aside) if meta.packets.contains(&0) => aside.finish(meta, shared, now),
+            _ => self.aside = None,
+        }
+    }
+
+    /// What the flow is as a half; of one without payload there is nothing else to tell.
+    pub fn as_half(&self) -> &App {
+        self.aside.as_ref().and_then(|aside| aside.app()).unwrap_or(self)
+    }
+
+    /// Whether an analyzer of the half has given up at a limit.
+    pub fn gave_up_half(&self) -> bool {
+        self.aside.as_ref().and_then(|aside| aside.app()).is_some_and(|app| app.gave_up)
+    }
+
     /// Protocols that the flow is not.
     pub fn ruled_out(&self, dir: Dir) -> impl Iterator<Item = &'static str> {
         let [_, strange] = self.beginning(dir);
@@ -83,11 +137,6 @@ impl App {
             self.attach(&analyzer::ssl::KIND, None);
         }
     }
-}
-
-/// Whether the packet at hand, of `dir`, is of a flow that may have another half, at another sensor.
-pub(super) fn is_half(meta: &Meta, shared: &Shared, dir: Dir) -> bool {
-    shared.config.joins != Joins::Nothing && meta.packets[dir.other().index()] == 0
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ pub(super) fn write(
     let is_known = tcp.is_none() || meta.trace().is_some() || meta.packets.iter().sum::<u64>() == 1;
     let after = |time: i64| time.saturating_sub(meta.first);
     match dir.filter(|_| tells && is_known) {
-        Some(dir) => one_way(out, mark, (meta, app), tcp, sizes, dir),
+        Some(dir) => one_way(out, mark, (meta, app.as_half()), tcp, sizes, dir),
         None if tells && joins == Joins::Copies => {
             let start = |dir: Dir| tcp.and_then(|tcp| tcp.ends[dir.index()].initial());
             let row = half::Row {
@@ -76,8 +76,7 @@ fn one_way(
     let trace = meta.trace();
     let mut holes: Vec<i64> = Vec::new();
     for hole in trace.iter().flat_map(|trace| trace.holes()) {
-        let place = |at: u64| i64::try_from(at).unwrap_or(i64::MAX);
-        holes.extend([after(hole.at), place(hole.from), place(hole.to)]);
+        holes.extend([hole.from, hole.to].map(|at| i64::try_from(at).unwrap_or(i64::MAX)));
     }
     let sides = tcp.map(|tcp| (&tcp.ends[dir.index()], &tcp.ends[dir.other().index()]));
     let [confirmed, fits, ruled_out] = protocols(meta, app, dir);
@@ -85,6 +84,8 @@ fn one_way(
     let [confirmed, fits, ruled_out] = [confirmed, fits, ruled_out]
         .map(|all| all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(","));
     let begins = app.begins(dir).collect::<Vec<_>>().join(",");
+    let tunnels: Vec<String> = meta.around().iter().flat_map(|around| around.names()).collect();
+    let tunnels: Vec<&str> = tunnels.iter().map(String::as_str).collect();
     let text = |text| Some(text).filter(|text: &&str| !text.is_empty());
     let row = half::Row {
         last: Some(after(meta.last)),
@@ -102,6 +103,7 @@ fn one_way(
         fits: text(&fits),
         begins: text(&begins),
         ruled_out: text(&ruled_out),
+        tunnels: (!tunnels.is_empty()).then_some(&tunnels),
         data: trace.map(|trace| trace.next()),
         holes: (!holes.is_empty()).then_some(&holes),
         ..half::Row::unset()

@@ -19,16 +19,12 @@ use std::sync::Arc;
 use model::id::{self, ip_proto};
 use model::stream::weird;
 
-use crate::analyzer::Inner;
 use crate::checksum;
 use crate::config::{Config, SHARDS};
 use crate::decode::{Decoded, Decoder, IpPacket, Transport, Undecodable, Weird, WeirdSet};
-use crate::expected::Expected;
-use crate::files::Files;
 use crate::fragment::{Outcome, Reassembler};
 use crate::host::Shared;
 use crate::out::Out;
-use crate::ports::Ports;
 use crate::source::{Burst, Packet};
 use crate::table::Table;
 use crate::tunnel::{Kind, Oddity, Pairs, Stack};
@@ -142,11 +138,7 @@ impl Engine {
         let decoder = Decoder { ignore_checksums: config.ignore_checksums };
         let table = Table::new(config.flows_max);
         let holes = Holes::new(config.reassembly_max);
-        let out = Out::new(config.lanes);
-        let expected = std::array::from_fn(|_| Expected::default());
-        let files = Files::new(config.clone());
-        let (ports, inner) = (Ports::default(), Inner::default());
-        let shared = Shared { config, out, files, ports, inner, expected };
+        let shared = Shared::new(config);
         Engine {
             shared,
             decoder,

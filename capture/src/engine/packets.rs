@@ -33,6 +33,10 @@ impl Engine {
             && ports.tcp(seg.src_port)
             && (!ports.tcp(seg.dst_port) || (!syn && seg.src_port < seg.dst_port));
         let mut at = self.live_flow(&key);
+        if let Some(old) = at.filter(|at| self.is_outlived(*at, from_high)) {
+            self.end_flow(old, self.clock);
+            at = None;
+        }
         let mut repeat = 0;
         if let Some(old) = at
             && seg.flags.syn()
@@ -110,6 +114,18 @@ impl Engine {
         }
         self.note_assets(at);
         self.reschedule(at);
+    }
+
+    /// Whether a flow lasts for its other half at another sensor alone, and here comes the other direction: then there
+    /// is none, and the flow would have been given up before.
+    fn is_outlived(&mut self, at: u32, from_high: bool) -> bool {
+        if self.shared.config.joins == Joins::Nothing {
+            return false;
+        }
+        let Some(flow) = self.table.get(at) else { return false };
+        let Proto::Tcp(tcp) = &flow.proto else { return false };
+        let dir = flow.meta.dir(from_high);
+        flow.meta.packets[dir.index()] == 0 && tcp.is_outlived(self.clock)
     }
 
     /// Whether this segment begins a new flow over an old one: then that one's repeat and first time.

@@ -1,6 +1,6 @@
 //! Flows begin, are looked at when their time has come, and end.
 
-use crate::analyzer::{ftp, irc_dcc};
+use crate::analyzer::{self, ftp, irc_dcc};
 use crate::config::{Joins, timeout};
 use crate::expected::What;
 use crate::flow::{Flow, Key, Meta, Patience, Proto, Rare, Sent, seen};
@@ -100,19 +100,19 @@ impl Engine {
     pub(super) fn expect_announced(&mut self, at: u32, now: i64, with_syn: bool) {
         let Some(flow) = self.table.get(at) else { return };
         let Some(expected) = self.shared.expected.get(usize::from(flow.meta.shard)) else { return };
-        // One that another sensor saw the beginning of may be the wrong way round.
-        let reversed = || {
-            let tuple = flow.meta.tuple();
-            let may_be = self.shared.config.joins != Joins::Nothing && !with_syn;
-            let ends = (tuple.resp_h, tuple.orig_h, tuple.orig_p);
-            may_be.then(|| expected.has(ends, now)).flatten()
-        };
-        let (name, kind) = match expected.has(flow.meta.ends(), now).or_else(reversed) {
-            None => return,
-            Some(What::FtpData) => (ftp::DATA_SERVICE, &ftp::DATA_KIND),
-            Some(What::IrcData) => (irc_dcc::DATA_SERVICE, &irc_dcc::DATA_KIND),
-        };
-        flow.app.get_or_insert_default().expect(name, kind, now);
+        let expected = expected.has(flow.meta.ends(), now);
+        if let Some(what) = expected {
+            let (name, kind) = announced(what);
+            flow.app.get_or_insert_default().expect(name, kind, now);
+        }
+        if self.shared.config.joins == Joins::Nothing {
+            return;
+        }
+        let of_half = || self.shared.is_expected_of_half(&flow.meta, with_syn, now);
+        if let Some(what) = expected.or_else(of_half) {
+            let (name, kind) = announced(what);
+            flow.app.get_or_insert_default().expect_half(name, kind, now);
+        }
     }
 
     /// Puts a flow into the wheel if it has become due earlier than its entry there says.
@@ -231,6 +231,7 @@ impl Engine {
         }
         if let Some(app) = &mut flow.app {
             app.finish(&flow.meta, &mut self.shared, now);
+            app.finish_half(&flow.meta, &mut self.shared, now);
         }
         note_end(flow, &mut self.shared, self.clock);
         if flow.meta.carrier.carries {
@@ -268,40 +269,78 @@ fn deadline(flow: &Flow) -> i64 {
     }
 }
 
+/// The service of a flow that was announced, and its analyzer.
+fn announced(what: What) -> (&'static str, &'static analyzer::Kind) {
+    match what {
+        What::FtpData => (ftp::DATA_SERVICE, &ftp::DATA_KIND),
+        What::IrcData => (irc_dcc::DATA_SERVICE, &irc_dcc::DATA_KIND),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::source::Link;
 
-    /// Whether a flow that this packet from a client's port to a server begins is the one that the client announced
-    /// to the server as its own port.
-    fn is_announced(flags: u8, joins: Joins) -> bool {
+    const ENDS: [([u8; 4], u16); 2] = [([10, 0, 0, 1], 5001), ([10, 0, 0, 2], 5002)];
+    const SYN: u8 = 2;
+    const SYN_ACK: u8 = 0x12;
+    const ACK: u8 = 0x10;
+
+    fn engine(joins: Joins) -> Engine {
         let config = Config { ignore_checksums: true, joins, ..Config::new("n") };
-        let mut engine = Engine::new(Arc::new(config), 0, 1);
-        let (client, server, port) = ([10, 0, 0, 1], [10, 0, 0, 2], 5001u16);
-        for expected in &mut engine.shared.expected {
-            expected.add((server.into(), client.into(), port), What::FtpData, 0, 0);
-        }
+        Engine::new(Arc::new(config), 0, 1)
+    }
+
+    /// A segment without payload of one of the ends.
+    fn segment(engine: &mut Engine, ts_us: i64, from: usize, flags: u8) {
+        let (src, dst) = (ENDS[from], ENDS[1 - from]);
         let mut data = vec![0x45, 0, 0, 40, 0, 1, 0, 0, 64, 6, 0, 0];
-        data.extend([client, server].concat());
-        data.extend([port.to_be_bytes(), 5002u16.to_be_bytes()].concat());
+        data.extend([src.0, dst.0].concat());
+        data.extend([src.1.to_be_bytes(), dst.1.to_be_bytes()].concat());
         data.extend([0, 0, 0, 1, 0, 0, 0, 1, 0x50, flags, 0x20, 0, 0, 0, 0, 0]);
-        engine.packet(&Packet { ts_us: 1, link: Link::Raw, wire_len: 40, data: &data });
+        engine.packet(&Packet { ts_us, link: Link::Raw, wire_len: 40, data: &data });
+    }
+
+    /// A column of the rows of conn.
+    fn column(engine: &mut Engine, name: &str) -> Vec<String> {
         engine.finish();
         let rows = engine.out().take("n");
-        let services = rows
-            .iter()
-            .find_map(|rows| model::read::text(&rows.batch, "service").ok())
-            .expect("a row of conn");
-        services.iter().flatten().any(|service| service == ftp::DATA_SERVICE)
+        let rows = rows.iter().find(|rows| rows.def.name.ends_with("conn")).expect("rows of conn");
+        let Ok(cells) = model::read::text(&rows.batch, name) else { return Vec::new() };
+        cells.iter().map(|cell| cell.unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Whether a flow that this packet from a client's port to a server begins is told to be the one that the client
+    /// announced to the server as its own port.
+    fn is_announced(flags: u8, joins: Joins) -> bool {
+        let mut engine = engine(joins);
+        let [client, server] = ENDS;
+        for expected in &mut engine.shared.aside().expected {
+            expected.add((server.0.into(), client.0.into(), client.1), What::FtpData, 0, 0);
+        }
+        segment(&mut engine, 1, 0, flags);
+        column(&mut engine, "half.confirmed").iter().any(|name| name == ftp::DATA_SERVICE)
     }
 
     #[test]
     fn a_flow_that_begins_is_not_the_announced_one_turned_round() {
-        const SYN: u8 = 2;
-        const SYN_ACK: u8 = 0x12;
         assert!(is_announced(SYN_ACK, Joins::Halves));
         assert!(!is_announced(SYN, Joins::Halves));
         assert!(!is_announced(SYN_ACK, Joins::Nothing));
+    }
+
+    #[test]
+    fn an_answer_waits_for_its_own_end_only() {
+        let rows = |joins, from| {
+            let mut engine = engine(joins);
+            segment(&mut engine, 0, 1, SYN_ACK);
+            segment(&mut engine, 6 * crate::config::SECOND, from, ACK);
+            column(&mut engine, "history")
+        };
+        // Both ends are seen here: no other sensor has the other half, and it is as with one process.
+        assert_eq!(rows(Joins::Halves, 0), rows(Joins::Nothing, 0));
+        assert_eq!(rows(Joins::Halves, 0).len(), 2);
+        assert_eq!((rows(Joins::Halves, 1).len(), rows(Joins::Nothing, 1).len()), (1, 2));
     }
 }

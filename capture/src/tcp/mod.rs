@@ -31,7 +31,8 @@ pub struct Tcp {
     is_active: bool,
     close_deferred: bool,
     deferred_event: bool,
-    /// Unanswered SYN: when the flow is given up. 0: no such timer.
+    /// Unanswered SYN: when the flow is given up. 0: no such timer; less: when it would have been, were nobody thought
+    /// to see its other half.
     attempt_at: i64,
     /// Fully closed: when it is removed. 0: not yet.
     delete_at: i64,
@@ -201,6 +202,20 @@ impl Tcp {
         host.flip();
     }
 
+    fn is_unanswered(&self) -> bool {
+        let [orig, resp] = &self.ends;
+        matches!(orig.state, State::SynSent | State::SynAckSent) && resp.state == State::Inactive
+    }
+
+    /// Whether the flow would have been given up as an attempt by now, had another sensor not been thought to see
+    /// its other half.
+    pub fn is_outlived(&self, clock: i64) -> bool {
+        self.attempt_at < 0
+            && self.is_active
+            && self.is_unanswered()
+            && clock >= self.attempt_at.saturating_neg()
+    }
+
     /// When a timer of this flow is due next, inactivity aside; [`i64::MAX`] for none.
     pub fn deadline(&self, first: i64, last: i64) -> i64 {
         let mut due = i64::MAX;
@@ -211,9 +226,7 @@ impl Tcp {
         if !self.is_active {
             return due;
         }
-        let unanswered = matches!(orig.state, State::SynSent | State::SynAckSent)
-            && resp.state == State::Inactive;
-        if self.attempt_at > 0 && unanswered {
+        if self.attempt_at > 0 && self.is_unanswered() {
             due = due.min(self.attempt_at);
         }
         let closed = orig.did_close || resp.did_close;

@@ -189,10 +189,11 @@ impl Tcp {
         }
     }
 
-    /// Another sensor sees what this one does not: where there are such the flow lasts.
+    /// Another sensor sees what this one does not: where there are such the flow lasts, unless it turns out that
+    /// there are none ([`Tcp::is_outlived`]).
     pub(super) fn seen_elsewhere(&mut self, host: &mut Host<'_>) {
         if host.shared.config.joins != Joins::Nothing {
-            self.attempt_at = 0;
+            self.attempt_at = -self.attempt_at.abs();
             let patience = host.meta.timeout.max(Patience::of(timeout::TCP_INACTIVITY));
             host.meta.wait(patience);
             host.pause_if_interactive(host.meta.resp_p());

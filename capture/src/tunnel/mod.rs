@@ -146,8 +146,8 @@ impl Stack {
 #[derive(Debug)]
 pub struct Around {
     stack: Stack,
-    /// Uids of all innermost tunnels, each once: the column `tunnel_parents`.
-    parents: Vec<String>,
+    /// Uids of all innermost tunnels, each once: the column `tunnel_parents`; and their ends.
+    parents: Vec<(String, FiveTuple)>,
     changes: u8,
 }
 
@@ -186,14 +186,19 @@ impl Around {
 
     /// Uids of the tunnels that were right around the flow.
     pub fn parents(&self) -> impl Iterator<Item = &str> {
-        self.parents.iter().map(String::as_str)
+        self.parents.iter().map(|(uid, _)| uid.as_str())
+    }
+
+    /// The same as any sensor names them that sees one direction of them.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.parents.iter().map(|(_, ends)| id::community_id(ends))
     }
 
     fn add_parent(&mut self) {
         let Some(layer) = self.stack.last() else { return };
         let uid = layer.uid();
-        if !self.parents.contains(&uid) {
-            self.parents.push(uid);
+        if self.parents.iter().all(|(known, _)| *known != uid) {
+            self.parents.push((uid, layer.ends()));
         }
     }
 }

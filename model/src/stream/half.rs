@@ -48,10 +48,12 @@ stream! {
         /// Protocols that its first payload is of by itself, where the flow's beginning was not seen: they would be
         /// confirmed if the other direction's was, comma-joined.
         begins "half.begins": Option<Str>,
+        /// For each of `tunnel_parents` a name that it has whichever of its directions was seen.
+        tunnels "half.tunnels": Option<Vector<Str>>,
         /// Protocols that it is not, comma-joined.
         ruled_out "half.ruled_out": Option<Str>,
-        /// Bytes that were not seen, three numbers each: when that was found, microseconds after `ts`, where
-        /// they begin and where they end, counted as `half.reached`.
+        /// Bytes that were not seen, two numbers each: where they begin and where they end, counted as
+        /// `half.reached`.
         holes "half.holes": Option<Vector<Int>>,
     }
 }
