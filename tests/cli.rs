@@ -117,7 +117,7 @@ fn what_is_typed_wins_over_the_environment_and_that_over_the_file() {
     for (name, end) in [("file", ".json"), ("environment", ".json"), ("typed", ".log")] {
         let found = files(Path::new(&at(name)), "");
         assert_eq!(found, files(Path::new(&at(name)), end), "{name}");
-        assert_eq!(found.len(), 6, "{name}: with conn, files, http, known_hosts, known_services");
+        assert_eq!(found.len(), 5, "{name}: with conn, files, http, known_hosts, known_services");
     }
 }
 

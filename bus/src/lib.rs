@@ -12,7 +12,6 @@
 //! records only. A record of a lane is read in the order it was written. After any failure there is
 //! one way on: drop the session, open another, read state and positions back.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,11 +31,13 @@ pub mod kafka;
 pub mod memory;
 mod newest;
 pub mod place;
+mod position;
 pub mod sim;
 pub mod stand;
 pub mod topic;
 
 pub use place::Place;
+pub use position::{Gap, Position};
 pub use topic::Topic;
 
 /// Partition n of all topics that a group reads: always held by one member.
@@ -182,32 +183,6 @@ pub struct Change {
     pub key: Bytes,
     /// Its new value; `None` removes it.
     pub value: Option<Bytes>,
-}
-
-/// Where a group stands in one partition.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Position {
-    /// Topic read.
-    pub topic: Topic,
-    /// Partition read.
-    pub lane: Lane,
-    /// Offset to read next after a restart.
-    pub offset: i64,
-    /// The role's own note beside it.
-    pub metadata: String,
-}
-
-/// Records that retention took before a group had read them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
-    /// Topic read.
-    pub topic: Topic,
-    /// Partition read.
-    pub lane: Lane,
-    /// Offset that was to be read next.
-    pub from: i64,
-    /// The first that is kept. Transactions leave holes, so that less may be missing than lies between.
-    pub to: i64,
 }
 
 /// One transaction.
@@ -471,32 +446,5 @@ impl Restored {
     /// How many records are gone.
     pub fn records_gone(&self) -> u64 {
         self.gaps.iter().map(|gap| gap.from.abs_diff(gap.to)).sum()
-    }
-}
-
-impl Position {
-    /// What a log that goes from `first` to `end` has no more of what is to be read from here; refused where it
-    /// ends before.
-    fn kept(
-        &self,
-        first: i64,
-        end: i64,
-        name: impl Fn() -> String,
-    ) -> Result<Option<Gap>, BusError> {
-        if self.offset > end {
-            return Err(BusError::Fatal(format!(
-                "{}: committed is {self}, and the log ends at {end}: the topic was cut or made anew; use a new \
-                 prefix",
-                name()
-            )));
-        }
-        let gap = Gap { topic: self.topic.clone(), lane: self.lane, from: self.offset, to: first };
-        Ok((self.offset < first).then_some(gap))
-    }
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]@{}", self.topic, self.lane, self.offset)
     }
 }
