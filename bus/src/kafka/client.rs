@@ -17,10 +17,12 @@ use crate::{BusError, Member};
 /// How long a transaction may stay open: as long, readers wait behind one whose writer died.
 pub(super) const TRANSACTION_MS: u32 = 30_000;
 
-/// Bytes that a session prefetches, shared by its partitions.
-const PREFETCH_BYTES: usize = 64 << 20;
+/// Bytes that a session prefetches, shared by its partitions, of which few are busy.
+const PREFETCH_BYTES: usize = 256 << 20;
 
-/// Bytes that a partition prefetches at least and at most.
+/// Bytes that a partition prefetches at least and at most. A partition with as much is left out of the next request to
+/// the broker, and librdkafka makes one at a time: it then waits for the others, which have nothing, for
+/// `fetch.wait.max.ms`. What it holds has to keep its reader at work for so long.
 const PREFETCH_PARTITION: (usize, usize) = (64 << 10, 4 << 20);
 
 /// Bytes that a producer holds at most: the commit waits for the broker when there are more.
@@ -34,7 +36,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("heartbeat.interval.ms", "1000"),
     // Longer than any step.
     ("max.poll.interval.ms", "300000"),
-    ("fetch.wait.max.ms", "100"),
+    ("fetch.wait.max.ms", "50"),
     // A partition that has prefetched its share looks again soon.
     ("fetch.queue.backoff.ms", "10"),
     ("linger.ms", "5"),
