@@ -49,15 +49,31 @@ best() {
 # sent TOPIC WAY: only the producer.
 sent() { "$flows" "$brokers" "$1" "$rows" "$2" | cut -d' ' -f1; }
 
-# whole TOPIC ROLES: the producer, and as it works the roles that bring its rows into published files.
+# at_work COUNT: waits until so many members have all lanes.
+at_work() {
+    for _ in $(seq 100); do
+        "$weir" status --brokers "$brokers" --prefix bench --json 2>/dev/null | .venv/bin/python -c '
+import json, sys
+members = json.load(sys.stdin)["members"]
+sys.exit(sum(len(m["lanes"]) == int(sys.argv[2]) for m in members) < int(sys.argv[1]))' "$1" "$lanes" 2>/dev/null && return
+        sleep 0.2
+    done
+    echo "the roles are not at work: $(cat "$work/roles")" >&2
+    return 1
+}
+
+# whole TOPIC ROLES [ROWS]: the producer, and the roles that bring its rows into published files and are at work already.
+# What they have not read when it is through a second process reads, which joins the groups anew.
 whole() {
-    local began
-    began=$(now)
-    "$flows" "$brokers" "$1" "$rows" steps >"$work/sent" &
+    local began roles producer
     "$weir" node --roles "$2" --brokers "$brokers" --prefix bench --node n1 --sources 1 --format parquet \
         --out "$work/out" >"$work/roles" 2>&1 &
-    local roles=$!
-    wait %1
+    roles=$!
+    at_work "$(tr -cd , <<<"$2," | wc -c)"
+    began=$(now)
+    "$flows" "$brokers" "$1" "${3:-$rows}" steps >"$work/sent" &
+    producer=$!
+    wait $producer
     kill -TERM $roles
     wait $roles || true
     # What was still to be read.
@@ -96,7 +112,13 @@ say 'producer alone, acks=1, no transactions' "$bare"
 steps=$(best sent log.conn steps)
 say 'producer alone, as weir sends (transactions)' "$steps" \
     "$(echo "scale=1; ($steps / $bare - 1) * 100" | bc -l) % more than without"
+
+# steady SECONDS FIXED: rows a second without what a hundred thousand rows take.
+steady() { echo "without what 100,000 rows take ($2 s): $(echo "($rows - 100000) / ($1 - $2)" | bc) rows/s"; }
+
 direct=$(best whole log.conn sink)
 say 'to published Parquet, through log.conn' "$direct" "rows, uids: $(published)"
-whole=$(best whole raw.conn aggregate,sink)
-say 'to published Parquet, through aggregate' "$whole" "rows, uids: $(published)"
+steady "$direct" "$(best whole log.conn sink 100000)"
+through=$(best whole raw.conn aggregate,sink)
+say 'to published Parquet, through aggregate' "$through" "rows, uids: $(published)"
+steady "$through" "$(best whole raw.conn aggregate,sink 100000)"
