@@ -21,7 +21,8 @@ pub struct Acknowledges<R> {
     following: Follower<Arc<Document>>,
     /// What was acknowledged in this session.
     ack: Option<Ack>,
-    /// The step under way is not the role's.
+    /// The step under way is not the role's: documents are heard, and the step for them is lasting, while no other is
+    /// under way.
     is_ours: bool,
 }
 
@@ -100,6 +101,10 @@ where
         if self.is_ours { Ok(()) } else { self.role.committed() }
     }
 
+    fn works_ahead(&self) -> bool {
+        self.role.works_ahead()
+    }
+
     fn follows(&self) -> Vec<Topic> {
         vec![topic::POLICY]
     }
@@ -136,5 +141,54 @@ where
 
     fn wait(&self) -> Duration {
         self.role.wait()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A step at each call; counts those that it was told of.
+    #[derive(Default)]
+    struct Ahead {
+        told: u32,
+    }
+
+    impl Role for Ahead {
+        fn opened(&mut self, _: &mut dyn Session) -> anyhow::Result<()> {
+            Ok(())
+        }
+
+        fn restored(&mut self, _: Lane, _: Restored) -> anyhow::Result<()> {
+            Ok(())
+        }
+
+        fn on(&mut self, _: Wake, _: i64) -> anyhow::Result<Option<Step>> {
+            Ok(Some(Step::default()))
+        }
+
+        fn committed(&mut self) -> anyhow::Result<()> {
+            self.told += 1;
+            Ok(())
+        }
+
+        fn works_ahead(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn the_role_works_ahead_and_is_told_of_its_own_steps_alone() {
+        let mut role = Ahead::default();
+        let mut both = Acknowledges::new(&mut role, "ahead", "n1", 1);
+        assert!(both.works_ahead());
+        for _ in 0..2 {
+            both.on(Wake::Idle, 0).unwrap();
+            both.committed().unwrap();
+            both.on(Wake::Documents(topic::POLICY, Vec::new()), 0).unwrap();
+            both.committed().unwrap();
+        }
+        drop(both);
+        assert_eq!(role.told, 2);
     }
 }

@@ -253,7 +253,7 @@ impl Driver {
             session = run.documents(session, false)?;
         }
         let wake = session.next(wait)?;
-        if !matches!(wake, Wake::Records(_) | Wake::End(..) | Wake::Idle) {
+        if !is_work(&wake) {
             run.complete(&mut *session)?;
         }
         run.driver.held.note(&wake);
@@ -346,13 +346,16 @@ impl Run<'_> {
             Wake::Revoked(lanes) | Wake::Lost(lanes) => lanes.clone(),
             _ => Vec::new(),
         };
-        let is_idle = matches!(wake, Wake::Idle);
+        let (is_idle, is_work) = (matches!(wake, Wake::Idle), is_work(&wake));
         let made = self.role.on(wake, self.clock.now_ms());
-        match made.map_err(|e| role_failed(&self.driver.me, e))? {
-            Some(step) => session = self.commit(session, step)?,
-            // There is nothing better to do.
-            None if is_idle => self.complete(&mut *session)?,
-            None => {}
+        let made = made.map_err(|e| role_failed(&self.driver.me, e))?;
+        let has_rest = is_idle && made.is_none();
+        if let Some(step) = made {
+            session = self.commit(session, step)?;
+        }
+        // Lanes are given up only once what was done for them is lasting.
+        if has_rest || !is_work {
+            self.complete(&mut *session)?;
         }
         self.driver.books.forget(&gone);
         Ok(session)
@@ -469,6 +472,11 @@ impl Run<'_> {
         self.say_farewell(session);
         Ok(Turn::Ended)
     }
+}
+
+/// Whether a role that works ahead may be woken so while a step of it is under way, and go on while one made of it is.
+fn is_work(wake: &Wake) -> bool {
+    matches!(wake, Wake::Records(_) | Wake::End(..) | Wake::Idle)
 }
 
 /// An error that a role hands on from the bus is the bus's.

@@ -59,7 +59,8 @@ impl Expected {
         if self.flows.len() < EXPECTED_MAX || self.flows.contains_key(&ends) {
             self.flows.insert(ends, Wait { what, until: now.saturating_add(WAIT), owner });
         }
-        if self.files.len() < EXPECTED_MAX {
+        // Only FTP asks for what its flows carried, and says when it is through.
+        if what == What::FtpData && self.files.len() < EXPECTED_MAX {
             self.files.entry(owner).or_default();
         }
     }

@@ -30,7 +30,7 @@ pub struct Shared {
 }
 
 /// Rows that nobody wants before they are thrown away.
-const ASIDE_ROWS_MAX: u64 = 256;
+const ASIDE_ROWS_MAX: u64 = 16;
 
 impl Shared {
     /// Nothing yet.

@@ -140,10 +140,8 @@ impl Shared {
         topic: &Topic,
         each: &mut dyn FnMut(Bytes, Bytes),
     ) -> Result<(), BusError> {
-        let lanes: Vec<Lane> = (0..self.lanes).collect();
-        let pairs = self.newest(topic, &lanes)?.into_iter().flat_map(Newest::into_pairs);
-        pairs.for_each(|(key, value)| each(key, value));
-        Ok(())
+        self.wait_decided(&self.places(topic))?;
+        self.decided_documents(topic, each)
     }
 
     /// The same without a wait for a transaction that is open.

@@ -97,7 +97,7 @@ impl Transaction {
         let (lasts, lasting) = channel();
         let name = self.me.name();
         let work = move || {
-            let done = self.run(&step, gate.as_ref(), &lasts);
+            let done = self.run(step, gate.as_ref(), &lasts);
             // Nobody listens any more where the session is gone.
             let _ = answers.send(done);
         };
@@ -110,7 +110,7 @@ impl Transaction {
 
     fn run(
         &self,
-        step: &Step,
+        step: Step,
         gate: Option<&Receiver<()>>,
         lasts: &Sender<()>,
     ) -> Result<(), BusError> {
@@ -158,10 +158,10 @@ impl Transaction {
     }
 
     /// The records of a step with their names on the broker.
-    fn encoded(&self, step: &Step) -> Result<Vec<(Outgoing, Vec<Encoded>)>, BusError> {
+    fn encoded(&self, step: Step) -> Result<Vec<(Outgoing, Vec<Encoded>)>, BusError> {
         let mut records = Vec::with_capacity(step.out.len() + step.state.len());
         let changes = step.state.iter().filter_map(|change| change_record(&self.me, change));
-        for out in step.out.iter().cloned().chain(changes) {
+        for out in step.out.into_iter().chain(changes) {
             let parts = codec::encode(&out)?;
             // What is encoded is not needed twice.
             records.push((Outgoing { payload: Payload::Empty, ..out }, parts));

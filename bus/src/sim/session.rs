@@ -23,6 +23,8 @@ pub(super) struct SimSession {
     inner: Option<Box<dyn Session>>,
     /// Steps under way; of those that are lasting already nothing is left.
     under_way: VecDeque<Option<Step>>,
+    /// Lanes are given up with the next wake.
+    gives_up: bool,
     /// Since when it waits for the lanes of others.
     others_since_ms: Option<i64>,
 }
@@ -31,7 +33,8 @@ impl SimSession {
     pub(super) fn new(shared: Arc<Shared>, me: &Member, inner: Box<dyn Session>) -> SimSession {
         let number = shared.world().open(me);
         let (me, under_way) = (me.clone(), VecDeque::new());
-        SimSession { shared, me, number, inner: Some(inner), under_way, others_since_ms: None }
+        let inner = Some(inner);
+        SimSession { shared, me, number, inner, under_way, gives_up: false, others_since_ms: None }
     }
 
     /// Gives what was read back, in whatever order.
@@ -61,6 +64,12 @@ impl SimSession {
 
 impl Session for SimSession {
     fn next(&mut self, wait: Duration) -> Result<Wake, BusError> {
+        if std::mem::take(&mut self.gives_up) && self.under_way.iter().any(Option::is_some) {
+            let name = self.me.name();
+            return Err(BusError::Fatal(format!(
+                "{name}: gives up lanes that a step under way is of"
+            )));
+        }
         self.shared.fails(&self.me, "waiting", |faults| faults.next)?;
         self.shared.settle_time();
         self.shared.draw_wake();
@@ -73,6 +82,7 @@ impl Session for SimSession {
             wake = self.alive()?.next(Duration::ZERO)?;
         }
         self.shared.world().note(|| format!("{}: {}", self.me.name(), said(&wake)));
+        self.gives_up = matches!(wake, Wake::Revoked(_));
         Ok(wake)
     }
 

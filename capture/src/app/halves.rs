@@ -24,7 +24,14 @@ impl App {
         if self.is_half || shared.config.joins == Joins::Nothing {
             return;
         }
-        if !meta.packets.contains(&0) {
+        // The packet at hand is counted later, so that it is the others that tell; a RST is of no direction here.
+        let is_whole = match told.what {
+            What::Reset => !meta.packets.contains(&0),
+            What::Data(..) | What::Gap(_) | What::End => {
+                meta.packets[told.dir.other().index()] != 0
+            }
+        };
+        if is_whole {
             self.aside = None;
             return;
         }
