@@ -158,6 +158,17 @@ mod tests {
     }
 
     #[test]
+    fn offers_of_irc_take_no_slot_of_ftps_files() {
+        let mut expected = Expected::default();
+        for owner in 0..=EXPECTED_MAX as u64 {
+            expected.add(ends(1), What::IrcData, 0, owner);
+        }
+        expected.add(ends(2), What::FtpData, 0, 9_999);
+        expected.file_of(9_999, "F1");
+        assert_eq!(expected.take_file(9_999), (Some("F1".to_owned()), None));
+    }
+
+    #[test]
     fn no_more_than_the_limit() {
         let mut expected = Expected::default();
         for port in 0..2000 {

@@ -74,6 +74,12 @@ impl App {
         self.aside.as_ref().and_then(|aside| aside.app()).unwrap_or(self)
     }
 
+    /// Whether anything is kept to judge the half by.
+    #[cfg(test)]
+    pub fn is_judged_aside(&self) -> bool {
+        self.aside.is_some()
+    }
+
     /// Whether an analyzer of the half has given up at a limit.
     pub fn gave_up_half(&self) -> bool {
         self.aside.as_ref().and_then(|aside| aside.app()).is_some_and(|app| app.gave_up)

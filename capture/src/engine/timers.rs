@@ -302,6 +302,29 @@ mod tests {
         engine.packet(&Packet { ts_us, link: Link::Raw, wire_len: 40, data: &data });
     }
 
+    /// A datagram with some payload of one of the ends.
+    fn datagram(engine: &mut Engine, ts_us: i64, from: usize) {
+        let (src, dst) = (ENDS[from], ENDS[1 - from]);
+        let mut data = vec![0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0];
+        data.extend([src.0, dst.0].concat());
+        data.extend([src.1.to_be_bytes(), dst.1.to_be_bytes()].concat());
+        data.extend([0, 12, 0, 0, 1, 2, 3, 4]);
+        engine.packet(&Packet { ts_us, link: Link::Raw, wire_len: 32, data: &data });
+    }
+
+    #[test]
+    fn what_is_kept_of_a_half_goes_with_the_answer() {
+        let mut engine = engine(Joins::Halves);
+        let keeps = |engine: &mut Engine| {
+            let flow = engine.table.get(0).expect("the flow");
+            flow.app.as_ref().is_some_and(|app| app.is_judged_aside())
+        };
+        datagram(&mut engine, 1, 0);
+        assert!(keeps(&mut engine));
+        datagram(&mut engine, 2, 1);
+        assert!(!keeps(&mut engine));
+    }
+
     /// A column of the rows of conn.
     fn column(engine: &mut Engine, name: &str) -> Vec<String> {
         engine.finish();
