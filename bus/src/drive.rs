@@ -448,7 +448,6 @@ impl Run<'_> {
             }
             self.driver.let_go = true;
         }
-        self.complete(&mut *session)?;
         // Others may have written to our lanes as their last.
         let finished = session.group_done()? && session.settled()?;
         Ok((session, finished))
