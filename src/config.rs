@@ -72,6 +72,9 @@ pub struct CaptureConfig {
     pub hashes: Option<Vec<String>>,
     /// Packets of a file between two steps: a kill costs as many to be read once more, and batches have their rows.
     pub flush_packets: Option<u64>,
+    /// Time between two steps of an interface, such as `5s`, which is the default, a second at least; sooner where much waits, or a
+    /// notice. Shorter is more records for Kafka, longer is later logs.
+    pub flush_interval: Option<String>,
     /// Bytes above holes in TCP streams that are held at once, over all flows; a stream that would need
     /// more is given up.
     pub reassembly_max: Option<u64>,
@@ -210,6 +213,10 @@ impl Config {
         config.memory_max = self.capture.memory_max.unwrap_or(config.memory_max);
         if let Some(flush_packets) = self.capture.flush_packets {
             config.flush_packets = flush_packets.max(1);
+        }
+        if let Some(text) = &self.capture.flush_interval {
+            let interval = duration_us("capture.flush_interval", text)?;
+            config.flush_interval = interval.max(capture::config::FLUSH_INTERVAL_MIN);
         }
         config.place = self.place(node)?;
         if let Some(flows_max) = self.capture.flows_max {
@@ -400,7 +407,7 @@ fn typed(key: &str, value: &str) -> toml::Value {
     if let Ok(number) = value.parse::<i64>()
         && !matches!(
             key,
-            "rotate" | "interim" | "window" | "join_window" | "summary_interval" | "site" | "tap"
+            "rotate" | "interim" | "flush_interval" | "window" | "join_window" | "summary_interval" | "site" | "tap"
         )
     {
         return number.into();

@@ -12,28 +12,27 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bus::books::Counts;
 use bus::clock::Clock;
 use bus::{Stamp, Timeline};
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{Select, TryRecvError};
 
 pub use entry::{Entry, Outline};
 pub use queue::Queue;
 pub use spool::{Spool, lanes};
 
 use crate::config::Config;
-use crate::flush::Seen;
-use crate::outgoing::outgoing;
+use crate::outgoing::Outbox;
 use crate::position::{Id, Position};
 use crate::role::Summary;
 use crate::tally::{self, Tally};
 use crate::worker::{Flush, Worker};
 
-/// How long a step waits for the rows of a thread: somewhat longer than the time between its flushes.
-const GATHER: Duration = Duration::from_millis(2500);
+/// How much longer than the time between its flushes a step waits for the rows of a thread.
+const GATHER_MORE: Duration = Duration::from_millis(500);
 /// Between two times that it is said how much the kernel dropped.
 const DROPS_SAID_MS: i64 = 60_000;
 
@@ -100,7 +99,7 @@ impl Live {
             config,
             source,
             clock,
-            seen: Seen::default(),
+            outbox: Outbox::default(),
             last: Id { round, number: 0 },
             time: i64::MIN,
             dropped_said: (0, i64::MIN),
@@ -197,6 +196,18 @@ struct Thread {
     last: Flush,
 }
 
+/// Which of the threads has something, if one has by then.
+fn first_ready(threads: &[&mut Thread], until: Instant) -> Option<usize> {
+    if threads.is_empty() {
+        return None;
+    }
+    let mut select = Select::new();
+    for thread in threads {
+        select.recv(&thread.worker.flushes);
+    }
+    select.ready_deadline(until).ok()
+}
+
 impl Thread {
     fn new(worker: Worker) -> Thread {
         Thread { worker, ended: false, last: Flush { time: i64::MIN, ..Flush::default() } }
@@ -209,7 +220,7 @@ struct Gatherer {
     config: Arc<Config>,
     source: String,
     clock: Arc<dyn Clock>,
-    seen: Seen,
+    outbox: Outbox,
     last: Id,
     time: i64,
     /// Packets that the kernel dropped when that was said last, and when.
@@ -233,22 +244,32 @@ impl Gatherer {
     /// One step of what the threads have, once each has something or has had the time for it.
     fn gather(&mut self) -> anyhow::Result<()> {
         let (mut rows, mut counts) = (Vec::new(), Counts::default());
-        for thread in self.threads.iter_mut().filter(|thread| !thread.ended) {
-            match thread.worker.flushes.recv_timeout(GATHER) {
-                Ok(mut flush) => {
-                    thread.ended = flush.end;
-                    for (stream, lost) in std::mem::take(&mut flush.lost) {
-                        counts.add(format!("made.{stream}"), lost as i64);
-                        tally::dropped("thread_full", stream, lost, &mut counts);
-                    }
-                    rows.push(std::mem::take(&mut flush.rows));
-                    thread.last = flush;
+        let interval = Duration::from_micros(self.config.flush_interval.unsigned_abs());
+        let mut until = Instant::now() + interval + GATHER_MORE;
+        let mut awaited: Vec<&mut Thread> =
+            self.threads.iter_mut().filter(|thread| !thread.ended).collect();
+        while let Some(at) = first_ready(&awaited, until) {
+            let thread = awaited.swap_remove(at);
+            let mut flush = match thread.worker.flushes.try_recv() {
+                Ok(flush) => flush,
+                Err(TryRecvError::Empty) => {
+                    awaited.push(thread);
+                    continue;
                 }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
+                Err(TryRecvError::Disconnected) => {
                     anyhow::bail!("a capture thread ended before its input did")
                 }
+            };
+            thread.ended = flush.end;
+            for (stream, lost) in std::mem::take(&mut flush.lost) {
+                counts.add(format!("made.{stream}"), lost as i64);
+                tally::dropped("thread_full", stream, lost, &mut counts);
             }
+            if flush.hurries {
+                until = Instant::now();
+            }
+            rows.push(std::mem::take(&mut flush.rows));
+            thread.last = flush;
         }
         if rows.is_empty() {
             return Ok(());
@@ -264,7 +285,7 @@ impl Gatherer {
             end,
         };
         let joins = self.config.joins;
-        let (out, made) = outgoing(rows, self.config.lanes, &mut self.seen, &stamp, joins)?;
+        let (out, made) = self.outbox.outgoing(rows, self.config.lanes, &stamp, joins)?;
         counts.add_all(&made);
         self.last.number += 1;
         let packets = self.threads.iter().map(|thread| thread.last.number).sum();
