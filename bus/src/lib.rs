@@ -129,13 +129,15 @@ pub struct Outgoing {
     pub stamp: Option<Stamp>,
     /// Further headers, such as those of a dead letter.
     pub headers: Vec<(String, String)>,
+    /// The rows as bytes, where they came so and nothing of them was changed: then nobody packs them anew.
+    pub packed: Option<Bytes>,
 }
 
 impl Outgoing {
     /// Rows for a lane.
     pub fn rows(topic: Topic, lane: Lane, def: &'static Def, rows: RecordBatch) -> Outgoing {
         let payload = Payload::Rows(def, rows);
-        Outgoing { topic, lane, key: None, payload, stamp: None, headers: Vec::new() }
+        Outgoing { topic, lane, key: None, payload, stamp: None, headers: Vec::new(), packed: None }
     }
 
     /// The same with the source's progress.
@@ -147,13 +149,29 @@ impl Outgoing {
     /// Only the source's progress.
     pub fn punctuation(topic: Topic, lane: Lane, stamp: Stamp) -> Outgoing {
         let payload = Payload::Empty;
-        Outgoing { topic, lane, key: None, payload, stamp: Some(stamp), headers: Vec::new() }
+        Outgoing {
+            topic,
+            lane,
+            key: None,
+            payload,
+            stamp: Some(stamp),
+            headers: Vec::new(),
+            packed: None,
+        }
     }
 
     /// A document under a key; without bytes, its tombstone.
     pub fn document(topic: Topic, lane: Lane, key: Bytes, bytes: Option<Bytes>) -> Outgoing {
         let payload = bytes.map_or(Payload::Empty, Payload::Bytes);
-        Outgoing { topic, lane, key: Some(key), payload, stamp: None, headers: Vec::new() }
+        Outgoing {
+            topic,
+            lane,
+            key: Some(key),
+            payload,
+            stamp: None,
+            headers: Vec::new(),
+            packed: None,
+        }
     }
 }
 
@@ -172,6 +190,9 @@ pub struct Record {
     pub payload: Payload,
     /// The source's progress.
     pub stamp: Option<Stamp>,
+    /// The bytes that its rows came as, if they are all of them and nothing else: whoever passes the rows on unchanged
+    /// may pass these on ([`Outgoing::packed`]).
+    pub packed: Option<Bytes>,
 }
 
 /// A change of a role's state: a value under a key, or its removal.
