@@ -387,8 +387,9 @@ pub trait Session: Send {
     }
     /// One transaction. On error the session is gone.
     fn commit(self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError>;
-    /// Begins to commit a step, and need not wait until it is lasting: [`Session::complete`] does. One other may be under
-    /// way; steps become lasting in their order. On error the session is gone.
+    /// Begins to commit a step, and need not wait until it is lasting: [`Session::complete`] does. [`drive::AHEAD`] others may
+    /// be under way. Steps become lasting in their order, some of them together in one transaction: then they are lasting
+    /// or lost together, and positions move together. On error the session is gone.
     fn begin(self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {
         self.commit(step)
     }
@@ -413,8 +414,8 @@ pub trait Role: Send {
     fn on(&mut self, wake: Wake, now_ms: i64) -> anyhow::Result<Option<Step>>;
     /// The step is lasting: what may only follow it is done here (the sink renames files).
     fn committed(&mut self) -> anyhow::Result<()>;
-    /// Whether it may be woken by records, or by nothing, while a step of it is being committed: then it is told of the
-    /// commit once it has made the next step, or has nothing to make one of.
+    /// Whether it may be woken by records, or by nothing, while steps of it are being committed ([`drive::AHEAD`] at most): it
+    /// is told of each, in their order, once it has made further ones, or has nothing to make one of.
     fn works_ahead(&self) -> bool {
         false
     }
