@@ -160,7 +160,7 @@ pub fn aggregated(
             let offset = offsets.entry((out.topic.clone(), out.lane)).or_default();
             *offset += 1;
             let Outgoing { topic, lane, key, payload, stamp, .. } = out;
-            Record { topic, lane, offset: *offset, key, payload, stamp }
+            Record { topic, lane, offset: *offset, key, payload, stamp, packed: None }
         });
         let step = role.on(Wake::Records(records.collect()), 0).unwrap();
         out.extend(step.into_iter().flat_map(|step| step.out));
