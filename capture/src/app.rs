@@ -17,6 +17,8 @@ use crate::services::Services;
 use aside::{Aside, Told, What};
 use probing::Probing;
 
+pub use aside::Shelves;
+
 mod aside;
 mod halves;
 mod probing;
