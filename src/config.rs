@@ -211,17 +211,13 @@ impl Config {
         config.ignore_checksums =
             args.ignore_checksums || self.capture.ignore_checksums.unwrap_or(false);
         config.memory_max = self.capture.memory_max.unwrap_or(config.memory_max);
-        if let Some(flush_packets) = self.capture.flush_packets {
-            config.flush_packets = flush_packets.max(1);
-        }
+        config.flush_packets = self.capture.flush_packets.unwrap_or(config.flush_packets).max(1);
         if let Some(text) = &self.capture.flush_interval {
             let interval = duration_us("capture.flush_interval", text)?;
             config.flush_interval = interval.max(capture::config::FLUSH_INTERVAL_MIN);
         }
         config.place = self.place(node)?;
-        if let Some(flows_max) = self.capture.flows_max {
-            config.flows_max = flows_max;
-        }
+        config.flows_max = self.capture.flows_max.unwrap_or(config.flows_max);
         if let Some(text) = args.interim.as_ref().or(self.capture.interim.as_ref()) {
             config.interim = interim_us(text)?;
         }
@@ -398,6 +394,18 @@ fn set_detect(
     Ok(())
 }
 
+/// Keys whose values are text, though they may look like numbers.
+const TEXTS: [&str; 8] = [
+    "rotate",
+    "interim",
+    "flush_interval",
+    "window",
+    "join_window",
+    "summary_interval",
+    "site",
+    "tap",
+];
+
 /// A value of the environment with the type that its key has.
 fn typed(key: &str, value: &str) -> toml::Value {
     if matches!(key, "format" | "local_nets" | "hashes") {
@@ -405,10 +413,7 @@ fn typed(key: &str, value: &str) -> toml::Value {
         return toml::Value::Array(items.collect());
     }
     if let Ok(number) = value.parse::<i64>()
-        && !matches!(
-            key,
-            "rotate" | "interim" | "flush_interval" | "window" | "join_window" | "summary_interval" | "site" | "tap"
-        )
+        && !TEXTS.contains(&key)
     {
         return number.into();
     }
