@@ -18,6 +18,10 @@ use model::stream::{Mark, conn};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 
+/// The same as weir has.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Rows of a step: what a busy worker has for one flush.
 const STEP_ROWS: usize = 48_000;
 /// What the topics of the bench begin with, unless `BENCH_PREFIX` says otherwise.
