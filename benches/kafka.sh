@@ -27,8 +27,8 @@ fresh() {
     rm -rf "$work/broker" "$work/out"
     tests/kafka/kafka.sh start "$work/broker" "$port" >/dev/null
     topics warm
-    PREFIX=warm "$flows" "$brokers" raw.conn "$warm" steps >/dev/null
-    PREFIX=warm "$flows" "$brokers" log.conn "$warm" bare >/dev/null
+    BENCH_PREFIX=warm "$flows" "$brokers" raw.conn "$warm" steps >/dev/null
+    BENCH_PREFIX=warm "$flows" "$brokers" log.conn "$warm" bare >/dev/null
     "$weir" node --roles aggregate,sink --brokers "$brokers" --prefix warm --node n1 --sources 1 --format parquet \
         --out "$work/warm" --drain >/dev/null 2>&1
     rm -rf "$work/warm"
