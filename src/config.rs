@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use capture::config::FLUSH_INTERVAL_MIN;
+use capture::config::{FLUSH_INTERVAL_MAX, FLUSH_INTERVAL_MIN};
 use capture::files::hash::Hashes;
 use capture::nets::Nets;
 use serde::Deserialize;
@@ -215,8 +215,7 @@ impl Config {
         config.memory_max = self.capture.memory_max.unwrap_or(config.memory_max);
         config.flush_packets = self.capture.flush_packets.unwrap_or(config.flush_packets).max(1);
         if let Some(text) = &self.capture.flush_interval {
-            config.flush_interval =
-                duration_us("capture.flush_interval", text)?.max(FLUSH_INTERVAL_MIN);
+            config.flush_interval = flush_interval_us(text)?;
         }
         config.place = self.place(node)?;
         config.flows_max = self.capture.flows_max.unwrap_or(config.flows_max);
@@ -357,6 +356,15 @@ fn interim_us(text: &str) -> Result<Option<i64>, BadConfig> {
     Ok(Some(duration_us("capture.interim", text)?).filter(|every| *every > 0))
 }
 
+/// The same for `capture.flush_interval`.
+fn flush_interval_us(text: &str) -> Result<i64, BadConfig> {
+    let interval = duration_us("capture.flush_interval", text)?;
+    if (FLUSH_INTERVAL_MIN..=FLUSH_INTERVAL_MAX).contains(&interval) {
+        return Ok(interval);
+    }
+    Err(BadConfig(format!("capture.flush_interval: `{text}` is not from 1s to 10s")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -368,6 +376,10 @@ mod tests {
         assert_eq!(duration_us("k", "0").unwrap(), 0);
         assert_eq!(interim_us("0").unwrap(), None);
         assert_eq!(interim_us("15m").unwrap(), Some(900_000_000));
+        assert_eq!(flush_interval_us("10s").unwrap(), 10_000_000);
+        for wrong in ["500", "0", "1m", "11s"] {
+            assert!(flush_interval_us(wrong).unwrap_err().0.contains("capture.flush_interval"));
+        }
         for wrong in ["", "h", "1x", "-1s", "99999999999999d"] {
             assert!(duration_us("k", wrong).is_err(), "{wrong}");
         }

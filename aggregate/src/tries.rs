@@ -24,6 +24,9 @@ const HOST_BYTES_MAX: usize = 128;
 /// What an attempt counts for the limits: it takes 16 bytes, and when its pane ends some 140 of the four statistics' text.
 const TRY_WEIGHT: usize = 2;
 
+/// What a scanner counts for besides: its statistics are four, however little it tried.
+const SCANNER_WEIGHT: usize = 10;
+
 /// An attempt of a scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Try {
@@ -104,6 +107,9 @@ impl Scanner {
 
     /// Makes statistics of what it has.
     fn make(&mut self, detectors: &[Box<dyn Detector>], ranks: &Ranks) {
+        if self.tries.is_empty() {
+            return;
+        }
         let value = |(detector, facets): (&dyn Detector, Facets)| {
             Some((detector.rule(), self.value(detector, facets, ranks)?))
         };
@@ -155,7 +161,7 @@ impl Tries {
         let scanner = match self.scanners.get_mut(name) {
             Some(scanner) => scanner,
             None => {
-                self.weight += 1;
+                self.weight += SCANNER_WEIGHT;
                 self.scanners.entry(name.into()).or_insert(Scanner::new(tried.at))
             }
         };
@@ -203,7 +209,7 @@ impl Tries {
         }
         self.victims.clear();
         self.names.clear();
-        self.weight = self.scanners.values().map(|scanner| 1 + scanner.weight()).sum();
+        self.weight = self.scanners.values().map(|scanner| SCANNER_WEIGHT + scanner.weight()).sum();
     }
 
     /// What is held, as limits count.

@@ -14,7 +14,7 @@ use held::Held;
 pub use stop::Stop;
 
 /// Steps that may be under way while a role that works ahead makes the next: enough that some wait while one transaction
-/// ends, and share the next one. As many are held in memory.
+/// ends, and share the next one. They are held in memory, and the next with them.
 pub const AHEAD: u32 = 3;
 
 /// First wait after a session was lost.

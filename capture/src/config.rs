@@ -9,7 +9,7 @@ use crate::files::hash::Hashes;
 use crate::nets::Nets;
 use crate::worker::FLUSH_PACKETS;
 
-pub use crate::worker::{FLUSH_INTERVAL, FLUSH_INTERVAL_MIN};
+pub use crate::worker::{FLUSH_INTERVAL, FLUSH_INTERVAL_MAX, FLUSH_INTERVAL_MIN};
 
 /// Virtual shards. Flows are spread over them by host pair whatever the number of threads, so that
 /// order, limits and results do not depend on it. More threads than this gain nothing.

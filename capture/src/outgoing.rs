@@ -12,8 +12,8 @@ use crate::flush::{self, Seen};
 use crate::out::Rows;
 use crate::tally;
 
-/// Packet time after which a lane that had no rows is told of the progress: each such record costs a broker as much as
-/// one with rows does, and windows last minutes.
+/// Packet time after which a lane that had no rows is told of the progress, with the next flush: each such record costs a
+/// broker as much as one with rows does, and windows last minutes.
 const PUNCTUATION: i64 = 5 * SECOND;
 
 /// The topics that aggregators read: on each of them a source tells its progress.

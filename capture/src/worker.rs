@@ -29,6 +29,9 @@ pub const FLUSH_PACKETS: u64 = 65_536;
 pub const FLUSH_INTERVAL: i64 = 5 * SECOND;
 /// The least of it, though much waits or somebody is to be told: what a record costs goes by records.
 pub const FLUSH_INTERVAL_MIN: i64 = SECOND;
+/// The most of it: lanes take a source for silent that says nothing for thirty seconds, and a kill may cost what has not been
+/// given away.
+pub const FLUSH_INTERVAL_MAX: i64 = 10 * SECOND;
 /// Rows for each lane that are much.
 const ROWS_MUCH: u64 = 1000;
 /// Flushes that may wait for the role before a thread waits for it (files) or keeps its rows (live).
@@ -105,6 +108,14 @@ impl Drop for Worker {
     }
 }
 
+#[cfg(test)]
+impl Worker {
+    /// One that gives these.
+    pub(crate) fn of(flushes: Receiver<Flush>) -> Worker {
+        Worker { flushes, stop: Arc::default(), thread: None }
+    }
+}
+
 /// What a thread is given.
 pub struct Job {
     /// Settings.
@@ -160,8 +171,9 @@ struct State {
     problems: Vec<String>,
     /// Rows that wait for a slow bus.
     kept: Vec<Rows>,
-    /// A flush is owed, as there was no room for the last one.
+    /// A flush is owed, as there was no room for the last one, and whether it hurried.
     owes: bool,
+    hurries: bool,
     rows_dropped: u64,
     lost: BTreeMap<&'static str, u64>,
 }
@@ -177,6 +189,7 @@ impl State {
             problems: Vec::new(),
             kept: Vec::new(),
             owes: false,
+            hurries: false,
             rows_dropped: 0,
             lost: BTreeMap::new(),
         }
@@ -388,6 +401,7 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
             continue;
         }
         pace.flushed(&mut state.engine);
+        state.hurries |= due == Due::Soon;
         tell(job.progress.as_deref(), state.number, job.source.progress());
         state.engine.settle();
         if sender.is_full() {
@@ -397,7 +411,8 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
         }
         state.owes = false;
         let dropped = job.source.stats().map_or(0, |stats| stats.dropped);
-        let flush = Flush { hurries: due == Due::Soon, ..state.flush(&node, dropped, false) };
+        let hurries = std::mem::take(&mut state.hurries);
+        let flush = Flush { hurries, ..state.flush(&node, dropped, false) };
         match sender.try_send(flush) {
             Ok(()) | Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Disconnected(_)) => return,

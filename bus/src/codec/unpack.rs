@@ -12,8 +12,12 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
-use arrow_ipc::{Message, MessageHeader, root_as_message};
+use arrow_ipc::{
+    BodyCompression, BodyCompressionArgs, Buffer, Endianness, FieldNode, Message, MessageArgs,
+    MessageHeader, MetadataVersion, RecordBatch as IpcBatch, RecordBatchArgs, root_as_message,
+};
 use arrow_schema::{ArrowError, DataType, Schema};
+use flatbuffers::FlatBufferBuilder;
 use model::stream::Def;
 
 use super::{MAX_PAYLOAD, MAX_UNPACKED, short};
@@ -74,29 +78,49 @@ pub(super) fn narrow(def: &'static Def, bytes: &[u8]) -> Option<Vec<u8>> {
     let end = kept().map(|b| b.offset().saturating_add(b.length())).max()?;
     let end = u64::try_from(end).ok()?.checked_next_multiple_of(ALIGNED as u64)?;
     let body = body.get(..usize::try_from(end).ok()?)?;
-
-    // What is said of the batch stays where it is, and says less. A vector's length stands before it.
-    let meta = message._tab.buf();
-    let mut said = meta.to_vec();
-    let place = |part: &[u8]| (part.as_ptr() as usize).checked_sub(meta.as_ptr() as usize);
-    let mut put = |at: usize, value: &[u8]| {
-        said.get_mut(at..at.checked_add(value.len())?)?.copy_from_slice(value);
-        Some(())
-    };
-    for (vector, count) in [(all_nodes.bytes(), nodes), (all.bytes(), buffers)] {
-        put(place(vector)?.checked_sub(4)?, &u32::try_from(count).ok()?.to_le_bytes())?;
-    }
-    let length = message._tab.vtable().get(Message::VT_BODYLENGTH);
-    put(message._tab.loc().checked_add(usize::from(length))?, &end.to_le_bytes())?;
+    let end = i64::try_from(end).ok()?;
 
     let mut out = head(&schema).ok()?;
+    let said = say(&batch, (nodes, buffers), end);
     out.extend(CONTINUES.to_le_bytes());
-    out.extend(u32::try_from(said.len()).ok()?.to_le_bytes());
-    out.extend(said);
+    // The body begins at a multiple as well.
+    let length = said.len().checked_next_multiple_of(ALIGNED as usize)?;
+    out.extend(u32::try_from(length).ok()?.to_le_bytes());
+    out.extend(&said);
+    out.resize(out.len() + length - said.len(), 0);
     out.extend(body);
     out.extend(CONTINUES.to_le_bytes());
     out.extend(0_u32.to_le_bytes());
     Some(out)
+}
+
+/// The message of a batch that has the first nodes and buffers of another, in a body of this length.
+fn say(batch: &IpcBatch<'_>, (nodes, buffers): (usize, usize), body: i64) -> Vec<u8> {
+    let mut text = FlatBufferBuilder::new();
+    let nodes: Vec<FieldNode> = batch.nodes().iter().flatten().take(nodes).copied().collect();
+    let buffers: Vec<Buffer> = batch.buffers().iter().flatten().take(buffers).copied().collect();
+    let compression = batch.compression().map(|how| {
+        let args = BodyCompressionArgs { codec: how.codec(), method: how.method() };
+        BodyCompression::create(&mut text, &args)
+    });
+    let args = RecordBatchArgs {
+        length: batch.length(),
+        nodes: Some(text.create_vector(&nodes)),
+        buffers: Some(text.create_vector(&buffers)),
+        compression,
+        ..RecordBatchArgs::default()
+    };
+    let header = IpcBatch::create(&mut text, &args);
+    let args = MessageArgs {
+        version: MetadataVersion::V5,
+        header_type: MessageHeader::RecordBatch,
+        header: Some(header.as_union_value()),
+        bodyLength: body,
+        ..MessageArgs::default()
+    };
+    let message = Message::create(&mut text, &args);
+    text.finish(message, None);
+    text.finished_data().to_vec()
 }
 
 /// An Arrow stream as it begins.
@@ -125,6 +149,9 @@ fn vet(bytes: &[u8]) -> Result<(Schema, Vec<u64>), String> {
         return Err("the Arrow stream does not begin with a schema".into());
     }
     let schema = message.header_as_schema().ok_or("no schema in the schema message")?;
+    if schema.endianness() != Endianness::Little {
+        return Err("the Arrow stream is big-endian".into());
+    }
     if schema.fields().map_or(0, |f| f.len()) > MAX_FIELDS {
         return Err(format!("more than {MAX_FIELDS} columns"));
     }

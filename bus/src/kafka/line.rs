@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::transaction::Proof;
 use crate::codec::Encoded;
@@ -14,9 +14,9 @@ use crate::{BusError, Outgoing};
 /// Steps that share a transaction at most: as many as may be under way at all.
 const STEPS_MAX: usize = AHEAD as usize + 1;
 
-/// Bytes of the steps that share a transaction at most; one that is larger has its own. The broker gets them within the
-/// time that a transaction may stay open, also where it is slow.
-const BYTES_MAX: usize = 64 << 20;
+/// Bytes of the steps that share a transaction at most; one that is larger has its own. What a transaction costs is little
+/// beside so many, and a slow broker has them well within the time that it may stay open.
+const BYTES_MAX: usize = 16 << 20;
 
 /// A step as it is sent.
 pub(super) struct Packed {
@@ -63,7 +63,7 @@ impl Line {
     }
 
     /// A step takes its place; tells its number. Behind one that failed there is none: nobody answers.
-    pub(super) fn join(&self, answer: Answer) -> u64 {
+    fn join(&self, answer: Answer) -> u64 {
         let mut inner = self.inner();
         let number = inner.next;
         inner.next += 1;
@@ -74,7 +74,7 @@ impl Line {
     }
 
     /// A step is packed. Whoever finds nobody at it commits what is first in the line, and what comes meanwhile.
-    pub(super) fn packed(
+    fn packed(
         &self,
         number: u64,
         packed: Packed,
@@ -91,7 +91,7 @@ impl Line {
     }
 
     /// A step cannot be packed: it fails, and so do those behind it.
-    pub(super) fn failed(&self, number: u64, error: BusError) {
+    fn failed(&self, number: u64, error: BusError) {
         let mut inner = self.inner();
         let place = inner.steps.iter().position(|step| step.number == number);
         // Not there if one before it has failed: then it is answered.
@@ -127,6 +127,40 @@ impl Line {
         }
         inner.is_busy = !steps.is_empty();
         inner.is_busy.then_some((steps, answers))
+    }
+}
+
+/// A step's place in the line. Where nobody comes to say what became of it, it has failed, and those behind it need not wait.
+pub(super) struct Place {
+    line: Arc<Line>,
+    number: u64,
+}
+
+impl Place {
+    /// Takes the next one.
+    pub(super) fn join(line: &Arc<Line>, answer: Answer) -> Place {
+        Place { number: line.join(answer), line: Arc::clone(line) }
+    }
+
+    /// As [`Line::packed`].
+    pub(super) fn packed(
+        self,
+        packed: Packed,
+        commit: &mut dyn FnMut(&[Packed]) -> Result<(), BusError>,
+    ) {
+        self.line.packed(self.number, packed, commit);
+    }
+
+    /// As [`Line::failed`].
+    pub(super) fn failed(self, error: BusError) {
+        self.line.failed(self.number, error);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let broke_off = BusError::Session("a step broke off before it was sent".into());
+        self.line.failed(self.number, broke_off);
     }
 }
 
@@ -255,6 +289,20 @@ mod tests {
         assert_eq!(groups, [1]);
         assert!(fine(&answers[0]) && answers[2].try_recv().is_err());
         assert!(matches!(answers[1].try_recv(), Ok(Err(BusError::Fatal(_)))));
+    }
+
+    #[test]
+    fn a_step_that_broke_off_before_it_was_packed_takes_those_behind_it_along() {
+        let line = Arc::new(Line::default());
+        let (answers, answer) = channel();
+        let place = Place::join(&line, answers);
+        let (behind, late) = joined(&line);
+        line.packed(behind, packed(1), &mut |_| panic!("before the first"));
+        let breaks_off = || -> Packed { panic!("on purpose") };
+        let broken = std::thread::spawn(move || place.packed(breaks_off(), &mut |_| Ok(())));
+        assert!(broken.join().is_err());
+        assert!(matches!(answer.try_recv(), Ok(Err(BusError::Session(_)))));
+        assert!(matches!(late.try_recv(), Err(std::sync::mpsc::TryRecvError::Disconnected)));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::Deliveries;
 use super::guard::{self, Kept};
-use super::line::{Line, Packed};
+use super::line::{Line, Packed, Place};
 use super::patience::Patience;
 use super::{Shared, code, partition};
 use crate::codec::{self, Encoded};
@@ -86,13 +86,13 @@ impl Transaction {
     pub(super) fn begin(self, step: Step, proof: Option<Proof>) -> Result<UnderWay, BusError> {
         let (answers, answer) = channel();
         let name = self.me.name();
-        let number = self.line.join(answers);
+        let place = Place::join(&self.line, answers);
         let work = move || match self.encoded(step) {
             Ok(records) => {
                 let packed = Packed { records, proof };
-                self.line.packed(number, packed, &mut |steps| self.commit(steps));
+                place.packed(packed, &mut |steps| self.commit(steps));
             }
-            Err(error) => self.line.failed(number, error),
+            Err(error) => place.failed(error),
         };
         std::thread::Builder::new()
             .name("kafka-step".into())

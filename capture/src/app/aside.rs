@@ -50,7 +50,7 @@ impl Kept {
     fn grow(&mut self, by: usize) -> bool {
         let by = by as u64;
         let Some(held) = self.of_shard() else { return false };
-        // No other thread has flows of this shard.
+        // Who shares the shelves has no flows of this shard.
         if held.load(Ordering::Relaxed) + by > KEPT_MAX / u64::from(SHARDS) {
             return false;
         }
