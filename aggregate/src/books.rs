@@ -31,6 +31,8 @@ impl Tally {
         ] {
             counts.add(name, i64::try_from(now.saturating_sub(was)).unwrap_or(i64::MAX));
         }
+        let cut = now.conn_cut.saturating_sub(was.conn_cut);
+        counts.add("merged.conn", i64::try_from(cut).map_or(i64::MIN, |cut| -cut));
     }
 }
 
