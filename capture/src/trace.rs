@@ -294,7 +294,7 @@ mod tests {
                 (5, 'H', Some(101), Some(7)),
                 (9, 'A', None, Some(7)),
                 (10, '-', None, Some(9)),
-                (11, 'F', None, Some(9)),
+                (11, 'F', Some(101), Some(9)),
                 (12, '-', Some(103), Some(11)),
             ]
         );

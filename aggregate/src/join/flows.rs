@@ -165,7 +165,9 @@ fn meets(a: &Piece, b: &Piece, within: i64) -> bool {
 
 /// Joins halves: those of one tuple in order of time, as one sensor would have seen them.
 fn halves(pieces: &[Piece], order: &[usize], rules: Rules, flows: &mut Vec<Flow>) {
-    if order.iter().any(|i| !pieces[*i].rests().is_empty()) {
+    let has_rests = order.iter().any(|i| !pieces[*i].rests().is_empty());
+    // What has one direction only stays as it is.
+    if has_rests && order.iter().any(|i| pieces[*i].end() != pieces[order[0]].end()) {
         return halves_with_rests(pieces, order, rules, flows);
     }
     chains(pieces, order).into_iter().for_each(|flow| joined(pieces, flow, rules, flows));

@@ -209,7 +209,7 @@ mod tests {
         send(&mut trace, 2, 140, 0, b'A', 2);
         send(&mut trace, 3, 900, 0, b'R', 3);
         let ends: Vec<_> = trace.marks().map(|mark| mark.packet.end).collect();
-        assert_eq!(ends, [Some(101), None, Some(140)]);
+        assert_eq!(ends, [Some(101), None, Some(140), None]);
     }
 
     #[test]
