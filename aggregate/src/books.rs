@@ -31,6 +31,8 @@ impl Tally {
         ] {
             counts.add(name, i64::try_from(now.saturating_sub(was)).unwrap_or(i64::MAX));
         }
+        let cut = now.conn_cut.saturating_sub(was.conn_cut);
+        counts.add("merged.conn", i64::try_from(cut).map_or(i64::MIN, |cut| -cut));
     }
 }
 
@@ -58,4 +60,17 @@ pub fn grown_open(was: &mut BTreeMap<&'static str, i64>, now: &[&Windows], count
     was.iter().for_each(|(name, rows)| counts.add(format!("open.{name}"), -rows));
     open.iter().for_each(|(name, rows)| counts.add(format!("open.{name}"), *rows));
     counts.0.retain(|_, by| *by != 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_was_cut_is_one_that_was_not_merged() {
+        let (mut tally, mut counts) = (Tally::default(), Counts::default());
+        let now = Counters { conn_merged: 3, conn_cut: 5, ..Counters::default() };
+        tally.grown(&now, &mut counts);
+        assert_eq!(counts.0.get("merged.conn"), Some(&-2));
+    }
 }

@@ -85,8 +85,10 @@ pub struct Counters {
     pub conn_out: u64,
     /// Rows of logs read for detectors.
     pub log_in: u64,
-    /// Rows of conn that became part of another: in = out + merged + still held.
+    /// Rows of conn that became part of another: in + cut = out + merged + still held.
     pub conn_merged: u64,
+    /// Rows of conn that came of another, which was cut.
+    pub conn_cut: u64,
     /// Rows of other flow streams read, where taps overlap.
     pub copied_in: u64,
     /// Those passed on.

@@ -16,29 +16,17 @@ use crate::host::Shared;
 use crate::services::Services;
 use aside::{Aside, Told, What};
 use probing::Probing;
+use slot::Slot;
 
 pub use aside::Shelves;
 
 mod aside;
 mod halves;
 mod probing;
+mod slot;
 
 /// Analyzers that a flow may have had at once or one after another: protocols can carry each other without end.
 const SLOTS_MAX: usize = 16;
-
-/// One analyzer of the flow.
-struct Slot {
-    name: &'static str,
-    /// The slot of the analyzer that carries it; none: it is fed what the flow itself carries.
-    carrier: Option<usize>,
-    skips_partial: bool,
-    analyzer: Box<dyn Analyzer>,
-    confirmed: bool,
-    /// It is told nothing more, but still writes what it has when the flow ends.
-    stopped: bool,
-    /// The flow was not its protocol.
-    violated: bool,
-}
 
 /// The application side of one flow.
 #[derive(Default)]
@@ -311,16 +299,7 @@ impl App {
             return;
         }
         let transport = self.transport.unwrap_or(Transport::Tcp);
-        let slot = Slot {
-            name: kind.name,
-            carrier,
-            skips_partial: kind.skips_partial,
-            analyzer: (kind.new)(transport),
-            confirmed: false,
-            stopped: false,
-            violated: false,
-        };
-        few::push(&mut self.slots, slot);
+        few::push(&mut self.slots, Slot::new(kind, carrier, transport));
     }
 
     fn call(
@@ -375,7 +354,7 @@ impl App {
         };
         f(slot.analyzer.as_mut(), &mut cx);
         self.wants_flip |= cx.flip;
-        self.gave_up |= cx.gave_up;
+        self.gave_up |= cx.gave_up && !slot.presumed;
         self.over |= cx.over;
         self.pauses |= cx.pauses;
         self.tls_established = cx.tls_established;
@@ -393,17 +372,26 @@ impl App {
         slot.stopped |= is_done;
         match signal {
             Signal::None => {}
+            Signal::Confirmed if slot.presumed => slot.confirmed = true,
             Signal::Confirmed => {
                 slot.confirmed = true;
                 self.services.add(slot.name, now);
             }
             // Another of its name may have been found meanwhile, inside of a third.
-            Signal::Violated if slot.violated => {}
+            Signal::Violated if slot.is_violated() => {}
             Signal::Violated => {
                 slot.stopped = true;
-                slot.violated = true;
-                self.services.remove(slot.name);
+                slot.violated_at = Some(now);
+                let name = slot.name;
+                // Of a half it stays if it is that inside of another, which a reply would confirm once more.
+                let is_inside = |slot: &Slot| slot.name == name && slot.is_confirmed();
+                if !self.is_half || !self.slots.iter().any(is_inside) {
+                    self.services.remove(name);
+                }
             }
+        }
+        if let Some(slot) = self.slots.get_mut(at).filter(|_| self.is_half) {
+            slot.note_shown(now);
         }
     }
 

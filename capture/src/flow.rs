@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::config::SECOND;
 use crate::history::History;
 use crate::tcp::{Syn, Tcp};
-use crate::trace::{Packet, Trace};
+use crate::trace::{Packet, Start, Sums, Trace};
 use crate::tunnel::Carrier;
 
 pub use rare::Rare;
@@ -334,17 +334,24 @@ impl Meta {
 
     /// A TCP packet is about to be handled; `before` says how far the numbers of its sender went before it, and what
     /// the first packet was.
-    pub fn follow(&mut self, dir: Dir, packet: Packet, before: impl FnOnce() -> (u64, Packet)) {
+    pub fn follow(
+        &mut self,
+        dir: Dir,
+        (packet, start): (Packet, Option<Start>),
+        before: impl FnOnce() -> (u64, Packet),
+    ) {
+        let [packets, ip_bytes] = [self.packets, self.ip_bytes].map(|of| of[dir.index()]);
+        let sums = Sums { packets, ip_bytes };
         if self.packets[dir.other().index()] > 0 {
             if let Some(rare) = &mut self.rare {
                 rare.trace = None;
             }
         } else if let Some(trace) = self.trace_mut() {
-            trace.packet(packet);
+            trace.packet(packet, start, sums);
         } else if self.packets[dir.index()] == 1 {
             let (reached, first) = before();
             let mut trace = Trace::new(Packet { at: self.first, ..first }, &self.history, reached);
-            trace.packet(packet);
+            trace.packet(packet, start, sums);
             self.rare_mut().trace = Some(Box::new(trace));
         }
     }

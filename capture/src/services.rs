@@ -61,9 +61,9 @@ impl Services {
         self.known.iter().filter(|known| !known.is_out).map(|known| (known.name, known.at))
     }
 
-    /// Those that it was taken for and is not.
-    pub fn removed(&self) -> impl Iterator<Item = &'static str> {
-        self.known.iter().filter(|known| known.is_out).map(|known| known.name)
+    /// Those that it was taken for and is not, and when it was.
+    pub fn removed(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        self.known.iter().filter(|known| known.is_out).map(|known| (known.name, known.at))
     }
 
     /// How often one was added, whether or not it still is there.
@@ -92,7 +92,7 @@ mod tests {
         services.add("http", 1);
         services.add("ftp", 2);
         services.remove("http");
-        assert!(services.told().eq([("ftp", 2)]) && services.removed().eq(["http"]));
+        assert!(services.told().eq([("ftp", 2)]) && services.removed().eq([("http", 1)]));
         services.add("http", 3);
         assert!(services.told().eq([("ftp", 2), ("http", 3)]));
         assert_eq!((services.removed().count(), services.confirmations()), (0, 3));

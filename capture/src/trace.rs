@@ -1,9 +1,14 @@
 //! What a TCP flow of which one direction is seen leaves for the aggregators, who may have its other half
-//! from another sensor: the time of each history letter, what its packet acknowledged, and the bytes that were not
-//! seen.
+//! from another sensor: the time of each history letter, what its packet acknowledged, the bytes that were not
+//! seen, and where the flow may have been over for who sees both directions.
 //!
 //! It begins with the second packet of a direction while the other has none, so that floods of SYNs and
 //! flows that are answered, which is nearly all, never have one.
+
+mod rests;
+
+use rests::Rests;
+pub use rests::{Rest, Start, Sums};
 
 /// Letters that have a time. Beyond it a flow of one direction is nothing but SYNs or RSTs of ever new
 /// numbers; those of them that are left are as good as any.
@@ -35,8 +40,15 @@ pub struct Packet {
 pub struct Mark {
     /// The packet; its end where that went further than those before.
     pub packet: Packet,
-    /// Its letter in upper case, or [`NO_LETTER`].
+    /// Its letter in upper case, in lower case one that it would have written had the flow begun with the last rest, or
+    /// [`NO_LETTER`].
     pub letter: u8,
+}
+
+impl Mark {
+    fn is_anew(&self) -> bool {
+        self.letter.is_ascii_lowercase()
+    }
 }
 
 /// Bytes that were not seen.
@@ -66,6 +78,7 @@ pub struct Trace {
     next: u64,
     holes: Vec<Hole>,
     has_given_up: bool,
+    rests: Rests,
 }
 
 /// Whether a number lies ahead of another.
@@ -88,14 +101,26 @@ impl Trace {
             next: reached,
             holes: Vec::new(),
             has_given_up: false,
+            rests: Rests::new(first, history),
         };
         history.iter().for_each(|letter| trace.letter(letter.to_ascii_uppercase()));
         trace
     }
 
-    /// The next packet.
-    pub fn packet(&mut self, packet: Packet) {
-        self.tell_ack();
+    /// The next packet: what a flow would begin with that began with it, unless it is ignored; and what was counted
+    /// before it.
+    pub fn packet(&mut self, packet: Packet, start: Option<Start>, before: Sums) {
+        match self.rests.anew() {
+            Some(letter) => self.mark_anew(letter),
+            None => self.tell_ack(),
+        }
+        // Numbers may go further with a packet that takes none: what comes before it was not seen.
+        let end = packet.end.or_else(|| self.rests.skipped_to(start));
+        let packet = Packet { end, ..packet };
+        if let Some((from, to)) = self.rests.next(self.packet.at, packet, start, before) {
+            // Of that rest nobody is told any more.
+            self.marks.retain(|mark| !mark.is_anew() || !(from..to).contains(&mark.packet.at));
+        }
         self.packet = packet;
         self.is_told = false;
     }
@@ -121,8 +146,23 @@ impl Trace {
         }
     }
 
+    /// Marks beside those of rests.
+    fn plain_marks(&self) -> usize {
+        match self.rests.all() {
+            [] => self.marks.len(),
+            _ => self.marks.iter().filter(|mark| !mark.is_anew()).count(),
+        }
+    }
+
+    /// A letter of a flow that began with the last rest.
+    fn mark_anew(&mut self, letter: u8) {
+        self.rests.wrote(letter);
+        self.push(letter.to_ascii_lowercase());
+    }
+
     fn mark(&mut self, letter: u8) {
-        if self.marks.len() >= LETTERS_MAX + ACKS_MAX {
+        self.rests.wrote(letter);
+        if self.plain_marks() >= LETTERS_MAX + ACKS_MAX {
             return;
         }
         if matches!(letter, b'^' | b'C') {
@@ -130,12 +170,18 @@ impl Trace {
             let packet = Packet { end: None, ack: None, ..self.packet };
             self.marks.push(Mark { packet, letter });
         } else {
-            let end = self.packet.end.filter(|end| is_ahead(*end, self.end));
-            self.end = end.or(self.end);
-            self.acked = self.packet.ack.filter(|ack| is_ahead(*ack, self.acked)).or(self.acked);
-            self.marks.push(Mark { packet: Packet { end, ..self.packet }, letter });
-            self.is_told = true;
+            self.push(letter);
         }
+    }
+
+    fn push(&mut self, letter: u8) {
+        let ahead = self.packet.end.filter(|end| is_ahead(*end, self.end));
+        self.end = ahead.or(self.end);
+        // Where a FIN ends matters wherever that is.
+        let end = if letter.eq_ignore_ascii_case(&b'F') { self.packet.end } else { ahead };
+        self.acked = self.packet.ack.filter(|ack| is_ahead(*ack, self.acked)).or(self.acked);
+        self.marks.push(Mark { packet: Packet { end, ..self.packet }, letter });
+        self.is_told = true;
     }
 
     /// Tells of the packet at hand if it went further or acknowledged more than those before, and no letter did.
@@ -195,10 +241,17 @@ impl Trace {
     /// Packets that are told of, in order; the last that came is one of them.
     pub fn marks(&self) -> impl Iterator<Item = Mark> {
         let last = self.packet;
-        let is_new = !self.is_told && last.ack.is_some();
+        let anew = self.rests.anew();
+        let is_new = anew.is_some() || (!self.is_told && last.ack.is_some());
         let end = last.end.filter(|end| is_ahead(*end, self.end));
-        let last = Mark { packet: Packet { end, ..last }, letter: NO_LETTER };
+        let letter = anew.map_or(NO_LETTER, |letter| letter.to_ascii_lowercase());
+        let last = Mark { packet: Packet { end, ..last }, letter };
         self.marks.iter().copied().chain(is_new.then_some(last))
+    }
+
+    /// Where the flow may have been over.
+    pub fn rests(&self) -> &[Rest] {
+        self.rests.all()
     }
 
     /// Bytes that were never seen.
@@ -215,6 +268,11 @@ mod tests {
         Packet { at, end, ack }
     }
 
+    /// A packet that writes nothing anew.
+    fn next(trace: &mut Trace, packet: Packet) {
+        trace.packet(packet, None, Sums::default());
+    }
+
     fn told(trace: &Trace) -> Vec<(i64, char, Option<u32>, Option<u32>)> {
         let of = |m: Mark| (m.packet.at, char::from(m.letter), m.packet.end, m.packet.ack);
         trace.marks().map(of).collect()
@@ -223,12 +281,12 @@ mod tests {
     #[test]
     fn letters_have_their_times_and_numbers() {
         let mut trace = Trace::new(at(5, Some(101), Some(7)), b"^h", 1);
-        trace.packet(at(9, None, Some(7)));
+        next(&mut trace, at(9, None, Some(7)));
         trace.letter(b'A');
-        trace.packet(at(10, None, Some(9)));
-        trace.packet(at(11, Some(101), Some(9)));
+        next(&mut trace, at(10, None, Some(9)));
+        next(&mut trace, at(11, Some(101), Some(9)));
         trace.letter(b'F');
-        trace.packet(at(12, Some(103), Some(11)));
+        next(&mut trace, at(12, Some(103), Some(11)));
         assert_eq!(
             told(&trace),
             [
@@ -236,7 +294,7 @@ mod tests {
                 (5, 'H', Some(101), Some(7)),
                 (9, 'A', None, Some(7)),
                 (10, '-', None, Some(9)),
-                (11, 'F', None, Some(9)),
+                (11, 'F', Some(101), Some(9)),
                 (12, '-', Some(103), Some(11)),
             ]
         );
@@ -247,11 +305,11 @@ mod tests {
     #[test]
     fn numbers_of_ignored_packets_are_not_told() {
         let mut trace = Trace::new(at(5, Some(101), Some(7)), b"CD", 1);
-        trace.packet(at(6, None, None));
+        next(&mut trace, at(6, None, None));
         trace.letter(b'C');
-        trace.packet(at(7, None, None));
-        trace.packet(at(8, Some(103), Some(7)));
-        trace.packet(at(9, None, None));
+        next(&mut trace, at(7, None, None));
+        next(&mut trace, at(8, Some(103), Some(7)));
+        next(&mut trace, at(9, None, None));
         assert_eq!(
             told(&trace),
             [
@@ -268,7 +326,7 @@ mod tests {
         let mut trace = Trace::new(at(0, Some(1), None), b"S", 1);
         for n in 1..10_000 {
             let ack = (u32::MAX - 5000).wrapping_add(n);
-            trace.packet(at(i64::from(n), None, Some(ack)));
+            next(&mut trace, at(i64::from(n), None, Some(ack)));
         }
         let marks = told(&trace);
         assert!((ACKS_MAX / 2..ACKS_MAX + 3).contains(&marks.len()), "{}", marks.len());

@@ -135,9 +135,11 @@ pub fn send(windows: &mut Windows, ready: &[Ready], to: &mut Outlet<'_>) -> anyh
     if ready.is_empty() {
         return Ok(());
     }
-    let pieces: usize = ready.iter().map(|flow| flow.pieces.len()).sum();
+    let pieces = ready.iter().flat_map(|flow| &flow.pieces);
+    let rows = pieces.filter(|piece| !piece.is_cut[0]).count();
     to.counters.conn_out += ready.len() as u64;
-    to.counters.conn_merged += pieces.saturating_sub(ready.len()) as u64;
+    to.counters.conn_merged += rows.saturating_sub(ready.len()) as u64;
+    to.counters.conn_cut += ready.len().saturating_sub(rows) as u64;
     let offsets = ready.iter().flat_map(|flow| flow.pieces.iter().map(|piece| piece.offset));
     let oldest = offsets.min().unwrap_or(0);
     for rows in row::batches(ready, to.config.overlap)? {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
+use super::cut::{self, Member};
 use super::order;
 use super::piece::{Mark, Piece};
 use super::stream::Stream;
@@ -11,6 +12,8 @@ use crate::config::SECOND;
 
 /// Without packets a flow that is not TCP ends (`udp_inactivity_timeout`, `icmp_inactivity_timeout`).
 const DATAGRAM_US: i64 = 60 * SECOND;
+/// The same of one whose server is asked for names and has answered (`dns_session_timeout`).
+const NAMES_US: i64 = 10 * SECOND;
 /// Clocks of sensors that see the same packets differ by less.
 const SKEW_US: i64 = SECOND;
 
@@ -45,8 +48,8 @@ pub enum Kind {
 /// Pieces that are one flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
-    /// Their places; a row for all comes from the first.
-    pub members: Vec<usize>,
+    /// Which; a row for all comes from the first.
+    pub members: Vec<Member>,
     /// What they are to each other; a single one is a copy of nothing.
     pub kind: Kind,
     /// When they go.
@@ -70,7 +73,7 @@ const RESERVED: RangeInclusive<i32> = 600..=1023;
 
 /// In order of time; of what began at once the SYN first, and then what comes from the higher port, as those of
 /// clients are, or over UDP from a port that is kept for clients.
-fn place(piece: &Piece) -> (i64, bool, i32, &str, i64, i64, usize) {
+pub fn place(piece: &Piece) -> (i64, bool, i32, &str, i64, i64, usize) {
     let follows = piece.syn().is_none();
     let (orig, resp) = (piece.ports[0], piece.ports[1]);
     let is_orig = piece.half.as_ref().is_none_or(|half| half.is_orig);
@@ -132,9 +135,13 @@ fn copies(
         let taps: BTreeSet<&str> = members.iter().map(|i| &*pieces[*i].tap).collect();
         let written = latest(pieces, &members);
         let waits = if taps.len() >= rules.taps { 0 } else { copies_us };
-        flows.push(Flow { members, kind: Kind::Copies, due: written.saturating_add(waits) });
+        flows.push(flow(members, Kind::Copies, written.saturating_add(waits)));
     }
     left
+}
+
+fn flow(members: Vec<usize>, kind: Kind, due: i64) -> Flow {
+    Flow { members: members.into_iter().map(Member::whole).collect(), kind, due }
 }
 
 fn latest(pieces: &[Piece], members: &[usize]) -> i64 {
@@ -158,27 +165,70 @@ fn meets(a: &Piece, b: &Piece, within: i64) -> bool {
 
 /// Joins halves: those of one tuple in order of time, as one sensor would have seen them.
 fn halves(pieces: &[Piece], order: &[usize], rules: Rules, flows: &mut Vec<Flow>) {
-    let mut at = 0;
+    let has_rests = order.iter().any(|i| !pieces[*i].rests().is_empty());
+    // What has one direction only stays as it is.
+    if has_rests && order.iter().any(|i| pieces[*i].end() != pieces[order[0]].end()) {
+        return halves_with_rests(pieces, order, rules, flows);
+    }
+    chains(pieces, order).into_iter().for_each(|flow| joined(pieces, flow, rules, flows));
+}
+
+/// Those that follow each other as one flow.
+pub fn chains<'a>(pieces: &[Piece], order: &'a [usize]) -> Vec<&'a [usize]> {
+    let (mut all, mut at) = (Vec::new(), 0);
     while at < order.len() {
         let mut end = at + 1;
         while end < order.len() && continues(pieces, &order[at..end], order[end]) {
             end += 1;
         }
-        let members = &order[at..end];
+        all.push(&order[at..end]);
         at = end;
-        let is_both = members.iter().any(|i| pieces[*i].end() != pieces[members[0]].end());
-        if is_both {
-            let waits = if is_complete(pieces, members) { SETTLE_US } else { rules.window_us };
-            let waits = waits.min(rules.window_us);
-            let due = latest(pieces, members).saturating_add(waits);
-            let mut members = members.to_vec();
-            let began = began(pieces, &members);
-            members[..=began].rotate_right(1);
-            flows.push(Flow { members, kind: Kind::Joined, due });
-        } else {
-            one_way(pieces, members, rules, flows);
+    }
+    all
+}
+
+/// The same where some may have to be cut.
+fn halves_with_rests(pieces: &[Piece], order: &[usize], rules: Rules, flows: &mut Vec<Flow>) {
+    let from = flows.len();
+    for members in cut::groups(pieces, order) {
+        let parts: Vec<Piece> = members.iter().map(|member| member.of(pieces)).collect();
+        let places: Vec<usize> = (0..parts.len()).collect();
+        let before = flows.len();
+        joined(&parts, &places, rules, flows);
+        for flow in &mut flows[before..] {
+            flow.members.iter_mut().for_each(|of| *of = members[of.piece].clone());
+            if flow.members.iter().any(|of| of.parts.is_some()) {
+                flow.kind = Kind::Joined;
+            }
         }
     }
+    // A piece goes as a whole, so that what is held of it is all of it or nothing.
+    let flows = &mut flows[from..];
+    loop {
+        let shares = |a: &Flow, b: &Flow| {
+            a.members.iter().any(|of| b.members.iter().any(|other| other.piece == of.piece))
+        };
+        let later = |flow: &Flow| flows.iter().filter(|of| shares(of, flow)).map(|of| of.due).max();
+        let dues: Vec<i64> = flows.iter().filter_map(later).collect();
+        if flows.iter().map(|flow| flow.due).eq(dues.iter().copied()) {
+            return;
+        }
+        flows.iter_mut().zip(dues).for_each(|(flow, due)| flow.due = due);
+    }
+}
+
+/// Pieces that are one flow, if both directions are there.
+fn joined(pieces: &[Piece], members: &[usize], rules: Rules, flows: &mut Vec<Flow>) {
+    let is_both = members.iter().any(|i| pieces[*i].end() != pieces[members[0]].end());
+    if !is_both {
+        return one_way(pieces, members, rules, flows);
+    }
+    let waits = if is_complete(pieces, members) { SETTLE_US } else { rules.window_us };
+    let due = latest(pieces, members).saturating_add(waits.min(rules.window_us));
+    let mut members = members.to_vec();
+    let began = began(pieces, &members);
+    members[..=began].rotate_right(1);
+    flows.push(flow(members, Kind::Joined, due));
 }
 
 /// Pieces of one direction wait each for itself, or, where taps overlap, with those of other taps.
@@ -197,12 +247,12 @@ fn one_way(pieces: &[Piece], members: &[usize], rules: Rules, flows: &mut Vec<Fl
     }
     for members in groups {
         let due = latest(pieces, &members).saturating_add(rules.window_us);
-        flows.push(Flow { members, kind: Kind::Copies, due });
+        flows.push(flow(members, Kind::Copies, due));
     }
 }
 
 /// Whether a piece still belongs to the flow that these are.
-fn continues(pieces: &[Piece], flow: &[usize], next: usize) -> bool {
+pub fn continues(pieces: &[Piece], flow: &[usize], next: usize) -> bool {
     let piece = &pieces[next];
     // What one sensor wrote in two rows were two flows to it, whichever their directions.
     if flow.iter().any(|i| pieces[*i].tap == piece.tap && pieces[*i].end() != piece.end()) {
@@ -220,6 +270,17 @@ fn continues(pieces: &[Piece], flow: &[usize], next: usize) -> bool {
     if is_any_alone && !flow.iter().all(is_copy) {
         return false;
     }
+    // Nor is what it saw after a SYN that began anew of what it saw before, whatever became of that SYN.
+    let is_anew = |i: &usize| {
+        let before = &pieces[*i];
+        before.tap == piece.tap
+            && before.end() == piece.end()
+            && before.is_replaced
+            && piece.first >= before.written
+    };
+    if piece.is_tcp && flow.iter().any(is_anew) {
+        return false;
+    }
     // Nor did it give up one that was silent for no longer than this, unless it was over.
     let is_again = |i: &usize| {
         let before = &pieces[*i];
@@ -232,7 +293,9 @@ fn continues(pieces: &[Piece], flow: &[usize], next: usize) -> bool {
     }
     let last = flow.iter().map(|i| pieces[*i].last.min(piece.first)).max().unwrap_or(i64::MIN);
     if !piece.is_tcp {
-        return piece.first < last.saturating_add(DATAGRAM_US);
+        let is_of_names = flow.iter().any(|i| pieces[*i].ended_as("dns"));
+        let patience = if is_of_names { NAMES_US } else { DATAGRAM_US };
+        return piece.first < last.saturating_add(patience);
     }
     let told = tell(pieces, flow, Some(piece.first));
     if piece.first >= told.lives_until(last, piece.ports) {
@@ -326,7 +389,35 @@ pub fn tell(pieces: &[Piece], flow: &[usize], until: Option<i64>) -> Told {
     let until = until.unwrap_or(i64::MAX);
     let events = events.iter().filter(|event| event.mark.at <= until);
     let streams = flow.iter().map(|i| Stream::of(&pieces[*i])).collect();
-    Told::new(first.end(), first.is_turned(), streams).hear_all(events)
+    let told = Told::new(first.end(), first.is_turned(), streams);
+    if !are_in_two_tunnels(pieces, flow) {
+        return told.hear_all(events);
+    }
+    let mut told = told.in_two_tunnels(first.end()).hear_all(events);
+    if first.asks {
+        told.change_tunnels(alternations(pieces, flow));
+    }
+    told
+}
+
+/// Whether each direction came in a tunnel of its own.
+fn are_in_two_tunnels(pieces: &[Piece], flow: &[usize]) -> bool {
+    let of = |end: usize| {
+        let halves = flow.iter().map(|i| &pieces[*i]).filter(move |piece| piece.end() == end);
+        halves.filter_map(|piece| piece.half.as_ref()).flat_map(|half| &half.tunnels)
+    };
+    let (low, high) = (of(0).count(), of(1).count());
+    low + high > 0 && !of(0).any(|(_, name)| of(1).any(|(_, other)| other == name))
+}
+
+/// How often another end sends, where each message is answered before the next one.
+fn alternations(pieces: &[Piece], flow: &[usize]) -> u64 {
+    let sent = |end: usize| -> i64 {
+        let halves = flow.iter().map(|i| &pieces[*i]).filter(|piece| piece.end() == end);
+        halves.map(|piece| piece.packets).sum()
+    };
+    let both = u64::try_from(sent(0).min(sent(1))).unwrap_or(0);
+    both.saturating_mul(2).saturating_sub(1)
 }
 
 /// Whether nothing of the flow can still be under way: it was reset, or both sides' FINs are acknowledged.

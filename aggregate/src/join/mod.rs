@@ -5,7 +5,7 @@
 //! whatever order records arrived. Rows get the time at which they left as their own, and that is always
 //! in a pane that closes in the same step: of what left nothing has to be rebuilt.
 //!
-//! - [`piece`]: a row as joining sees it. [`flows`]: which pieces are one flow. [`order`], [`tcp`], [`stream`]: how a
+//! - [`piece`]: a row as joining sees it; [`part`]: a part of it. [`flows`], [`cut`]: which are one flow. [`order`], [`tcp`], [`stream`]: how a
 //!   flow went.
 //! - [`row`]: the rows that come of it; [`services`]: their protocols. [`open`]: what a restart needs to know. [`copies`]: rows of other streams.
 
@@ -15,10 +15,12 @@ use std::sync::Arc;
 use crate::config::Config;
 
 pub mod copies;
+pub mod cut;
 pub mod feed;
 pub mod flows;
 pub mod open;
 pub mod order;
+pub mod part;
 pub mod piece;
 pub mod row;
 mod services;
@@ -211,15 +213,18 @@ impl Join {
     /// The flows of a group that are due leave it.
     fn fire(&mut self, key: &Key, now: i64, config: &Config, taps: &Taps, out: &mut Vec<Ready>) {
         let Some(mut group) = self.groups.remove(key) else { return };
-        let mut left: Vec<Option<Piece>> = Vec::new();
         let rules = self.rules(key, config, taps);
-        let flows = divide(&group.pieces, parts(key).1, rules);
-        left.extend(group.pieces.drain(..).map(Some));
-        for flow in flows.into_iter().filter(|flow| flow.due <= now) {
-            let pieces = flow.members.iter().filter_map(|i| left.get_mut(*i)?.take()).collect();
+        let mut goes = vec![false; group.pieces.len()];
+        for flow in divide(&group.pieces, parts(key).1, rules) {
+            if flow.due > now {
+                continue;
+            }
+            flow.members.iter().for_each(|of| goes[of.piece] = true);
+            let pieces = flow.members.iter().map(|of| of.of(&group.pieces)).collect();
             self.leave(pieces, flow.kind, now, out);
         }
-        group.pieces = left.into_iter().flatten().collect();
+        let mut goes = goes.into_iter();
+        group.pieces.retain(|_| !goes.next().unwrap_or(false));
         if group.pieces.is_empty() {
             return;
         }
@@ -243,7 +248,9 @@ impl Join {
         if pieces.is_empty() {
             return;
         }
-        self.held = self.held.saturating_sub(pieces.len());
+        // Of a piece that is cut the first part stands for all.
+        let rows = pieces.iter().filter(|piece| !piece.is_cut[0]).count();
+        self.held = self.held.saturating_sub(rows);
         pieces.iter().for_each(|piece| self.open.let_go(piece.offset, piece.origin));
         out.push(Ready { at, kind, pieces });
     }

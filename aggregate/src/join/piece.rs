@@ -10,13 +10,17 @@ use arrow_array::{
 };
 use model::read::{self, ColumnError};
 
+use super::part::Rest;
 use super::stream;
-use super::tcp::Event;
+use super::tcp::{self, Event};
+use crate::config::SECOND;
 
 /// Protocols of a half that are looked at: a flow has a few.
 const SERVICES_MAX: usize = 32;
-/// Letters and holes of a half that are looked at: a sensor sends fewer.
-const EVENTS_MAX: usize = 128;
+/// Numbers of one list of a half that are looked at: a sensor sends fewer.
+const EVENTS_MAX: usize = 256;
+/// A flow that is not TCP is over so long after its last packet, whatever time its sensor took to notice.
+const OVER_US: i64 = 60 * SECOND;
 
 /// Types of ICMP's messages, which rows have as the originator's port, that others answer: echo, solicitation, timestamp,
 /// information, mask; the same of version 6 and its queries of neighbours and nodes.
@@ -33,6 +37,7 @@ pub struct Columns<'a> {
     hosts: [&'a StringArray; 2],
     ports: [&'a Int32Array; 2],
     packets: [&'a Int64Array; 2],
+    ip_bytes: [&'a Int64Array; 2],
     /// Set where a row may be joined.
     pub last: &'a Int64Array,
     /// Set where it is a half.
@@ -50,10 +55,14 @@ pub struct Columns<'a> {
     confirmed: &'a StringArray,
     confirmed_at: &'a ListArray,
     fits: &'a StringArray,
+    fits_at: &'a ListArray,
     begins: &'a StringArray,
     ruled_out: &'a StringArray,
+    ruled_out_at: &'a ListArray,
     tunnels: &'a ListArray,
+    tunnels_at: &'a ListArray,
     holes: &'a ListArray,
+    rests: &'a ListArray,
 }
 
 impl<'a> Columns<'a> {
@@ -71,6 +80,7 @@ impl<'a> Columns<'a> {
             hosts: [read::text(rows, "id.orig_h")?, read::text(rows, "id.resp_h")?],
             ports: [read::port(rows, "id.orig_p")?, read::port(rows, "id.resp_p")?],
             packets: [read::count(rows, "orig_pkts")?, read::count(rows, "resp_pkts")?],
+            ip_bytes: [read::count(rows, "orig_ip_bytes")?, read::count(rows, "resp_ip_bytes")?],
             last: read::count(rows, "half.last")?,
             is_orig: read::bool(rows, "half.is_orig")?,
             letters: read::text(rows, "half.letters")?,
@@ -86,10 +96,14 @@ impl<'a> Columns<'a> {
             confirmed: read::text(rows, "half.confirmed")?,
             confirmed_at: read::list(rows, "half.confirmed_at")?,
             fits: read::text(rows, "half.fits")?,
+            fits_at: read::list(rows, "half.fits_at")?,
             begins: read::text(rows, "half.begins")?,
             ruled_out: read::text(rows, "half.ruled_out")?,
+            ruled_out_at: read::list(rows, "half.ruled_out_at")?,
             tunnels: read::list(rows, "half.tunnels")?,
+            tunnels_at: read::list(rows, "half.tunnels_at")?,
             holes: read::list(rows, "half.holes")?,
+            rests: read::list(rows, "half.rests")?,
         })
     }
 
@@ -105,7 +119,7 @@ impl<'a> Columns<'a> {
 }
 
 /// One direction of a flow.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Half {
     /// It was taken for the originator's.
     pub is_orig: bool,
@@ -113,6 +127,8 @@ pub struct Half {
     pub marks: Vec<Mark>,
     /// What was not seen of it.
     pub holes: Vec<(u64, u64)>,
+    /// Where the flow may have been over.
+    pub rests: Vec<Rest>,
     /// Its time was over before its last packet came.
     pub is_late: bool,
     /// Initial sequence number.
@@ -125,14 +141,14 @@ pub struct Half {
     pub data: u64,
     /// Protocols that it confirmed, and when.
     pub confirmed: Vec<(i64, String)>,
-    /// Protocols that it would confirm with the other direction.
-    pub fits: Vec<String>,
+    /// Protocols that it would confirm with the other direction, and when; none where its first payload says so.
+    pub fits: Vec<(Option<i64>, String)>,
     /// Those that its first payload is of, though the beginning of the flow was not seen.
     pub begins: Vec<String>,
-    /// Those that it is not.
-    pub ruled_out: Vec<String>,
-    /// Names of the tunnels around it, as its row lists them.
-    pub tunnels: Vec<String>,
+    /// Those that it is not, and when that was known; none where its first payload is not theirs.
+    pub ruled_out: Vec<(Option<i64>, String)>,
+    /// Names of the tunnels around it, as its row lists them, and when it was first in each.
+    pub tunnels: Vec<(i64, String)>,
 }
 
 /// A packet with a letter, or one that went further or acknowledged more than those before.
@@ -140,7 +156,7 @@ pub struct Half {
 pub struct Mark {
     /// When.
     pub at: i64,
-    /// The letter in upper case, or [`NO_LETTER`].
+    /// The letter in upper case, or [`NO_LETTER`]; in lower case it is none unless the flow began with the last rest.
     pub letter: u8,
     /// The number that follows it, where that went further than before.
     pub end: Option<u32>,
@@ -166,6 +182,18 @@ impl Half {
         self.marks.iter().find(|mark| mark.letter == b'D').map_or(i64::MAX, |mark| mark.at)
     }
 
+    /// Whether it is of an originator, and nothing in it ends the flow.
+    fn was_open(&self) -> bool {
+        let has = |letters: &[u8]| self.marks.iter().any(|mark| letters.contains(&mark.letter));
+        self.is_orig && has(b"AD") && !has(b"FRI")
+    }
+
+    /// What its packets acknowledged, in order; a RST's number is nobody's.
+    pub fn acks(&self) -> impl Iterator<Item = u32> {
+        let told = self.marks.iter().filter(|mark| !matches!(mark.letter, b'R' | b'I'));
+        told.filter_map(|mark| mark.ack).chain(self.ack)
+    }
+
     /// The first letter of a packet that was not ignored.
     pub fn first_letter(&self) -> Option<u8> {
         let of_packets = |letter: &u8| ![b'^', NO_LETTER, IGNORED].contains(letter);
@@ -184,7 +212,7 @@ pub struct Piece {
     pub origin: usize,
     /// The record it came in.
     pub offset: i64,
-    /// `_write_ts`.
+    /// `_write_ts`, or when its flow was over where that was before.
     pub written: i64,
     /// First and last packet.
     pub first: i64,
@@ -202,8 +230,14 @@ pub struct Piece {
     pub asks: bool,
     /// Ports of both ends.
     pub ports: [i32; 2],
-    /// Packets, both ways.
+    /// Packets, both ways, and their bytes of IP.
     pub packets: i64,
+    /// The same of bytes of IP.
+    pub ip_bytes: i64,
+    /// Of the part of a row whether others come before it and after it.
+    pub is_cut: [bool; 2],
+    /// It ended as its originator began anew: before any timer of a flow that was open.
+    pub is_replaced: bool,
     /// Of a flow seen one way, that; `None` where both were.
     pub half: Option<Half>,
     /// Of a flow seen both ways, the initial numbers of the lower end and of the other.
@@ -228,21 +262,30 @@ impl Piece {
         if !is_orig_low {
             starts.swap(0, 1);
         }
+        let is_tcp = columns.proto.value(row) == "tcp";
+        let last = first.saturating_add(optional(columns.last, row).unwrap_or(0).max(0));
+        let written = columns.written.value(row);
+        let over = if is_tcp { i64::MAX } else { last.saturating_add(OVER_US) };
+        let sum = |of: [&Int64Array; 2]| of.iter().filter_map(|of| optional(of, row)).sum();
+        let was_open = half.as_ref().is_some_and(Half::was_open);
         Piece {
             rows: rows.clone(),
             row: at,
             origin: row,
             offset,
-            written: columns.written.value(row),
+            written: written.min(over),
             first,
-            last: first.saturating_add(optional(columns.last, row).unwrap_or(0).max(0)),
+            last,
             sensor: sensor.clone(),
             tap: tap.clone(),
             is_orig_low,
-            is_tcp: columns.proto.value(row) == "tcp",
+            is_tcp,
             asks: columns.proto.value(row) == "icmp" && ASKING.contains(&end(0).1),
             ports: [end(0).1, end(1).1],
-            packets: columns.packets.iter().filter_map(|of| optional(of, row)).sum(),
+            packets: sum(columns.packets),
+            ip_bytes: sum(columns.ip_bytes),
+            is_cut: [false; 2],
+            is_replaced: is_tcp && was_open && written < last.saturating_add(tcp::ATTEMPT_US),
             half,
             starts,
         }
@@ -266,10 +309,22 @@ impl Piece {
         half.start.filter(|_| half.first_letter() == Some(b'S'))
     }
 
+    /// Whether it begins with a SYN, with or without an answer in it.
+    pub fn begins_stream(&self) -> bool {
+        let first = self.half.as_ref().and_then(Half::first_letter);
+        matches!(first, Some(b'S' | b'H'))
+    }
+
     /// The number after the last that it sent.
     pub fn upper(&self) -> Option<u32> {
         let half = self.half.as_ref()?;
         Some(half.start?.wrapping_add(half.reached as u32))
+    }
+
+    /// Whether it was over before it was silent for long, and is of this protocol.
+    pub fn ended_as(&self, name: &str) -> bool {
+        let is = |half: &Half| half.confirmed.iter().any(|(_, of)| of == name);
+        self.written < self.last.saturating_add(OVER_US) && self.half.as_ref().is_some_and(is)
     }
 
     /// Whether it is one packet that came when its time was over: nothing belongs to it.
@@ -323,11 +378,19 @@ fn half(columns: &Columns<'_>, row: usize, first: i64) -> Half {
         let names = text.split(',').filter(|name| !name.is_empty());
         names.take(SERVICES_MAX).map(str::to_owned).collect()
     };
+    let timed = |of: &StringArray, times: &ListArray| -> Vec<(Option<i64>, String)> {
+        let times = numbers(times, row).into_iter().map(Some).chain(std::iter::repeat(None));
+        let at = |time: Option<i64>| {
+            time.filter(|time| *time >= 0).map(|time| first.saturating_add(time))
+        };
+        times.map(at).zip(names(of)).collect()
+    };
     let confirmed_at = numbers(columns.confirmed_at, row);
     Half {
         is_orig: columns.is_orig.value(row),
         marks: times.iter().zip(letters.bytes()).enumerate().map(mark).collect(),
         holes: holes.chunks_exact(2).map(|hole| (place(hole[0]), place(hole[1]))).collect(),
+        rests: Rest::all(&numbers(columns.rests, row), first),
         is_late: !columns.is_late.is_null(row) && columns.is_late.value(row),
         start: number(columns.start),
         reached: place(optional(columns.reached, row).unwrap_or(0)),
@@ -337,10 +400,13 @@ fn half(columns: &Columns<'_>, row: usize, first: i64) -> Half {
         },
         ack: number(columns.ack),
         confirmed: confirmed_at.into_iter().map(at).zip(names(columns.confirmed)).collect(),
-        fits: names(columns.fits),
+        fits: timed(columns.fits, columns.fits_at),
         begins: names(columns.begins),
-        ruled_out: names(columns.ruled_out),
-        tunnels: read::texts(columns.tunnels, row),
+        ruled_out: timed(columns.ruled_out, columns.ruled_out_at),
+        tunnels: {
+            let times = numbers(columns.tunnels_at, row).into_iter().map(at);
+            times.zip(read::texts(columns.tunnels, row)).collect()
+        },
     }
 }
 

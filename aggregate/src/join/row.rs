@@ -1,6 +1,7 @@
 //! Rows of conn out of pieces.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -8,12 +9,14 @@ use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_select::interleave::interleave_record_batch;
 use detect::rows;
+use model::id::{self, FiveTuple};
 use model::stream::{Mark, conn};
 use model::{conn_state, read};
 
 use super::flows::{self, Kind};
-use super::piece::Piece;
+use super::piece::{Half, Piece};
 use super::services;
+use super::stream::Stream;
 use super::tcp::Told;
 
 /// Nodes and uids named in one row; a cluster has fewer.
@@ -119,7 +122,7 @@ impl<'a> Cells<'a> {
         Ok((!column.is_null(row)).then(|| column.value(row)))
     }
 
-    fn address(&self, name: &str) -> Result<std::net::IpAddr> {
+    fn address(&self, name: &str) -> Result<IpAddr> {
         let text = self.text(name)?.unwrap_or_default();
         text.parse().with_context(|| format!("{name} `{text}` is no address"))
     }
@@ -171,12 +174,13 @@ fn push(batch: &mut conn::Batch, flow: &Ready, does_overlap: bool) -> Result<()>
     let hosts = [first.address("id.orig_h")?, first.address("id.resp_h")?];
     let local = [first.is("local_orig")?, first.is("local_resp")?];
     let port = |at: usize| u16::try_from(pieces[0].ports[at]).unwrap_or(0);
+    let uid = uid(&first, [(hosts[0], port(0)), (hosts[1], port(1))])?;
     let service = services::of(pieces);
-    let tunnels = tunnels(pieces)?;
+    let tunnels = tunnels(pieces, &told)?;
     let tunnels: Vec<&str> = tunnels.iter().map(String::as_str).collect();
     let row = conn::Row {
         ts: pieces[0].first,
-        uid: first.text("uid")?.unwrap_or_default(),
+        uid: &uid,
         orig_h: hosts[o],
         orig_p: port(o),
         resp_h: hosts[r],
@@ -206,15 +210,28 @@ fn push(batch: &mut conn::Batch, flow: &Ready, does_overlap: bool) -> Result<()>
     Ok(())
 }
 
+/// The uid that its sensor gave a flow; of a later part of one it is the one that a flow which began so would have.
+fn uid(first: &Cells<'_>, ends: [(IpAddr, u16); 2]) -> Result<String> {
+    if !first.0.is_cut[0] {
+        return Ok(first.text("uid")?.unwrap_or_default().to_owned());
+    }
+    let [low, high] = if ends[0] <= ends[1] { ends } else { [ends[1], ends[0]] };
+    let proto = u8::try_from(first.count("ip_proto")?).unwrap_or(0);
+    let ((orig_h, orig_p), (resp_h, resp_p)) = (low, high);
+    let tuple = FiveTuple { orig_h, orig_p, resp_h, resp_p, proto };
+    Ok(id::flow_uid(&tuple, first.0.first, 0))
+}
+
 /// The tunnels that were around its packets; the uid of one whose halves are joined as well is that of the piece that
 /// was first inside of it.
-fn tunnels(pieces: &[Piece]) -> Result<Vec<String>> {
+fn tunnels(pieces: &[Piece], told: &Told) -> Result<Vec<String>> {
     let (mut uids, mut names) = (Vec::new(), BTreeSet::new());
     for piece in pieces {
         let parents = read::texts(read::list(&piece.rows, "tunnel_parents")?, piece.row);
         let known = piece.half.iter().flat_map(|half| half.tunnels.clone());
-        for (uid, name) in parents.into_iter().zip(known) {
-            if names.insert(name) {
+        for (uid, (at, name)) in parents.into_iter().zip(known) {
+            // Of those that come after too many changes nobody takes note.
+            if at < told.given_up_at && names.insert(name) {
                 uids.push(uid);
             }
         }
@@ -248,16 +265,19 @@ fn what_was_sent(
     let mut first: Option<&Piece> = None;
     for piece in used.iter().map(|i| &pieces[*i]) {
         let Some(half) = &piece.half else { continue };
-        let cells = Cells(piece);
         if piece.end() != end {
             continue;
         }
-        // One of both is zero, and need not be what the role that the sender has at last says.
-        sent.packets += cells.count("orig_pkts")? + cells.count("resp_pkts")?;
-        sent.ip_bytes += cells.count("orig_ip_bytes")? + cells.count("resp_ip_bytes")?;
+        // Of both roles one has zero, and it need not be the one that the sender has at last.
+        sent.packets += u64::try_from(piece.packets).unwrap_or(0);
+        sent.ip_bytes += u64::try_from(piece.ip_bytes).unwrap_or(0);
         match first {
             _ if !is_tcp => sent.bytes = sent.bytes.saturating_add(half.reached),
             None => (first, sent.bytes) = (Some(piece), half.reached),
+            // Who sends another SYN begins to count anew.
+            Some(_) if piece.begins_stream() => {
+                (first, sent.bytes) = (Some(piece), half.reached);
+            }
             Some(first) => {
                 let reached = piece.upper().and_then(|upper| first.position(upper));
                 sent.bytes = sent.bytes.max(reached.unwrap_or(0));
@@ -266,10 +286,9 @@ fn what_was_sent(
     }
     let Some(first) = first else { return Ok(sent) };
     // What the other side acknowledged was sent, whoever missed it.
-    for piece in used.iter().map(|i| &pieces[*i]).filter(|piece| piece.end() != end) {
-        let acked = piece.half.as_ref().and_then(|half| half.ack);
-        sent.bytes = sent.bytes.max(acked.and_then(|ack| first.position(ack)).unwrap_or(0));
-    }
+    let others = used.iter().map(|i| &pieces[*i]).filter(|piece| piece.end() != end);
+    let acks = others.filter_map(|piece| piece.half.as_ref()).flat_map(Half::acks);
+    sent.bytes = sent.bytes.max(Stream::of(first).furthest(acks));
     // The SYN and the FIN take a number each.
     let fin = u64::from(told.ends[end].has_finished);
     sent.bytes = sent.bytes.saturating_sub(1).saturating_sub(fin);

@@ -61,9 +61,23 @@ impl Stream {
         }
     }
 
+    /// Where an acknowledged number lies; one below the first is nobody's as long as no other was acknowledged.
+    fn acked_to(&self, ack: u32) -> Option<u64> {
+        let is_below = self.trim <= 1 && ack.wrapping_sub(self.start?) >= HALF_OF_NUMBERS;
+        if is_below { None } else { self.position(ack) }
+    }
+
+    /// How far these acknowledgements go.
+    pub fn furthest(mut self, acks: impl Iterator<Item = u32>) -> u64 {
+        for ack in acks {
+            self.trim = self.trim.max(self.acked_to(ack).unwrap_or(0));
+        }
+        self.trim
+    }
+
     /// The other end acknowledged up to this number: the lengths of what is missing below it, in order.
     pub fn acked(&mut self, ack: u32, is_partial: bool) -> Vec<u64> {
-        let Some(mut to) = self.position(ack) else { return Vec::new() };
+        let Some(mut to) = self.acked_to(ack) else { return Vec::new() };
         // The FIN takes a number.
         if let Some(fin_end) = self.fin_end.filter(|end| *end <= to) {
             to = fin_end.saturating_sub(1);
@@ -138,6 +152,16 @@ mod tests {
         assert!(all.has_hole());
         all.acked(1021, false);
         assert!(!all.has_hole() && all.has_unacked());
+    }
+
+    #[test]
+    fn how_far_acknowledgements_go() {
+        let furthest = |acks: &[u32]| stream(&[]).furthest(acks.iter().copied());
+        assert_eq!(furthest(&[1001, 1101, 1050]), 101);
+        assert_eq!(furthest(&[1001, 71_001, 1101]), 70_001);
+        // What is below the first number is of another stream.
+        assert_eq!(furthest(&[900, 990]), 1);
+        assert!(stream(&[(1, 50)]).acked(990, false).is_empty());
     }
 
     #[test]

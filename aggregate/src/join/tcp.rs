@@ -13,7 +13,7 @@ use crate::config::SECOND;
 /// A flow that was closed or reset stays for stragglers (Zeek's `tcp_close_delay`, `tcp_reset_delay`).
 const CLOSE_US: i64 = 5 * SECOND;
 /// An attempt that nobody answered is given up (`tcp_attempt_delay`).
-const ATTEMPT_US: i64 = 5 * SECOND;
+pub const ATTEMPT_US: i64 = 5 * SECOND;
 /// Without packets it ends (`tcp_inactivity_timeout`); users of some services pause for longer
 /// (`conn/inactivity.zeek`).
 const INACTIVITY_US: i64 = 300 * SECOND;
@@ -21,6 +21,9 @@ const INTERACTIVE_US: i64 = 3600 * SECOND;
 const INTERACTIVE_PORTS: [i32; 4] = [21, 22, 23, 513];
 /// The same during the handshake, where it is that of UDP.
 const HANDSHAKE_US: i64 = 60 * SECOND;
+
+/// A flow whose tunnels changed so often is given up on (Zeek's `Tunnel::max_changes_per_connection`).
+const TUNNEL_CHANGES_MAX: u64 = 5;
 
 /// A packet that a sensor tells of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,10 @@ pub struct End {
     pub has_finished: bool,
     /// It waits with its close for bytes or acknowledgements.
     is_deferred: bool,
+    /// It sent a SYN.
+    has_begun: bool,
+    /// Where its last FIN ends.
+    fin: Option<u32>,
     /// A packet of it was seen.
     is_seen: bool,
     gaps: u64,
@@ -79,6 +86,13 @@ pub struct Told {
     /// What each piece saw sent, and which of them each end is at.
     streams: Vec<Stream>,
     at_piece: [Option<usize>; 2],
+    /// The latest time: it never goes back.
+    now: i64,
+    /// The end that sent last, where each comes in a tunnel of its own, and how often that was another.
+    in_tunnel_of: Option<usize>,
+    tunnel_changes: u64,
+    /// When that was too often.
+    pub given_up_at: i64,
 }
 
 impl Told {
@@ -97,6 +111,28 @@ impl Told {
             has_given_up: false,
             streams,
             at_piece: [None; 2],
+            now: i64::MIN,
+            in_tunnel_of: None,
+            tunnel_changes: 0,
+            given_up_at: i64::MAX,
+        }
+    }
+
+    /// Each end's packets come in a tunnel of their own; `first` sends the first one.
+    pub fn in_two_tunnels(self, first: usize) -> Told {
+        Told { in_tunnel_of: Some(first), ..self }
+    }
+
+    /// Its tunnels changed this often.
+    pub fn change_tunnels(&mut self, times: u64) {
+        self.tunnel_changes = self.tunnel_changes.saturating_add(times);
+        if self.tunnel_changes <= TUNNEL_CHANGES_MAX || self.given_up_at < i64::MAX {
+            return;
+        }
+        // Where no packet is told of, nobody knows when.
+        self.given_up_at = if self.now > i64::MIN { self.now } else { i64::MAX };
+        if !std::mem::replace(&mut self.has_given_up, true) {
+            self.history.push(b'X');
         }
     }
 
@@ -108,11 +144,17 @@ impl Told {
 
     fn hear(&mut self, event: &Event) {
         let (s, Mark { at, letter, end, ack }) = (event.end, event.mark);
+        self.now = self.now.max(at);
+        let at = self.now;
         if letter == b'^' {
             if (s == self.orig) != event.to_orig {
                 self.turn();
             }
             return;
+        }
+        if self.in_tunnel_of.is_some_and(|end| end != s) {
+            self.in_tunnel_of = Some(s);
+            self.change_tunnels(1);
         }
         if matches!(letter, b'A' | b'D') && *self.history == *b"H" {
             self.turn();
@@ -121,9 +163,9 @@ impl Told {
         self.first_of(s, letter);
         self.at_piece[s] = Some(event.piece);
         if let Some(stream) = self.streams.get_mut(event.piece) {
-            stream.sent(end, letter == b'F');
+            stream.sent(end, letter.eq_ignore_ascii_case(&b'F'));
         }
-        let does_close = self.letter(s, letter, at);
+        let does_close = self.letter(s, letter, at, end);
         if let Some(ack) = ack {
             self.acked(1 - s, ack);
         }
@@ -147,16 +189,16 @@ impl Told {
     }
 
     /// Writes the letter; says whether its packet closes its end.
-    fn letter(&mut self, s: usize, letter: u8, at: i64) -> bool {
+    fn letter(&mut self, s: usize, letter: u8, at: i64, number: Option<u32>) -> bool {
         let is_boring =
             || self.ends[1 - s].state == State::Closed || self.ends[s].state == State::Reset;
         match letter {
-            NO_LETTER => return false,
+            NO_LETTER | b'a'..=b'z' => return false,
             b'X' if std::mem::replace(&mut self.has_given_up, true) => return false,
             b'W' if is_boring() => return false,
             _ => {}
         }
-        if !self.is_new(s, letter) {
+        if !self.is_new(s, letter, number) {
             return false;
         }
         self.write(s, letter);
@@ -186,8 +228,19 @@ impl Told {
         }
     }
 
-    /// Whether a side did not have this letter before, of those that it has once: each of several pieces has them.
-    fn is_new(&mut self, end: usize, letter: u8) -> bool {
+    /// Whether a side did not have this letter before, of those that it has once, or once for a number: each of several
+    /// pieces has them.
+    fn is_new(&mut self, end: usize, letter: u8, number: Option<u32>) -> bool {
+        let side = &mut self.ends[end];
+        match letter {
+            b'S' | b'H' => {
+                // A stream that has begun begins again where it is.
+                let has_begun = std::mem::replace(&mut side.has_begun, true);
+                return !has_begun || matches!(side.state, State::Closed | State::Reset);
+            }
+            b'F' if number.is_some() => return std::mem::replace(&mut side.fin, number) != number,
+            _ => {}
+        }
         let Some(at) = b"ADIQ".iter().position(|once| *once == letter) else { return true };
         let (once, bit) = (&mut self.ends[end].once, 1 << at);
         let is_new = *once & bit == 0;
@@ -357,74 +410,4 @@ impl Told {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Letters a second apart, lower case for the second end.
-    fn told(letters: &str) -> Told {
-        let event = |(n, c): (usize, char)| {
-            let end = usize::from(c.is_ascii_lowercase());
-            let letter = c.to_ascii_uppercase() as u8;
-            let mark = Mark { at: n as i64 * SECOND, letter, end: None, ack: None };
-            Event { mark, end, to_orig: false, piece: end }
-        };
-        let events: Vec<Event> = letters.chars().enumerate().map(event).collect();
-        Told::new(events[0].end, false, Vec::new()).hear_all(events.iter())
-    }
-
-    fn states(letters: &str) -> (State, State, String) {
-        let told = told(letters);
-        let [orig, resp] = [told.ends[told.orig].state, told.ends[1 - told.orig].state];
-        (orig, resp, String::from_utf8(told.history).unwrap())
-    }
-
-    #[test]
-    fn how_flows_go() {
-        use State::{Closed, Established, Inactive, Partial, Reset, SynAckSent, SynSent};
-        for (letters, orig, resp, history) in [
-            ("ShADadFf", Closed, Closed, "ShADadFf"),
-            ("ShADadFfR", Closed, Closed, "ShADadFfR"),
-            ("ShADdFr", Closed, Reset, "ShADdFr"),
-            ("Sr", SynSent, Reset, "Sr"),
-            ("ShR", Reset, Established, "ShR"),
-            ("Sa", SynSent, Inactive, "Sa"),
-            ("DdA", Partial, Partial, "DdA"),
-            ("ha", Inactive, SynAckSent, "^ha"),
-            ("hA", Partial, SynAckSent, "^hA"),
-            ("hS", Established, Established, "Hs^"),
-            ("ShFaW", Closed, Established, "ShFaW"),
-            ("ShFw", Closed, Established, "ShF"),
-        ] {
-            assert_eq!(states(letters), (orig, resp, history.to_owned()), "{letters}");
-        }
-    }
-
-    #[test]
-    fn an_ignored_packet_begins_nothing() {
-        assert!(!told("CScha").is_partial);
-        assert!(told("CAcd").is_partial);
-    }
-
-    #[test]
-    fn how_long_a_flow_lives() {
-        let until = |letters: &str| told(letters).lives_until(100 * SECOND, [50_000, 80]) / SECOND;
-        assert_eq!(until("S"), 5);
-        assert_eq!(until("Sh"), 400);
-        assert_eq!(until("ShAFf"), 9);
-        assert_eq!(until("ShAr"), 8);
-        assert_eq!(told("Sh").lives_until(0, [50_000, 22]), INTERACTIVE_US);
-        assert_eq!(told("ShAFf").closed_at, Some(4 * SECOND));
-        assert_eq!(told("ShAF").closed_at, None);
-    }
-
-    #[test]
-    fn gaps_are_told_of_less_and_less() {
-        let mut told = told("ShADad");
-        (0..12).for_each(|_| told.gap(0, 100));
-        assert_eq!(told.missed_bytes, 1200);
-        assert_eq!(told.history.iter().filter(|letter| **letter == b'G').count(), 2);
-        let mut partial = self::told("Dd");
-        partial.gap(0, 100);
-        assert_eq!((partial.missed_bytes, &*partial.history), (0, &b"Dd"[..]));
-    }
-}
+mod tests;

@@ -29,6 +29,20 @@ pub struct Owned {
     pub flow: u64,
 }
 
+impl Owned {
+    /// A packet that is kept.
+    pub fn of(packet: &Packet<'_>) -> Owned {
+        Owned {
+            ts_us: packet.ts_us,
+            link: packet.link,
+            wire_len: packet.wire_len,
+            data: packet.data.to_vec(),
+            is_up: ends(packet).is_none_or(|(from, to)| from <= to),
+            flow: ends(packet).map_or(0, |(from, to)| number(from) ^ number(to)),
+        }
+    }
+}
+
 /// All packets of a capture.
 pub fn read(path: &Path) -> Vec<Owned> {
     let mut packets = Vec::new();
@@ -36,14 +50,7 @@ pub fn read(path: &Path) -> Vec<Owned> {
     // After an error a source goes on with what it has, and at last ends.
     for _ in 0..10_000_000 {
         match source.next() {
-            Ok(Next::Packet(packet)) => packets.push(Owned {
-                ts_us: packet.ts_us,
-                link: packet.link,
-                wire_len: packet.wire_len,
-                data: packet.data.to_vec(),
-                is_up: ends(&packet).is_none_or(|(from, to)| from <= to),
-                flow: ends(&packet).map_or(0, |(from, to)| number(from) ^ number(to)),
-            }),
+            Ok(Next::Packet(packet)) => packets.push(Owned::of(&packet)),
             Ok(Next::End) => break,
             _ => {}
         }

@@ -10,6 +10,14 @@ pub struct Peers {
     pub kind: &'static Kind,
     /// What its ends say first, by [`Dir::index`].
     ends: [&'static [u8]; 2],
+    /// That is not enough: each end shows later that it is of the protocol.
+    pub shows_later: bool,
+}
+
+impl Peers {
+    const fn of(kind: &'static Kind, ends: [&'static [u8]; 2]) -> Peers {
+        Peers { kind, ends, shows_later: false }
+    }
 }
 
 /// Protocols whose server, once the client has made the flow theirs, says something else at the cost of that.
@@ -24,13 +32,13 @@ pub fn is_strange(kind: &Kind, dir: Dir, own: &[u8], resp_p: u16) -> bool {
 
 /// Those that are known. At most eight of each, as what fits is kept as bits.
 pub static ALL: [Peers; 7] = [
-    Peers { kind: &ftp::KIND, ends: [b"USER a\r\n", b"220 a\r\n331 a\r\n"] },
-    Peers { kind: &irc::KIND, ends: [b"NICK a\r\nUSER a b c d\r\n", b":a 001 a :b\r\n"] },
-    Peers { kind: &pop3::KIND, ends: [b"USER a\r\n", b"+OK\r\n"] },
-    Peers { kind: &rfb::KIND, ends: [b"RFB 003.008\n", b"RFB 003.008\n"] },
-    Peers { kind: &smtp::KIND, ends: [b"EHLO a\r\n", b"220 a\r\n"] },
-    Peers { kind: &socks::KIND, ends: [b"\x05\x01\x00", b"\x05\x00"] },
-    Peers { kind: &ssh::KIND, ends: [b"SSH-2.0-a\r\n", b"SSH-2.0-a\r\n"] },
+    Peers::of(&ftp::KIND, [b"USER a\r\n", b"220 a\r\n331 a\r\n"]),
+    Peers::of(&irc::KIND, [b"NICK a\r\nUSER a b c d\r\n", b":a 001 a :b\r\n"]),
+    Peers::of(&pop3::KIND, [b"USER a\r\n", b"+OK\r\n"]),
+    Peers::of(&rfb::KIND, [b"RFB 003.008\n", b"RFB 003.008\n"]),
+    Peers::of(&smtp::KIND, [b"EHLO a\r\n", b"220 a\r\n"]),
+    Peers::of(&socks::KIND, [b"\x05\x01\x00", b"\x05\x00"]),
+    Peers { shows_later: true, ..Peers::of(&ssh::KIND, [b"SSH-2.0-a\r\n", b"SSH-2.0-a\r\n"]) },
 ];
 
 impl Peers {

@@ -240,6 +240,10 @@ impl Analyzer for Socks {
 
     fn end(&mut self, _cx: &mut Cx<'_>, _dir: Dir) {}
 
+    fn shows(&self, dir: Dir) -> bool {
+        self.done[dir.index()]
+    }
+
     fn finish(&mut self, _cx: &mut Cx<'_>) {}
 }
 

@@ -85,15 +85,20 @@ impl App {
         self.aside.as_ref().and_then(|aside| aside.app()).is_some_and(|app| app.gave_up)
     }
 
-    /// Protocols that the flow is not.
-    pub fn ruled_out(&self, dir: Dir) -> impl Iterator<Item = &'static str> {
+    /// Protocols that the flow is not, and when that was known; none where its beginning tells that it is not of the
+    /// protocol from the outset.
+    pub fn ruled_out(&self, dir: Dir) -> impl Iterator<Item = (&'static str, Option<i64>)> {
         let [_, strange] = self.beginning(dir);
         let strange = peers::STRICT.iter().enumerate().filter(move |(i, _)| strange >> i & 1 == 1);
-        let violated = self.slots.iter().filter(|slot| slot.violated).map(|slot| slot.name);
+        let violated =
+            self.slots.iter().filter_map(|slot| Some((slot.name, Some(slot.violated_at?))));
+        let is_violated = |name: &str| self.slots.iter().any(|s| s.name == name && s.is_violated());
+        let removed = self.services.removed().filter(move |(name, _)| !is_violated(name));
         // Unless it came to be of the protocol later.
-        let is_there = |name: &&str| self.slots.iter().any(|s| s.name == *name && !s.violated);
-        let strange = strange.map(|(_, kind)| kind.name).filter(move |name| !is_there(name));
-        violated.chain(self.services.removed()).chain(strange)
+        let is_there = |name: &str| self.slots.iter().any(|s| s.name == name && !s.is_violated());
+        let strange = strange.map(|(_, kind)| (kind.name, None));
+        let all = violated.chain(removed.map(|(name, at)| (name, Some(at)))).chain(strange);
+        all.filter(move |(name, _)| !is_there(name))
     }
 
     /// Protocols that a client's first payload is of by itself, but which are told nothing of a flow whose beginning
@@ -121,12 +126,19 @@ impl App {
         }
     }
 
-    /// Protocols that one direction showed, of those that it takes both to confirm.
-    pub fn fits(&self, dir: Dir) -> impl Iterator<Item = &'static str> {
+    /// Protocols that one direction showed, of those that it takes both to confirm, and when; none where its beginning
+    /// is enough.
+    pub fn fits(&self, dir: Dir) -> impl Iterator<Item = (&'static str, Option<i64>)> {
         let [begins, _] = self.beginning(dir);
         let begins = peers::ALL.iter().enumerate().filter(move |(i, _)| begins >> i & 1 == 1);
-        let shows = self.slots.iter().filter(move |slot| slot.analyzer.shows(dir));
-        begins.map(|(_, peers)| peers.kind.name).chain(shows.map(|slot| slot.name))
+        let shows = |peers: &peers::Peers| {
+            let is = |slot: &Slot| slot.name == peers.kind.name && slot.confirmed;
+            !peers.shows_later || self.slots.iter().any(is)
+        };
+        let begins = begins.filter(move |(_, peers)| shows(peers));
+        let begins = begins.map(|(_, peers)| (peers.kind.name, None));
+        let shown = self.slots.iter().filter_map(|slot| Some((slot.name, Some(slot.shown_at?))));
+        begins.chain(shown)
     }
 
     /// Of a half the other direction is missing, which agreed to TLS: then what follows what was said before is known

@@ -93,7 +93,7 @@ impl App {
                 self.late |= 1 << i;
             }
             let is_there = |slot: &Slot| {
-                slot.name == kind.name && slot.carrier == probing.carrier && !slot.violated
+                slot.name == kind.name && slot.carrier == probing.carrier && !slot.is_violated()
             };
             if verdict == Verdict::Yes && !self.slots.iter().any(is_there) {
                 let slot = self.slots.len();
@@ -108,24 +108,50 @@ impl App {
                 }
             }
         }
+        if self.is_half && transport == Transport::Tcp && !probing.partial {
+            self.presume(meta, shared, now, (dir, data), &probing);
+        }
         let full = data.len() >= PROBE_BYTES_MAX
             || probing.bytes.iter().any(|bytes| bytes.len() >= PROBE_BYTES_MAX);
         let is_last = probing.open == 0 || full || probing.pieces.len() >= PROBE_PIECES_MAX;
-        if is_last && self.is_half {
-            if is_first {
-                probing.add(dir, data);
-            }
-            let [fits, strange] = probing.beginning(dir);
-            self.beginning[0] |= fits;
-            self.beginning[1] |= if probing.carrier.is_none() { strange } else { 0 };
-            return;
+        if is_first && (self.is_half || !is_last) {
+            probing.add(dir, data);
         }
         // An analyzer that was called meanwhile may have begun to look inside of itself.
         if !is_last && self.probing.is_none() {
-            if is_first {
-                probing.add(dir, data);
-            }
             self.probing = Some(probing);
+        } else if self.is_half {
+            let [fits, strange] = probing.beginning(dir);
+            self.beginning[0] |= fits;
+            self.beginning[1] |= if probing.carrier.is_none() { strange } else { 0 };
+        }
+    }
+
+    /// Gives a half's beginning to those analyzers that it is for if the other direction is of their protocol as well.
+    fn presume(
+        &mut self,
+        meta: &Meta,
+        shared: &mut Shared,
+        now: i64,
+        (dir, data): (Dir, &[u8]),
+        probing: &Probing,
+    ) {
+        let is_first = probing.pieces.is_empty();
+        let own = if is_first { data } else { &probing.bytes[dir.index()] };
+        let own = &own[..own.len().min(PROBE_BYTES_MAX)];
+        for peers in &peers::ALL {
+            let is_there = |slot: &Slot| slot.name == peers.kind.name;
+            if self.slots.iter().any(is_there) || !peers.fit(dir, own, probing.resp_p) {
+                continue;
+            }
+            let slot = self.slots.len();
+            self.attach(peers.kind, probing.carrier);
+            let Some(presumed) = self.slots.get_mut(slot) else { return };
+            presumed.presumed = true;
+            self.replay(slot, meta, shared, now, probing);
+            if is_first {
+                self.call(slot, meta, shared, now, |analyzer, cx| analyzer.feed(cx, dir, data));
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::config::Joins;
 use crate::flow::{Meta, seen};
 use crate::out::Out;
 use crate::tcp::{self, Tcp};
-use crate::trace::{Mark as Told, Packet};
+use crate::trace::{Mark as Told, Packet, Rest};
 
 /// Whether what another sensor saw can be the same flow: groups and links have many at each end.
 pub(super) fn is_joinable(meta: &Meta, tuple: &FiveTuple, joins: Joins) -> bool {
@@ -66,32 +66,39 @@ fn one_way(
     let number = |number: Option<u32>| number.map_or(-1, i64::from);
     let (mut letters, mut numbers) = (String::new(), [Vec::new(), Vec::new(), Vec::new()]);
     for Told { packet, letter } in told(meta, tcp, dir) {
-        letters.push(char::from(letter.to_ascii_uppercase()));
+        letters.push(char::from(letter));
         let [times, ends, acks] = &mut numbers;
         times.push(after(packet.at));
         ends.push(number(packet.end));
         acks.push(number(packet.ack));
     }
-    let [times, ends, acks] = &numbers;
+    let [mark_times, ends, acks] = &numbers;
     let trace = meta.trace();
     let mut holes: Vec<i64> = Vec::new();
     for hole in trace.iter().flat_map(|trace| trace.holes()) {
         holes.extend([hole.from, hole.to].map(|at| i64::try_from(at).unwrap_or(i64::MAX)));
     }
+    let rests: Vec<i64> =
+        trace.iter().flat_map(|trace| trace.rests()).flat_map(rest(after)).collect();
     let sides = tcp.map(|tcp| (&tcp.ends[dir.index()], &tcp.ends[dir.other().index()]));
     let [confirmed, fits, ruled_out] = protocols(meta, app, dir);
-    let confirmed_at: Vec<i64> = confirmed.iter().map(|(_, at)| after(*at)).collect();
+    let times = |all: &[(&str, Option<i64>)]| -> Vec<i64> {
+        all.iter().map(|(_, at)| at.map_or(-1, after)).collect()
+    };
+    let [confirmed_at, fits_at, ruled_out_at] = [&confirmed, &fits, &ruled_out].map(|of| times(of));
     let [confirmed, fits, ruled_out] = [confirmed, fits, ruled_out]
         .map(|all| all.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(","));
     let begins = app.begins(dir).collect::<Vec<_>>().join(",");
-    let tunnels: Vec<String> = meta.around().iter().flat_map(|around| around.names()).collect();
-    let tunnels: Vec<&str> = tunnels.iter().map(String::as_str).collect();
+    let tunnels: Vec<(String, i64)> =
+        meta.around().iter().flat_map(|around| around.names()).collect();
+    let tunnels_at: Vec<i64> = tunnels.iter().map(|(_, at)| after(*at)).collect();
+    let tunnels: Vec<&str> = tunnels.iter().map(|(name, _)| name.as_str()).collect();
     let text = |text| Some(text).filter(|text: &&str| !text.is_empty());
     let row = half::Row {
         last: Some(after(meta.last)),
         is_orig: Some(dir == Dir::Orig),
         letters: Some(&letters),
-        times: Some(times),
+        times: Some(mark_times),
         ends: tcp.map(|_| &ends[..]),
         acks: tcp.map(|_| &acks[..]),
         is_late: (meta.history_seen & seen::LATE != 0).then_some(true),
@@ -101,14 +108,29 @@ fn one_way(
         confirmed: text(&confirmed),
         confirmed_at: (!confirmed.is_empty()).then_some(&confirmed_at),
         fits: text(&fits),
+        fits_at: (!fits.is_empty()).then_some(&fits_at),
         begins: text(&begins),
         ruled_out: text(&ruled_out),
+        ruled_out_at: (!ruled_out.is_empty()).then_some(&ruled_out_at),
         tunnels: (!tunnels.is_empty()).then_some(&tunnels),
+        tunnels_at: (!tunnels.is_empty()).then_some(&tunnels_at),
         data: trace.map(|trace| trace.next()),
         holes: (!holes.is_empty()).then_some(&holes),
+        rests: (!rests.is_empty()).then_some(&rests),
         ..half::Row::unset()
     };
     out.half.push(mark, row);
+}
+
+/// A rest as numbers.
+fn rest(after: impl Fn(i64) -> i64) -> impl Fn(&Rest) -> [i64; 6] {
+    move |rest| {
+        let Rest { at, silence, before, seq, upper } = *rest;
+        let counted =
+            [before.packets, before.ip_bytes].map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        let upper = upper.map_or(-1, i64::from);
+        [after(at), silence, counted[0], counted[1], i64::from(seq), upper]
+    }
 }
 
 /// Packets with letters; of a flow that has no trace there was one.
@@ -120,18 +142,13 @@ fn told(meta: &Meta, tcp: Option<&Tcp>, dir: Dir) -> Vec<Told> {
     let only = Packet { at: meta.first, end: None, ack: None };
     let packet =
         tcp.map_or(only, |tcp| Packet { at: meta.first, ..tcp.before(dir, took_number).1 });
-    meta.history.iter().map(|letter| Told { packet, letter: *letter }).collect()
+    meta.history.iter().map(|letter| Told { packet, letter: letter.to_ascii_uppercase() }).collect()
 }
 
-/// Protocols that are confirmed, that fit, and that are ruled out, and when.
-fn protocols(meta: &Meta, app: &App, dir: Dir) -> [Vec<(&'static str, i64)>; 3] {
-    let carried = meta.carrier.services().map(|name| (name, meta.first));
-    let fits = meta.carrier.fits(dir).into_iter().chain(app.fits(dir));
-    let ruled_out = app.ruled_out(dir);
-    let untimed = |name| (name, meta.last);
-    [
-        carried.chain(app.services().told()).collect(),
-        fits.map(untimed).collect(),
-        ruled_out.map(untimed).collect(),
-    ]
+/// Protocols that are confirmed, that fit, and that are ruled out, and when; none where the beginning says so.
+fn protocols(meta: &Meta, app: &App, dir: Dir) -> [Vec<(&'static str, Option<i64>)>; 3] {
+    let carried = meta.carrier.services().map(|name| (name, Some(meta.first)));
+    let fits = meta.carrier.fits(dir).map(|name| (name, None)).into_iter().chain(app.fits(dir));
+    let confirmed = app.services().told().map(|(name, at)| (name, Some(at)));
+    [carried.chain(confirmed).collect(), fits.collect(), app.ruled_out(dir).collect()]
 }

@@ -81,9 +81,9 @@ impl Engine {
             let took_number = tcp::took_number(&flow.meta.history);
             let before = || tcp.before(dir, took_number);
             let packet = match (seg.broken, unsound) {
-                (None, None) => tcp::packet_of(seg, now),
+                (None, None) => (tcp::packet_of(seg, now), Some(tcp::start_of(seg))),
                 // Nobody is to believe its numbers.
-                _ => Packet { at: now, end: None, ack: None },
+                _ => (Packet { at: now, end: None, ack: None }, None),
             };
             flow.meta.follow(dir, packet, before);
         }
@@ -362,7 +362,7 @@ impl Engine {
         if tunnels.is_empty() && flow.meta.around().is_none() {
             return;
         }
-        match Around::see(&mut flow.meta.rare_mut().around, tunnels) {
+        match Around::see(&mut flow.meta.rare_mut().around, tunnels, now) {
             Seen::Same => return,
             Seen::Changed => {
                 let shard = flow.meta.shard;

@@ -84,7 +84,7 @@ impl Engine {
             checksum: Default::default(),
             carrier: Default::default(),
             assets: Default::default(),
-            rare: Rare::new(repeat, Around::new(tunnels)),
+            rare: Rare::new(repeat, Around::new(tunnels, now)),
         };
         if flip && meta.tuple().resp_h != IpAddr::from([255, 255, 255, 255]) {
             meta.flip();

@@ -18,7 +18,7 @@ use crate::analyzer::Dir;
 use crate::config::timeout;
 use crate::decode::{TcpFlags, TcpSegment, Weird};
 use crate::host::Host;
-use crate::trace::Packet;
+use crate::trace::{Packet, Start};
 
 /// A TCP flow's own state.
 #[derive(Debug, PartialEq, Eq)]
@@ -264,6 +264,11 @@ pub fn packet_of(seg: &TcpSegment<'_>, at: i64) -> Packet {
     let len = segment_len(seg.payload_len, seg.flags);
     let end = (len > 0).then(|| seg.seq.wrapping_add(len));
     Packet { at, end, ack: seg.flags.ack().then_some(seg.ack) }
+}
+
+/// What a flow begins with that begins with this segment.
+pub fn start_of(seg: &TcpSegment<'_>) -> Start {
+    Start { seq: seg.seq, letter: numbers::letter_of(seg.flags, seg.payload_len) }
 }
 
 /// Numbers that a segment takes: payload and a number each for SYN and FIN; a RST's payload is none.

@@ -58,13 +58,9 @@ impl Tcp {
         len: u32,
         host: &mut Host<'_>,
     ) -> Dir {
-        let bits = u8::from(flags.syn()) + u8::from(flags.fin()) + u8::from(flags.rst());
-        if bits == 0 {
-            let (mask, letter) = match (len, flags.ack()) {
-                (0, false) => return dir,
-                (0, true) => (seen::ACK, b'A'),
-                _ => (seen::DATA, b'D'),
-            };
+        let Some(letter) = letter_of(flags, len) else { return dir };
+        if let b'A' | b'D' = letter {
+            let mask = if letter == b'A' { seen::ACK } else { seen::DATA };
             if *host.meta.history == *b"H" {
                 self.flip(host);
                 // Another sensor sees who asked.
@@ -76,20 +72,16 @@ impl Tcp {
             host.meta.letter_once(dir, mask, letter);
             return dir;
         }
-        if bits > 1 {
-            let both = flags.fin() && flags.rst();
-            let (mask, letter) = if both { (seen::FIN_RST, b'I') } else { (seen::MULTI, b'Q') };
+        if let b'I' | b'Q' = letter {
+            let mask = if letter == b'I' { seen::FIN_RST } else { seen::MULTI };
             host.meta.letter_once(dir, mask, letter);
             return dir;
         }
         let end = &mut self.ends[dir.index()];
-        let (mask, letter, last, at) = if flags.syn() {
-            let letter = if flags.ack() { b'H' } else { b'S' };
-            (seen::SYN, letter, &mut end.last_syn, rel_seq)
-        } else if flags.fin() {
-            (seen::FIN, b'F', &mut end.last_fin, rel_seq.wrapping_add(u64::from(len)))
-        } else {
-            (seen::RST, b'R', &mut end.last_rst, rel_seq)
+        let (mask, last, at) = match letter {
+            b'F' => (seen::FIN, &mut end.last_fin, rel_seq.wrapping_add(u64::from(len))),
+            b'R' => (seen::RST, &mut end.last_rst, rel_seq),
+            _ => (seen::SYN, &mut end.last_syn, rel_seq),
         };
         if host.meta.letter_once(dir, mask, letter) && *last != at as u32 {
             host.meta.letter(dir, letter);
@@ -235,6 +227,18 @@ impl Tcp {
             host.meta.letter(dir, b'T');
         }
         by
+    }
+}
+
+/// The letter that a segment has by its flags; none without flags and payload.
+pub(super) fn letter_of(flags: TcpFlags, len: u32) -> Option<u8> {
+    let [syn, fin, rst] = [flags.syn(), flags.fin(), flags.rst()];
+    match u8::from(syn) + u8::from(fin) + u8::from(rst) {
+        0 if len > 0 => Some(b'D'),
+        0 => flags.ack().then_some(b'A'),
+        1 if syn => Some(if flags.ack() { b'H' } else { b'S' }),
+        1 => Some(if fin { b'F' } else { b'R' }),
+        _ => Some(if fin && rst { b'I' } else { b'Q' }),
     }
 }
 

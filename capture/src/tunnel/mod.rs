@@ -146,21 +146,21 @@ impl Stack {
 #[derive(Debug)]
 pub struct Around {
     stack: Stack,
-    /// Uids of all innermost tunnels, each once: the column `tunnel_parents`; and their ends.
-    parents: Vec<(String, FiveTuple)>,
+    /// Uids of all innermost tunnels, each once: the column `tunnel_parents`; their ends, and when it was first in each.
+    parents: Vec<(String, FiveTuple, i64)>,
     changes: u8,
 }
 
 impl Around {
     /// For a flow that begins in these tunnels; nothing where there are none.
-    pub fn new(stack: &Stack) -> Option<Box<Around>> {
+    pub fn new(stack: &Stack, now: i64) -> Option<Box<Around>> {
         let mut around = Around { stack: *stack, parents: Vec::new(), changes: 0 };
-        around.add_parent();
+        around.add_parent(now);
         (!stack.is_empty()).then(|| Box::new(around))
     }
 
     /// The tunnels around the flow's next packet (`Connection::CheckEncapsulation`).
-    pub fn see(place: &mut Option<Box<Around>>, stack: &Stack) -> Seen {
+    pub fn see(place: &mut Option<Box<Around>>, stack: &Stack, now: i64) -> Seen {
         if place.is_none() && stack.is_empty() {
             return Seen::Same;
         }
@@ -174,7 +174,7 @@ impl Around {
             return Seen::TooOften;
         }
         around.changes += 1;
-        around.add_parent();
+        around.add_parent(now);
         Seen::Changed
     }
 
@@ -186,19 +186,19 @@ impl Around {
 
     /// Uids of the tunnels that were right around the flow.
     pub fn parents(&self) -> impl Iterator<Item = &str> {
-        self.parents.iter().map(|(uid, _)| uid.as_str())
+        self.parents.iter().map(|(uid, ..)| uid.as_str())
     }
 
-    /// The same as any sensor names them that sees one direction of them.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        self.parents.iter().map(|(_, ends)| id::community_id(ends))
+    /// The same as any sensor names them that sees one direction of them, and when the flow was first in each.
+    pub fn names(&self) -> impl Iterator<Item = (String, i64)> {
+        self.parents.iter().map(|(_, ends, at)| (id::community_id(ends), *at))
     }
 
-    fn add_parent(&mut self) {
+    fn add_parent(&mut self, now: i64) {
         let Some(layer) = self.stack.last() else { return };
         let uid = layer.uid();
-        if self.parents.iter().all(|(known, _)| *known != uid) {
-            self.parents.push((uid, layer.ends()));
+        if self.parents.iter().all(|(known, ..)| *known != uid) {
+            self.parents.push((uid, layer.ends(), now));
         }
     }
 }

@@ -56,26 +56,26 @@ fn a_stack_holds_so_many_and_no_more() {
 #[test]
 fn a_flow_notes_five_changes_of_its_tunnels() {
     let stacks: Vec<Stack> = (1..9).map(|number| Stack::NONE.with(hosts(number))).collect();
-    let mut around = Around::new(&stacks[0]);
-    assert_eq!(Around::see(&mut around, &stacks[0]), Seen::Same);
+    let mut around = Around::new(&stacks[0], 0);
+    assert_eq!(Around::see(&mut around, &stacks[0], 0), Seen::Same);
     for stack in &stacks[1..6] {
-        assert_eq!(Around::see(&mut around, stack), Seen::Changed);
+        assert_eq!(Around::see(&mut around, stack, 0), Seen::Changed);
     }
-    assert_eq!(Around::see(&mut around, &stacks[6]), Seen::TooOften);
+    assert_eq!(Around::see(&mut around, &stacks[6], 0), Seen::TooOften);
     // The same again is no change, another is one too many again.
-    assert_eq!(Around::see(&mut around, &stacks[6]), Seen::Same);
-    assert_eq!(Around::see(&mut around, &stacks[7]), Seen::TooOften);
+    assert_eq!(Around::see(&mut around, &stacks[6], 0), Seen::Same);
+    assert_eq!(Around::see(&mut around, &stacks[7], 0), Seen::TooOften);
     assert_eq!(around.map(|around| around.parents().count()), Some(6));
 }
 
 #[test]
 fn a_flow_may_get_its_tunnel_later_and_lose_it() {
-    let mut around = Around::new(&Stack::NONE);
+    let mut around = Around::new(&Stack::NONE, 0);
     assert!(around.is_none());
-    assert_eq!(Around::see(&mut around, &Stack::NONE), Seen::Same);
+    assert_eq!(Around::see(&mut around, &Stack::NONE, 0), Seen::Same);
     assert!(around.is_none());
     for stack in [Stack::NONE.with(hosts(1)), Stack::NONE, Stack::NONE.with(hosts(1))] {
-        assert_eq!(Around::see(&mut around, &stack), Seen::Changed);
+        assert_eq!(Around::see(&mut around, &stack, 0), Seen::Changed);
     }
     let around = around.expect("kept");
     assert_eq!((around.parents().count(), around.changes), (1, 3));

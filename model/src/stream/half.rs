@@ -18,11 +18,13 @@ stream! {
         /// Whether the sender of the direction that was seen is the originator; unset where both were seen.
         is_orig "half.is_orig": Option<Bool>,
         /// History letters of that direction in upper case, `^` where the roles changed, and `-` for a packet
-        /// that wrote none but went further or acknowledged more than those before it.
+        /// that wrote none but went further or acknowledged more than those before it. In lower case those that it
+        /// would have written if the flow had begun with the last of `half.rests`.
         letters "half.letters": Option<Str>,
         /// When each of them was written, microseconds after `ts`.
         times "half.times": Option<Vector<Int>>,
-        /// For each of them the number that follows its packet, where that went further than those before it; else -1.
+        /// For each of them the number that follows its packet, where that went further than those before it or is a
+        /// FIN's; else -1.
         ends "half.ends": Option<Vector<Int>>,
         /// For each of them the number that its packet acknowledged; else -1.
         acks "half.acks": Option<Vector<Int>>,
@@ -45,15 +47,25 @@ stream! {
         confirmed_at "half.confirmed_at": Option<Vector<Int>>,
         /// Protocols that it would confirm if the other direction does its part as well, comma-joined.
         fits "half.fits": Option<Str>,
+        /// When that was known, microseconds after `ts`; -1 where its first payload says so.
+        fits_at "half.fits_at": Option<Vector<Int>>,
         /// Protocols that its first payload is of by itself, where the flow's beginning was not seen: they would be
         /// confirmed if the other direction's was, comma-joined.
         begins "half.begins": Option<Str>,
         /// For each of `tunnel_parents` a name that it has whichever of its directions was seen.
         tunnels "half.tunnels": Option<Vector<Str>>,
+        /// When it was first in each of them, microseconds after `ts`.
+        tunnels_at "half.tunnels_at": Option<Vector<Int>>,
         /// Protocols that it is not, comma-joined.
         ruled_out "half.ruled_out": Option<Str>,
+        /// When that was known, microseconds after `ts`; -1 where its first payload is not of the protocol.
+        ruled_out_at "half.ruled_out_at": Option<Vector<Int>>,
         /// Bytes that were not seen, two numbers each: where they begin and where they end, counted as
         /// `half.reached`.
         holes "half.holes": Option<Vector<Int>>,
+        /// Where the flow may have been over for who sees both directions, after silence or before a SYN: six
+        /// numbers each. When its packets went on, microseconds after `ts`; how long there were none; packets and
+        /// bytes of IP before that; the number that they went on with, and the one that follows all before, or -1.
+        rests "half.rests": Option<Vector<Int>>,
     }
 }

@@ -57,7 +57,7 @@ mod tests {
     fn conn_first_and_then_what_joining_takes() {
         let names: Vec<_> = DEF.columns.iter().map(|column| column.name).collect();
         assert!(names.starts_with(&["ts", "uid"]));
-        assert!(names.ends_with(&["half.ruled_out", "half.holes"]));
+        assert!(names.ends_with(&["half.holes", "half.rests"]));
         assert_eq!(names.iter().filter(|name| **name == "sensor").count(), 1);
         let (mut rows, mut halves) = (conn::Batch::default(), half::Batch::default());
         rows.push(Mark::at(1, 0), conn::Row::unset());

@@ -112,6 +112,10 @@ impl Talk {
         if let (true, Some(adat)) = (used, &mut self.gssapi) {
             adat.line(cx, dir, line);
         }
+        if cx.is_half && dir == Dir::Orig {
+            // The reply that grants them another sensor sees.
+            self.tokens_follow(cx);
+        }
     }
 
     /// A command; whether it is one.
@@ -178,7 +182,14 @@ impl Talk {
         if code == 234 && self.auth == b"TLS" {
             cx.carry(&ssl::KIND);
             self.tls = true;
-        } else if code == 334 && self.auth == b"GSSAPI" && self.gssapi.is_none() {
+        } else if code == 334 {
+            self.tokens_follow(cx);
+        }
+    }
+
+    /// What AUTH asked for is granted, with tokens.
+    fn tokens_follow(&mut self, cx: &mut Cx<'_>) {
+        if self.auth == b"GSSAPI" && self.gssapi.is_none() {
             cx.carry(&ssl::KIND);
             self.gssapi = Some(Adat::default());
         }

@@ -30,6 +30,7 @@ impl Http {
         cx.confirm();
         let mut plain = Vec::with_capacity(request.uri.len());
         uri::unescape(request.uri, &mut plain, &mut |name| weird(cx, name));
+        self.asked_for_other |= self.websocket.asks();
         self.websocket = Handshake::default();
         self.log.request(cx, method, &plain);
         self.begin_message(cx, Dir::Orig, Expect::Maybe);
@@ -63,6 +64,11 @@ impl Http {
             return;
         }
         self.side(Dir::Orig).next = Next::Nothing;
+        if cx.is_half && (self.asked_for_other || self.websocket.asks()) {
+            // It was granted, as what follows shows.
+            self.stopped = true;
+            return cx.done();
+        }
         self.violate(cx);
     }
 

@@ -96,6 +96,8 @@ struct Http {
     connection_close: bool,
     /// A CONNECT was not refused.
     connect: bool,
+    /// A request asked for another protocol to follow.
+    asked_for_other: bool,
     /// The reply upgrades, and says to what.
     upgrade: bool,
     upgrade_named: bool,

@@ -18,7 +18,8 @@ const VALUE_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub struct Handshake {
     seen: bool,
-    /// The request asks for WebSocket by its `Upgrade`.
+    /// The request asks for another protocol by its `Upgrade`; for WebSocket.
+    asks: bool,
     is_named: bool,
     key: Option<Vec<u8>>,
     accept: Option<Vec<u8>>,
@@ -35,11 +36,17 @@ impl Handshake {
         self.is_named && self.key.is_some()
     }
 
+    /// A request asks for any other protocol.
+    pub fn asks(&self) -> bool {
+        self.asks
+    }
+
     /// Any header.
     pub fn header(&mut self, cx: &mut Cx<'_>, dir: Dir, name: &[u8], value: &[u8]) {
         const PREFIX: &[u8] = b"sec-websocket-";
         if dir == Dir::Orig && name.eq_ignore_ascii_case(b"upgrade") {
             let mut named = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+            self.asks = true;
             self.is_named |= named.any(|name| name.eq_ignore_ascii_case(b"websocket"));
             return;
         }

@@ -73,13 +73,21 @@ struct Smb {
     units: [Units; 2],
     state: State,
     pieces: u32,
+    /// Those of each end.
+    by: [u32; 2],
     /// Nothing is looked at until a piece begins with a message.
     is_lost: bool,
 }
 
 impl Default for Smb {
     fn default() -> Smb {
-        Smb { units: Default::default(), state: State::default(), pieces: 0, is_lost: true }
+        Smb {
+            units: Default::default(),
+            state: State::default(),
+            pieces: 0,
+            by: [0; 2],
+            is_lost: true,
+        }
     }
 }
 
@@ -134,6 +142,8 @@ impl Analyzer for Smb {
             return self.lose();
         }
         self.pieces = self.pieces.saturating_add(1);
+        let by = &mut self.by[dir.index()];
+        *by = by.saturating_add(1);
         if self.pieces == PIECES_TO_CONFIRM {
             cx.confirm();
         }
@@ -146,8 +156,10 @@ impl Analyzer for Smb {
     fn end(&mut self, _: &mut Cx<'_>, _: Dir) {}
     fn finish(&mut self, _: &mut Cx<'_>) {}
 
-    fn shows(&self, _: Dir) -> bool {
-        // With as many of the other end.
-        self.pieces >= PIECES_TO_CONFIRM.div_ceil(2)
+    fn shows(&self, dir: Dir) -> bool {
+        // Each of a client's is answered before its next one.
+        let of_client = PIECES_TO_CONFIRM.div_ceil(2);
+        let least = if dir == Dir::Orig { of_client } else { PIECES_TO_CONFIRM - of_client };
+        self.by[dir.index()] >= least
     }
 }

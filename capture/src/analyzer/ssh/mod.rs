@@ -95,6 +95,9 @@ struct Side {
     searched: usize,
 }
 
+/// The first message of version 2.
+const KEXINIT: u8 = 20;
+
 /// What cannot be read.
 #[derive(Debug)]
 struct Malformed;
@@ -107,6 +110,8 @@ struct Ssh {
     record: Record,
     /// Nothing more is wanted.
     over: bool,
+    /// Of a half: what comes next depends on the other end.
+    depends: bool,
 }
 
 impl Ssh {
@@ -192,11 +197,15 @@ impl Ssh {
         }
         let Some((head, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
         let told = u32::from_be_bytes(*head);
+        let side = &mut self.sides[dir.index()];
+        if cx.is_half && side.version == Some(Version::Either) && rest.get(1) == Some(&KEXINIT) {
+            // That is of version 2 alone, which the other end has chosen then.
+            side.version = Some(Version::Two);
+        }
         if cx.is_half
             && (told > PACKET_MAX || self.sides[dir.index()].version != Some(Version::Two))
         {
-            // What it is depends on the other end.
-            self.over = true;
+            (self.over, self.depends) = (true, true);
             return Ok(None);
         }
         if told > PACKET_MAX {
@@ -230,7 +239,6 @@ impl Ssh {
 
     /// A message of version 2 with its padding, RFC 4253 section 6.
     fn message(&mut self, cx: &mut Cx<'_>, dir: Dir, packet: &[u8]) -> Result<(), Malformed> {
-        const KEXINIT: u8 = 20;
         const NEWKEYS: u8 = 21;
         let [padding, kind, rest @ ..] = packet else { return Err(Malformed) };
         let len = rest.len().checked_sub(usize::from(*padding)).ok_or(Malformed)?;
@@ -314,6 +322,10 @@ impl Analyzer for Ssh {
     }
 
     fn end(&mut self, _cx: &mut Cx<'_>, _dir: Dir) {}
+
+    fn shows(&self, _dir: Dir) -> bool {
+        self.depends
+    }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
         self.record.write(cx);

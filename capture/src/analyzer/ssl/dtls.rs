@@ -184,7 +184,7 @@ impl Dtls {
             }
         }
         self.common.encrypt(dir);
-        self.common.ciphertext(cx);
+        self.common.ciphertext(cx, dir);
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Dtls {
     ) -> Result<(), Malformed> {
         while !body.is_empty() {
             if epoch != 0 {
-                self.common.ciphertext(cx);
+                self.common.ciphertext(cx, dir);
                 return Ok(());
             }
             let used = if kind == content::HANDSHAKE {

@@ -81,10 +81,11 @@ impl Common {
         }
     }
 
-    /// An encrypted record: the first one after both ends turned to encryption completes the
-    /// handshake.
-    pub fn ciphertext(&mut self, cx: &mut Cx<'_>) {
-        if !self.established && self.encrypted == [true; 2] {
+    /// An encrypted record of an end: the first one after both ends turned to encryption completes the
+    /// handshake. Of a half that is all that will be known.
+    pub fn ciphertext(&mut self, cx: &mut Cx<'_>, dir: Dir) {
+        let is_complete = self.encrypted == [true; 2] || (cx.is_half && self.is_encrypted(dir));
+        if !self.established && is_complete {
             self.established = true;
             self.session.established(cx);
         }

@@ -72,7 +72,7 @@ impl Tls {
                     return Ok(());
                 }
                 if head.len > 0 {
-                    self.common.ciphertext(cx);
+                    self.common.ciphertext(cx, dir);
                 }
             } else {
                 let mut kept = std::mem::take(&mut self.half(dir).kept);
@@ -111,7 +111,7 @@ impl Tls {
         };
         kept.clear();
         self.half(dir).kept = kept;
-        let Some(layer) = self.layer_of(dir, &bytes) else {
+        let Some(layer) = self.layer_of(dir, &bytes, cx.is_half) else {
             self.common.session.violation(cx);
             self.common.session.skip = true;
             return Ok(None);
@@ -133,7 +133,7 @@ impl Tls {
     }
 
     /// Which record layer a head is of; `None` if it is of none, or another than before.
-    fn layer_of(&mut self, dir: Dir, head: &[u8; HEAD_LEN]) -> Option<u16> {
+    fn layer_of(&mut self, dir: Dir, head: &[u8; HEAD_LEN], is_half: bool) -> Option<u16> {
         let [h0, h1, h2, h3, h4] = *head;
         let named = u16::from_be_bytes([h1, h2]);
         match self.layer {
@@ -148,6 +148,11 @@ impl Tls {
                 (1, Dir::Orig) => (wanted == version::SSLV2 || version::is_record_layer(wanted))
                     .then_some(version::SSLV2),
                 (4, Dir::Resp) if h4 < 2 => {
+                    self.layer = version::SSLV2;
+                    Some(version::SSLV2)
+                }
+                // The key comes after a server's hello of this form, which another sensor saw.
+                (2, Dir::Orig) if is_half => {
                     self.layer = version::SSLV2;
                     Some(version::SSLV2)
                 }
@@ -171,7 +176,7 @@ impl Tls {
     ) -> Result<(), Malformed> {
         while !body.is_empty() {
             if self.is_ciphertext(dir, head.kind) {
-                self.common.ciphertext(cx);
+                self.common.ciphertext(cx, dir);
                 return Ok(());
             }
             let used = match head.kind {
@@ -229,6 +234,8 @@ impl Tls {
                 }
                 session.server_hello(cx, hello.version, hello.cipher, &[0; 32], false);
                 session.certificates(cx, client, &[hello.certificate]);
+                // After it the client sends the key, and what this end says is encrypted.
+                self.common.encrypted[dir.index()] |= cx.is_half;
                 Ok(hello.len)
             }
             v2::content::CLIENT_MASTER_KEY => {
