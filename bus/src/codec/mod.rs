@@ -92,8 +92,9 @@ fn encode_rows(
     rows: &RecordBatch,
     parts: &mut Vec<Encoded>,
 ) -> Result<(), BusError> {
-    if unpacked_size(rows) <= MAX_UNPACKED {
-        let bytes = pack(rows).map_err(|e| {
+    let size = unpacked_size(rows);
+    if size <= MAX_UNPACKED {
+        let bytes = pack(rows, size).map_err(|e| {
             BusError::Fatal(format!("{}[{}]: rows of {}: {e}", out.topic, out.lane, def.name))
         })?;
         if bytes.len() <= MAX_PAYLOAD {
@@ -102,7 +103,7 @@ fn encode_rows(
         }
     }
     if rows.num_rows() < 2 {
-        return Err(too_large(out, unpacked_size(rows), "a row"));
+        return Err(too_large(out, size, "a row"));
     }
     let half = rows.num_rows() / 2;
     encode_rows(out, def, &rows.slice(0, half), parts)?;
@@ -124,10 +125,12 @@ fn unpacked_size(rows: &RecordBatch) -> usize {
     rows.columns().iter().map(column).sum()
 }
 
-fn pack(rows: &RecordBatch) -> Result<Vec<u8>, arrow_schema::ArrowError> {
+/// Rows that take so many bytes, packed: mostly to less than half, so that what is written is not moved about.
+fn pack(rows: &RecordBatch, size: usize) -> Result<Vec<u8>, arrow_schema::ArrowError> {
     let options =
         IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &rows.schema(), options)?;
+    let room = Vec::with_capacity(size / 2);
+    let mut writer = StreamWriter::try_new_with_options(room, &rows.schema(), options)?;
     writer.write(rows)?;
     writer.into_inner()
 }

@@ -51,7 +51,7 @@ fn bad(record: &Record) -> &str {
 /// Encoded rows with other bytes in place of theirs.
 fn with_bytes(rows: &RecordBatch) -> Encoded {
     let mut encoded = one(&Outgoing::rows(log(), 3, &dns::DEF, self::rows(rows.num_rows())));
-    encoded.payload = Some(pack(rows).expect("packs").into());
+    encoded.payload = Some(pack(rows, 0).expect("packs").into());
     encoded
 }
 
@@ -124,7 +124,7 @@ fn bytes_that_are_other_rows_than_were_read_are_not_passed_on() {
 fn columns_for_joining_are_left_out_without_unpacking_the_others() {
     for count in [0, 1, 500] {
         let rows = raw(count);
-        let packed = Bytes::from(pack(&rows).expect("packs"));
+        let packed = Bytes::from(pack(&rows, 0).expect("packs"));
         let narrowed = narrow(&packed, &conn::DEF).expect("narrowed");
         assert!(narrowed.len() < packed.len());
         assert!(narrowed.len().is_multiple_of(8), "what follows would not be aligned");
@@ -191,7 +191,7 @@ fn optional_columns_that_an_older_writer_lacks_are_unset() {
     let older: Vec<usize> = (0..all.num_columns() - 1).collect();
     let topic = Topic::log(&weird::DEF);
     let mut encoded = one(&Outgoing::rows(topic.clone(), 0, &weird::DEF, all.clone()));
-    encoded.payload = Some(pack(&all.project(&older).expect("older")).expect("packs").into());
+    encoded.payload = Some(pack(&all.project(&older).expect("older"), 0).expect("packs").into());
     assert!(matches!(read(&topic, &encoded).payload, Payload::Rows(_, back) if back == all));
 }
 
@@ -234,7 +234,7 @@ fn more_than_one_batch_and_more_than_it_says_are_bad() {
     two.payload = Some(writer.into_inner().expect("bytes").into());
     assert_eq!(bad(&read(&log(), &two)), "several batches in one record");
 
-    let mut trailing = pack(&batch).expect("packs");
+    let mut trailing = pack(&batch, 0).expect("packs");
     trailing.extend_from_slice(b"more");
     two.payload = Some(trailing.into());
     assert_eq!(bad(&read(&log(), &two)), "4 bytes after the end of the Arrow stream");
@@ -244,7 +244,7 @@ fn more_than_one_batch_and_more_than_it_says_are_bad() {
 
 #[test]
 fn what_unpacks_to_too_much_is_refused_before_it_is_unpacked() {
-    let mut bytes = pack(&rows(2000)).expect("packs");
+    let mut bytes = pack(&rows(2000), 0).expect("packs");
     // Every eight bytes that could be an unpacked length claim the sky.
     let lengths: Vec<usize> = (0..bytes.len() - 12)
         .filter(|&i| bytes[i + 3..i + 8] == [0; 5] && bytes[i + 8..i + 12] == [4, 0x22, 0x4d, 0x18])
@@ -327,7 +327,7 @@ proptest! {
 proptest! {
     #[test]
     fn narrowing_what_is_no_stream_does_no_harm(at in 0usize..4000, byte: u8, cut in 0usize..6000) {
-        let mut bytes = pack(&raw(3)).expect("packs");
+        let mut bytes = pack(&raw(3), 0).expect("packs");
         let place = at % bytes.len();
         bytes[place] = byte;
         bytes.truncate(cut.max(64));

@@ -13,7 +13,7 @@ use super::ends::Offsets;
 use super::guard::Kept;
 use super::line::Line;
 use super::member::Membership;
-use super::transaction::{Proof, Transaction, UnderWay, last_of_each};
+use super::transaction::{Proof, Transaction, UnderWay, Workers, last_of_each};
 use crate::newest::Newest;
 use crate::{BusError, Gap, Lane, Member, Position, Session, Step, Topic, Wake};
 
@@ -36,6 +36,8 @@ pub(super) struct KafkaSession {
     /// Steps that are being committed, in their order, and where they wait.
     under_way: VecDeque<UnderWay>,
     line: Arc<Line>,
+    /// Once there was a step.
+    workers: Option<Workers>,
 }
 
 impl KafkaSession {
@@ -61,6 +63,7 @@ impl KafkaSession {
             producer,
             under_way: VecDeque::new(),
             line: Arc::default(),
+            workers: None,
         })
     }
 
@@ -189,7 +192,12 @@ impl Session for KafkaSession {
             producer: Arc::clone(&self.producer),
             line: Arc::clone(&self.line),
         };
-        let step = transaction.begin(step, proof)?;
+        let workers = match self.workers.take() {
+            Some(workers) => workers,
+            None => Workers::new(&self.me)?,
+        };
+        let step = transaction.begin(step, proof, &workers)?;
+        self.workers = Some(workers);
         self.under_way.push_back(step);
         Ok(self)
     }

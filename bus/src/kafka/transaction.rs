@@ -1,11 +1,11 @@
-//! A step as a transaction: on a thread of its own, so that the next step can be made, and turned into bytes, while
+//! A step as a transaction: on a thread beside the role's, so that the next step can be made, and turned into bytes, while
 //! the broker is busy with this one.
 //!
 //! A session has one producer, which has one transaction at a time: steps wait in a [`Line`] until those before them are
 //! lasting, and are given up where that failed; those that wait together share a transaction.
 
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -32,6 +32,9 @@ const POSITIONS: Duration = Duration::from_secs(15);
 /// How much longer than it should a step may take, before its thread is left alone.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// One is at work while the other waits.
+const WORKERS: usize = 2;
+
 /// Between two looks for what is on its way.
 const ARRIVE_LOOK: Duration = Duration::from_millis(1);
 
@@ -40,6 +43,34 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// A step that is being committed.
 pub(super) struct UnderWay(Receiver<Result<(), BusError>>);
+
+/// What a worker does.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Threads of a session that pack and commit its steps: one packs while the other waits for the broker. They stay for the
+/// session's sake alone: the memory of a thread that ends goes back to the system, and the next one's is made anew.
+pub(super) struct Workers(Sender<Work>);
+
+impl Workers {
+    pub(super) fn new(me: &Member) -> Result<Workers, BusError> {
+        let (sender, work) = channel::<Work>();
+        let work = Arc::new(Mutex::new(work));
+        for _ in 0..WORKERS {
+            let work = Arc::clone(&work);
+            // What is in line when the session goes is still done, as it may be lasting.
+            let next = move || work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            std::thread::Builder::new()
+                .name("kafka-step".into())
+                .spawn(move || {
+                    while let Ok(work) = next() {
+                        work();
+                    }
+                })
+                .map_err(|e| BusError::Session(format!("{}: no thread: {e}", me.name())))?;
+        }
+        Ok(Workers(sender))
+    }
+}
 
 /// What a transaction needs of its session.
 pub(super) struct Transaction {
@@ -83,7 +114,12 @@ impl UnderWay {
 
 impl Transaction {
     /// Begins to commit a step, behind those before it; `proof` is `None` for who reads nothing.
-    pub(super) fn begin(self, step: Step, proof: Option<Proof>) -> Result<UnderWay, BusError> {
+    pub(super) fn begin(
+        self,
+        step: Step,
+        proof: Option<Proof>,
+        workers: &Workers,
+    ) -> Result<UnderWay, BusError> {
         let (answers, answer) = channel();
         let name = self.me.name();
         let place = Place::join(&self.line, answers);
@@ -94,11 +130,10 @@ impl Transaction {
             }
             Err(error) => place.failed(error),
         };
-        std::thread::Builder::new()
-            .name("kafka-step".into())
-            .spawn(work)
-            .map_err(|e| BusError::Session(format!("{name}: no thread for a step: {e}")))?;
-        Ok(UnderWay(answer))
+        match workers.0.send(Box::new(work)) {
+            Ok(()) => Ok(UnderWay(answer)),
+            Err(_) => Err(BusError::Session(format!("{name}: a commit broke off"))),
+        }
     }
 
     /// Steps in their order, as one transaction.
