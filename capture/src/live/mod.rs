@@ -379,5 +379,6 @@ mod tests {
         give(0, 3, false);
         assert_eq!(live.next(Duration::from_secs(3)).unwrap().map(|entry| entry.time), Some(3));
         to.iter().for_each(|to| to.send(Flush { end: true, ..Flush::default() }).unwrap());
+        drop(to);
     }
 }
