@@ -116,11 +116,11 @@ fn hold(
         let row = *row as usize;
         let piece = Piece::read(&columns, (&kept, at), row, written.from.1, (&sensor, &tap));
         if !written.has_source {
-            windows.reach(piece.written);
+            windows.reach(piece.stamped);
         }
         if !written.is_again {
             work.counters.conn_in += 1;
-            work.counters.late += u64::from(piece.written < released);
+            work.counters.late += u64::from(piece.stamped < released);
         }
         windows.join.take(key_of(&site, columns.community_id(row)), piece, row);
     }

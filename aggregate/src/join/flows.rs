@@ -133,9 +133,9 @@ fn copies(
         };
         members.sort_by(|a, b| worth(a).cmp(&worth(b)));
         let taps: BTreeSet<&str> = members.iter().map(|i| &*pieces[*i].tap).collect();
-        let written = latest(pieces, &members);
         let waits = if taps.len() >= rules.taps { 0 } else { copies_us };
-        flows.push(flow(members, Kind::Copies, written.saturating_add(waits)));
+        let due = due(pieces, &members, waits);
+        flows.push(flow(members, Kind::Copies, due));
     }
     left
 }
@@ -144,8 +144,10 @@ fn flow(members: Vec<usize>, kind: Kind, due: i64) -> Flow {
     Flow { members: members.into_iter().map(Member::whole).collect(), kind, due }
 }
 
-fn latest(pieces: &[Piece], members: &[usize]) -> i64 {
-    members.iter().map(|i| pieces[*i].written).max().unwrap_or(i64::MAX)
+/// When pieces leave that wait so long for others, but not before they were all written.
+fn due(pieces: &[Piece], members: &[usize], waits: i64) -> i64 {
+    let of = |piece: &Piece| piece.stamped.max(piece.written.saturating_add(waits));
+    members.iter().map(|i| of(&pieces[*i])).max().unwrap_or(i64::MAX)
 }
 
 /// Whether two sensors that both saw both directions saw one flow.
@@ -224,7 +226,7 @@ fn joined(pieces: &[Piece], members: &[usize], rules: Rules, flows: &mut Vec<Flo
         return one_way(pieces, members, rules, flows);
     }
     let waits = if is_complete(pieces, members) { SETTLE_US } else { rules.window_us };
-    let due = latest(pieces, members).saturating_add(waits.min(rules.window_us));
+    let due = due(pieces, members, waits.min(rules.window_us));
     let mut members = members.to_vec();
     let began = began(pieces, &members);
     members[..=began].rotate_right(1);
@@ -246,7 +248,7 @@ fn one_way(pieces: &[Piece], members: &[usize], rules: Rules, flows: &mut Vec<Fl
         }
     }
     for members in groups {
-        let due = latest(pieces, &members).saturating_add(rules.window_us);
+        let due = due(pieces, &members, rules.window_us);
         flows.push(flow(members, Kind::Copies, due));
     }
 }

@@ -107,8 +107,6 @@ impl Join {
 
     /// A piece. `origin` is the row's place in its record.
     pub fn take(&mut self, key: Key, mut piece: Piece, origin: usize) {
-        // There must be a time after it.
-        piece.written = piece.written.min(i64::MAX - 1);
         self.open.take(piece.offset, origin);
         self.held += 1;
         let sensor = piece.sensor.clone();
@@ -154,7 +152,7 @@ impl Join {
             };
             // Each alone and with its own time: what a restart reads again of them goes into the same panes.
             for piece in pieces {
-                let at = piece.written;
+                let at = piece.stamped;
                 self.leave(vec![piece], Kind::Copies, at, &mut out);
             }
         }
@@ -206,7 +204,8 @@ impl Join {
         self.timers.insert((after, key));
         if let Some(oldest) = oldest {
             self.hurried += 1;
-            self.leave(vec![oldest], Kind::Copies, now, out);
+            let at = now.max(oldest.stamped);
+            self.leave(vec![oldest], Kind::Copies, at, out);
         }
     }
 
@@ -261,7 +260,7 @@ fn due(pieces: &[Piece], key: &str, rules: Rules) -> i64 {
     let due = match pieces {
         [piece] => {
             let whole = rules.copies_us.filter(|_| piece.half.is_none());
-            piece.written.saturating_add(whole.unwrap_or(rules.window_us))
+            piece.stamped.max(piece.written.saturating_add(whole.unwrap_or(rules.window_us)))
         }
         pieces => {
             divide(pieces, parts(key).1, rules).iter().map(|flow| flow.due).min().unwrap_or(0)

@@ -212,7 +212,9 @@ pub struct Piece {
     pub origin: usize,
     /// The record it came in.
     pub offset: i64,
-    /// `_write_ts`, or when its flow was over where that was before.
+    /// `_write_ts`: it does not leave before. A restart reads the row again, and finds its pane closed.
+    pub stamped: i64,
+    /// The same, or when its flow was over where that was before: it comes into its group then.
     pub written: i64,
     /// First and last packet.
     pub first: i64,
@@ -264,7 +266,8 @@ impl Piece {
         }
         let is_tcp = columns.proto.value(row) == "tcp";
         let last = first.saturating_add(optional(columns.last, row).unwrap_or(0).max(0));
-        let written = columns.written.value(row);
+        // There must be a time after it.
+        let stamped = columns.written.value(row).min(i64::MAX - 1);
         let over = if is_tcp { i64::MAX } else { last.saturating_add(OVER_US) };
         let sum = |of: [&Int64Array; 2]| of.iter().filter_map(|of| optional(of, row)).sum();
         let was_open = half.as_ref().is_some_and(Half::was_open);
@@ -273,7 +276,8 @@ impl Piece {
             row: at,
             origin: row,
             offset,
-            written: written.min(over),
+            stamped,
+            written: stamped.min(over),
             first,
             last,
             sensor: sensor.clone(),
@@ -285,7 +289,7 @@ impl Piece {
             packets: sum(columns.packets),
             ip_bytes: sum(columns.ip_bytes),
             is_cut: [false; 2],
-            is_replaced: is_tcp && was_open && written < last.saturating_add(tcp::ATTEMPT_US),
+            is_replaced: is_tcp && was_open && stamped < last.saturating_add(tcp::ATTEMPT_US),
             half,
             starts,
         }

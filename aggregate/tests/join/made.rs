@@ -5,7 +5,7 @@ use capture::source::{Link, Packet};
 
 use crate::OBSERVERS;
 use crate::rows::{Row, Score};
-use crate::sensors::{Owned, Sensor, aggregated, alone};
+use crate::sensors::{Owned, Sensor, aggregated, alone, logs};
 
 const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 50_001);
 const SERVER: [u8; 4] = [10, 0, 0, 9];
@@ -283,4 +283,47 @@ fn what_is_wrong_after_the_other_end_has_done_its_part_is_not() {
         (S, b"this is too much.\r\n"),
     ];
     assert_eq!(talk(80, &said), "ShAdDFf:http");
+}
+
+/// A question to a server's port, so many seconds after the others.
+fn question(second: i64, dir: Dir) -> Owned {
+    let ends = [(CLIENT.0, 40_001u16), (SERVER, 40_002)];
+    let (src, dst) = if dir == C { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
+    let mut data = vec![0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0];
+    data.extend([src.0, dst.0].concat());
+    data.extend([src.1.to_be_bytes(), dst.1.to_be_bytes()].concat());
+    data.extend([0, 12, 0, 0, 1, 2, 3, 4]);
+    let ts_us = (1_700_000_000 + second) * 1_000_000;
+    Owned::of(&Packet { ts_us, link: Link::Raw, wire_len: 32, data: &data })
+}
+
+#[test]
+fn a_row_leaves_no_earlier_than_its_sensor_wrote_it() {
+    // No packet moves the clocks on for long: the first flow is over after a minute, and written after an hour.
+    let packets = [(0, C), (3600, C), (3600, S), (9000, C), (9000, S)];
+    let packets: Vec<Owned> = packets.iter().map(|(at, dir)| question(*at, *dir)).collect();
+    let halves = [C, S].map(|dir| {
+        let node = if dir == C { "up" } else { "down" };
+        let sensor = Sensor { flush: 1, ..Sensor::new(node, Joins::Halves) };
+        let is_up = packets[0].is_up == (dir == C);
+        sensor.sends(packets.iter().filter(|packet| packet.is_up == is_up))
+    });
+    halves.iter().flatten().flatten().for_each(crate::rows::show_halves);
+    let mut turn = 0;
+    let logs = logs(&|_| {}, halves.into(), &mut |n| {
+        turn += 1;
+        turn % n
+    });
+    let mut times = Vec::new();
+    for out in &logs {
+        let bus::Payload::Rows(def, rows) = &out.payload else { continue };
+        if def.name == "conn" {
+            let [began, left] =
+                ["ts", "_write_ts"].map(|name| model::read::time(rows, name).unwrap());
+            times.extend(began.values().iter().copied().zip(left.values().iter().copied()));
+        }
+    }
+    let first = times.into_iter().min().unwrap();
+    assert_eq!(first.0, 1_700_000_000_000_000);
+    assert!(first.1 >= (1_700_000_000 + 3600) * 1_000_000, "{first:?}");
 }

@@ -145,6 +145,15 @@ pub fn aggregated(
     sent: Vec<Vec<Vec<Outgoing>>>,
     dice: &mut dyn FnMut(usize) -> usize,
 ) -> Rows {
+    rows_of(logs(config, sent, dice).iter())
+}
+
+/// The same as records.
+pub fn logs(
+    config: &dyn Fn(&mut Config),
+    sent: Vec<Vec<Vec<Outgoing>>>,
+    dice: &mut dyn FnMut(usize) -> usize,
+) -> Vec<Outgoing> {
     let mut settings = Config::new("a", LANES);
     settings.sources = Some(sent.len());
     config(&mut settings);
@@ -179,5 +188,6 @@ pub fn aggregated(
     let is_log = |out: &&Outgoing| {
         out.topic.0.starts_with("log.") && matches!(out.payload, Payload::Rows(..))
     };
-    rows_of(out.iter().filter(is_log))
+    out.retain(|out| is_log(&out));
+    out
 }
