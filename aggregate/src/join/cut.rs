@@ -30,6 +30,15 @@ impl Member {
             .as_ref()
             .map_or_else(|| piece.clone(), |parts| piece.part(parts.start, parts.end))
     }
+
+    /// The same for good: a whole piece is there no longer.
+    pub fn take(&self, pieces: &mut [Option<Piece>]) -> Option<Piece> {
+        let piece = pieces.get_mut(self.piece)?;
+        match &self.parts {
+            None => piece.take(),
+            Some(parts) => Some(piece.as_ref()?.part(parts.start, parts.end)),
+        }
+    }
 }
 
 /// Parts that follow each other.
