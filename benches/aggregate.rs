@@ -136,7 +136,7 @@ fn run(scenario: &str, count: usize) {
                     Payload::Empty
                 };
                 let (lane, key, offset, stamp) = (0, None, *offset, stamp.clone());
-                records.push(Record { topic, lane, offset, key, payload, stamp });
+                records.push(Record { topic, lane, offset, key, payload, stamp, packed: None });
             }
         }
     }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Rows of conn through a real Kafka on this machine, from capture's encoding to published Parquet, beside what
 # Kafka's own producer benchmark reaches with records of the same bytes. See benches/README.md.
-# Usage: benches/kafka.sh [ROWS]; WEIR is the binary, RUNS how often each is run, PORT where the broker listens.
+# Usage: benches/kafka.sh [ROWS]; WEIR is the binary, RUNS how often each is run, PORT where the broker listens, WARM how
+# many rows a broker has taken before it counts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rows=${1:-8000000}
@@ -10,18 +11,28 @@ weir=${WEIR:-target/release/weir}
 port=${PORT:-19392}
 brokers=127.0.0.1:$port
 lanes=4
+warm=${WARM:-2000000}
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/weir-kafka.XXXXXX")
 trap 'tests/kafka/kafka.sh stop "$work/broker" >/dev/null; rm -rf "$work"' EXIT
 flows=${FLOWS:-$(cargo bench --quiet --no-run -p weir-bus --bench kafka_rows --message-format=json |
     sed -n 's/.*"executable":"\([^"]*\/kafka_rows-[^"]*\)".*/\1/p')}
 
-# A broker without anything in it: what one run leaves must not slow the next.
+topics() { "$weir" topics create --brokers "$brokers" --prefix "$1" --partitions "$lanes" --replication 1 >/dev/null; }
+
+# A broker without anything in it, as what one run leaves must not slow the next, and that has run for a while: a new
+# one spends two fifths of its first seconds of work on compiling itself.
 fresh() {
     tests/kafka/kafka.sh stop "$work/broker" >/dev/null
     rm -rf "$work/broker" "$work/out"
     tests/kafka/kafka.sh start "$work/broker" "$port" >/dev/null
-    "$weir" topics create --brokers "$brokers" --prefix bench --partitions "$lanes" --replication 1 >/dev/null
+    topics warm
+    BENCH_PREFIX=warm "$flows" "$brokers" raw.conn "$warm" steps >/dev/null
+    BENCH_PREFIX=warm "$flows" "$brokers" log.conn "$warm" bare >/dev/null
+    "$weir" node --roles aggregate,sink --brokers "$brokers" --prefix warm --node n1 --sources 1 --format parquet \
+        --out "$work/warm" --drain >/dev/null 2>&1
+    rm -rf "$work/warm"
+    topics bench
 }
 
 now() { date +%s.%N; }

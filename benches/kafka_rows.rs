@@ -18,9 +18,13 @@ use model::stream::{Mark, conn};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer};
 
+/// The same as weir has.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Rows of a step: what a busy worker has for one flush.
 const STEP_ROWS: usize = 48_000;
-/// What the topics of the bench begin with.
+/// What the topics of the bench begin with, unless `BENCH_PREFIX` says otherwise.
 const PREFIX: &str = "bench";
 /// Time between two flows, microseconds.
 const GAP_US: i64 = 10;
@@ -39,8 +43,8 @@ fn main() -> Result<()> {
         other => bail!("{other}: raw.conn or log.conn is what rows of conn are sent to"),
     };
     let rows: usize = rows.parse().context("ROWS is a number")?;
-    let mut config =
-        Config { brokers: brokers.clone(), prefix: PREFIX.into(), ..Config::default() };
+    let prefix = std::env::var("BENCH_PREFIX").unwrap_or_else(|_| PREFIX.to_owned());
+    let mut config = Config { brokers: brokers.clone(), prefix, ..Config::default() };
     // Of librdkafka, on top of what Arrow does.
     if let Ok(codec) = std::env::var("CODEC") {
         config.options.insert("compression.type".into(), codec);
@@ -222,7 +226,7 @@ fn bare(kafka: &Kafka, flows: &mut Flows) -> Result<()> {
         .create()?;
     while flows.left > 0 {
         for out in flows.next() {
-            let full = out.topic.full(PREFIX);
+            let full = out.topic.full(&kafka.config().prefix);
             for part in codec::encode(&out)? {
                 flows.records += 1;
                 flows.bytes += part.payload.as_deref().map_or(0, <[u8]>::len);

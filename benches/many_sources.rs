@@ -18,7 +18,7 @@ use capture::Capture;
 use capture::role::Input;
 
 /// Between two flushes of a live worker.
-const FLUSH: Duration = Duration::from_secs(2);
+const FLUSH: Duration = Duration::from_micros(capture::config::FLUSH_INTERVAL.unsigned_abs());
 /// Flushes of the capture that are kept: they are sent over and over.
 const KEPT: usize = 64;
 /// What the topics of the bench begin with.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Forty live sources with all streams on one broker: batch sizes, commits, and what the broker spends on them.
-# Usage: benches/sources.sh [CAPTURE]; SOURCES, SECONDS_EACH, PACKETS (what one source sees in two seconds), PORT.
+# Usage: benches/sources.sh [CAPTURE]; SOURCES, SECONDS_EACH, PACKETS (what one source sees in five seconds, between two flushes), PORT.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 capture=${1:-target/bench.pcap}
@@ -18,7 +18,7 @@ broker_cpu() { awk -v tick="$(getconf CLK_TCK)" '{ print ($14 + $15) / tick }' "
 stored() { du -sk "$work/broker/data" | cut -f1; }
 
 for lanes in ${LANES:-12 4}; do
-    for packets in ${PACKETS:-10000 40000}; do
+    for packets in ${PACKETS:-25000 100000}; do
         tests/kafka/kafka.sh start "$work/broker" "$port" >/dev/null
         "$weir" topics create --brokers "127.0.0.1:$port" --prefix bench --partitions "$lanes" --replication 1 >/dev/null
         # A broker that has just started is not yet what it will be.

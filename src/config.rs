@@ -5,11 +5,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use capture::config::{FLUSH_INTERVAL_MAX, FLUSH_INTERVAL_MIN};
 use capture::files::hash::Hashes;
 use capture::nets::Nets;
 use serde::Deserialize;
 
 use crate::cli::{Cli, InputArgs, OutputArgs};
+
+mod environment;
 
 /// The settings or the command line are wrong: exit code 2.
 #[derive(Debug)]
@@ -72,6 +75,8 @@ pub struct CaptureConfig {
     pub hashes: Option<Vec<String>>,
     /// Packets of a file between two steps: a kill costs as many to be read once more, and batches have their rows.
     pub flush_packets: Option<u64>,
+    /// Time between two steps of an interface, such as `5s`, the default; sooner where much waits or a notice does.
+    pub flush_interval: Option<String>,
     /// Bytes above holes in TCP streams that are held at once, over all flows; a stream that would need
     /// more is given up.
     pub reassembly_max: Option<u64>,
@@ -152,7 +157,7 @@ impl Config {
         let vars = std::env::vars()
             .filter(|(key, _)| key.starts_with("WEIR_") && !NOT_SETTINGS.contains(&key.as_str()));
         for (key, value) in vars {
-            set(&mut table, &key, &value)?;
+            environment::set(&mut table, &key, &value)?;
         }
         let mut config: Config =
             table.try_into().map_err(|e| BadConfig(format!("environment: {}", one_line(&e))))?;
@@ -208,13 +213,12 @@ impl Config {
         config.ignore_checksums =
             args.ignore_checksums || self.capture.ignore_checksums.unwrap_or(false);
         config.memory_max = self.capture.memory_max.unwrap_or(config.memory_max);
-        if let Some(flush_packets) = self.capture.flush_packets {
-            config.flush_packets = flush_packets.max(1);
+        config.flush_packets = self.capture.flush_packets.unwrap_or(config.flush_packets).max(1);
+        if let Some(text) = &self.capture.flush_interval {
+            config.flush_interval = flush_interval_us(text)?;
         }
         config.place = self.place(node)?;
-        if let Some(flows_max) = self.capture.flows_max {
-            config.flows_max = flows_max;
-        }
+        config.flows_max = self.capture.flows_max.unwrap_or(config.flows_max);
         if let Some(text) = args.interim.as_ref().or(self.capture.interim.as_ref()) {
             config.interim = interim_us(text)?;
         }
@@ -336,82 +340,6 @@ fn one_line(error: &dyn fmt::Display) -> String {
     text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect::<Vec<_>>().join("\n  ")
 }
 
-/// Lays `WEIR_SECTION_KEY=value` over the table.
-fn set(table: &mut toml::Table, variable: &str, value: &str) -> Result<(), BadConfig> {
-    let name = variable.trim_start_matches("WEIR_").to_ascii_lowercase();
-    if let Some(name) = name.strip_prefix("detect_") {
-        return set_detect(table, variable, name, value);
-    }
-    let (section, key) = match name.split_once('_') {
-        Some((section @ ("capture" | "cluster" | "policy" | "sink"), key)) => {
-            (Some(section), key.to_owned())
-        }
-        // Names in librdkafka are dotted.
-        Some(("kafka", key)) => (Some("kafka"), key.replace('_', ".")),
-        _ => (None, name.clone()),
-    };
-    let target = match section {
-        None => table,
-        Some(section) => table
-            .entry(section)
-            .or_insert_with(|| toml::Table::new().into())
-            .as_table_mut()
-            .ok_or_else(|| BadConfig(format!("`{section}` is no section")))?,
-    };
-    target.insert(key.clone(), typed(&key, value));
-    let checked: Result<Config, _> = match section {
-        None => toml::Table::from_iter([(key.clone(), typed(&key, value))]).try_into(),
-        Some(section) => {
-            let inner = toml::Table::from_iter([(key.clone(), typed(&key, value))]);
-            toml::Table::from_iter([(section.to_owned(), inner.into())]).try_into()
-        }
-    };
-    match checked {
-        Ok(_) => Ok(()),
-        Err(error) => Err(BadConfig(format!("{variable}: {}", one_line(&error)))),
-    }
-}
-
-/// Lays `WEIR_DETECT_PORT_SCAN_THRESHOLD=value` over the table; rules are written with `-`.
-fn set_detect(
-    table: &mut toml::Table,
-    variable: &str,
-    name: &str,
-    value: &str,
-) -> Result<(), BadConfig> {
-    let parts = crate::detectors::KEYS
-        .iter()
-        .find_map(|key| Some((name.strip_suffix(key)?.strip_suffix('_')?.replace('_', "-"), *key)));
-    let wrong = || BadConfig(format!("{variable}: no such key of a detector"));
-    let (rule, key) = parts.ok_or_else(wrong)?;
-    let rules = table.entry("detect").or_insert_with(|| toml::Table::new().into());
-    let rules = rules.as_table_mut().ok_or_else(wrong)?;
-    let rule = rules.entry(rule).or_insert_with(|| toml::Table::new().into());
-    rule.as_table_mut().ok_or_else(wrong)?.insert(key.to_owned(), typed(key, value));
-    Ok(())
-}
-
-/// A value of the environment with the type that its key has.
-fn typed(key: &str, value: &str) -> toml::Value {
-    if matches!(key, "format" | "local_nets" | "hashes") {
-        let items = value.split(',').map(|item| item.trim().to_owned().into());
-        return toml::Value::Array(items.collect());
-    }
-    if let Ok(number) = value.parse::<i64>()
-        && !matches!(
-            key,
-            "rotate" | "interim" | "window" | "join_window" | "summary_interval" | "site" | "tap"
-        )
-    {
-        return number.into();
-    }
-    match value {
-        "true" => true.into(),
-        "false" => false.into(),
-        text => text.to_owned().into(),
-    }
-}
-
 /// `1h`, `15m`, `30s`, `1d` or a number of seconds, as microseconds.
 pub fn duration_us(key: &str, text: &str) -> Result<i64, BadConfig> {
     let wrong = || BadConfig(format!("{key}: `{text}` is no length of time; write 1h, 15m"));
@@ -428,6 +356,15 @@ fn interim_us(text: &str) -> Result<Option<i64>, BadConfig> {
     Ok(Some(duration_us("capture.interim", text)?).filter(|every| *every > 0))
 }
 
+/// The same for `capture.flush_interval`.
+fn flush_interval_us(text: &str) -> Result<i64, BadConfig> {
+    let interval = duration_us("capture.flush_interval", text)?;
+    if (FLUSH_INTERVAL_MIN..=FLUSH_INTERVAL_MAX).contains(&interval) {
+        return Ok(interval);
+    }
+    Err(BadConfig(format!("capture.flush_interval: `{text}` is not from 1s to 10s")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -439,46 +376,13 @@ mod tests {
         assert_eq!(duration_us("k", "0").unwrap(), 0);
         assert_eq!(interim_us("0").unwrap(), None);
         assert_eq!(interim_us("15m").unwrap(), Some(900_000_000));
+        assert_eq!(flush_interval_us("10s").unwrap(), 10_000_000);
+        for wrong in ["500", "0", "1m", "11s"] {
+            assert!(flush_interval_us(wrong).unwrap_err().0.contains("capture.flush_interval"));
+        }
         for wrong in ["", "h", "1x", "-1s", "99999999999999d"] {
             assert!(duration_us("k", wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn the_environment_lies_over_the_file_and_is_checked() {
-        let mut table: toml::Table = toml::from_str("[sink]\nrotate = '1h'\n").unwrap();
-        set(&mut table, "WEIR_SINK_ROTATE", "5m").unwrap();
-        set(&mut table, "WEIR_KAFKA_SECURITY_PROTOCOL", "SSL").unwrap();
-        set(&mut table, "WEIR_CAPTURE_THREADS", "2").unwrap();
-        set(&mut table, "WEIR_CAPTURE_SPOOL", "/data/spool").unwrap();
-        set(&mut table, "WEIR_CAPTURE_SPOOL_MAX", "1000000").unwrap();
-        set(&mut table, "WEIR_SINK_FORMAT", "tsv,parquet").unwrap();
-        set(&mut table, "WEIR_CAPTURE_HASHES", "md5,sha1").unwrap();
-        set(&mut table, "WEIR_DETECT_PORT_SCAN_THRESHOLD_LOCAL", "9").unwrap();
-        set(&mut table, "WEIR_DETECT_PORT_SCAN_WINDOW", "600").unwrap();
-        assert!(set(&mut table, "WEIR_DETECT_PORT_SCAN_LIMIT", "9").is_err());
-        let config: Config = table.clone().try_into().unwrap();
-        let rule = &config.detect["port-scan"];
-        assert_eq!((rule.threshold_local, rule.window.as_deref()), (Some(9), Some("600")));
-        assert_eq!(config.sink.rotate.as_deref(), Some("5m"));
-        assert_eq!(config.kafka["security.protocol"].as_str(), Some("SSL"));
-        assert_eq!(config.capture.threads, Some(2));
-        assert_eq!(config.capture.spool.as_deref(), Some(Path::new("/data/spool")));
-        assert_eq!(config.capture.spool_max, Some(1_000_000));
-        assert_eq!(config.capture.hashes.unwrap(), ["md5", "sha1"]);
-        assert_eq!(config.sink.format.unwrap(), ["tsv", "parquet"]);
-        set(&mut table, "WEIR_CLUSTER_OVERLAP", "true").unwrap();
-        set(&mut table, "WEIR_CLUSTER_TAP", "7").unwrap();
-        set(&mut table, "WEIR_CLUSTER_JOIN_WINDOW", "60").unwrap();
-        let config: Config = table.clone().try_into().unwrap();
-        assert!(config.overlap() && config.join_window_us().unwrap() == Some(60_000_000));
-        let place = bus::Place { site: String::new(), tap: "7".into() };
-        assert_eq!(config.place("w1").unwrap(), place);
-        set(&mut table, "WEIR_CLUSTER_SITE", "a/b").unwrap();
-        let config: Config = table.clone().try_into().unwrap();
-        assert!(config.place("w1").unwrap_err().0.contains("cluster.site"));
-        let error = set(&mut table, "WEIR_SINK_ROTAT", "5m").unwrap_err();
-        assert!(error.0.contains("WEIR_SINK_ROTAT"), "{error}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub fn print(capture: &Summary, sinks: &[sink::Summary], took: Duration) {
         (c.evicted, "flows were ended early to make room (capture.flows_max)"),
         (c.files_evicted, "files were ended early, as too many were open"),
         (c.streams_given_up, "streams were given up to save memory (capture.reassembly_max)"),
+        (c.halves_unjudged, "flows seen one way were not judged as halves to save memory"),
         (capture.dropped, "packets were dropped by the kernel"),
         (
             capture.rows_dropped,

@@ -7,14 +7,14 @@ use anyhow::{Context, Result};
 use arrow_array::{Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow_select::interleave::interleave_record_batch;
 use bus::{Lane, Outgoing, Stamp, Topic, topic};
-use detect::rows;
+use detect::{Detector, rows};
 use model::id;
 use model::stream::{Mark, known, notice, partial};
 
 use crate::assets::Picked;
 use crate::config::Config;
 use crate::holds::Merged;
-use crate::panes::{Entry, Place};
+use crate::panes::{Entry, Over, Place};
 
 /// Statistics in one record, as JSON: below Kafka's default limit of a message with room to spare.
 const PARTIAL_BYTES: usize = 256 * 1024;
@@ -87,21 +87,22 @@ pub fn assets(picked: &[Picked], lane: Lane, stamp: &Stamp) -> Result<Vec<Outgoi
     Ok(out)
 }
 
-/// Entries of panes as rows of `partial`, by the lane of the manager that judges them. `_write_ts` is
-/// the end of the pane.
+/// Entries of panes that are over as rows of `partial`, by the lane of the manager that judges them, and how many.
+/// `_write_ts` is the end of the pane.
 pub fn partials(
-    entries: Vec<(Place, Entry)>,
+    over: Vec<Over>,
     pane_us: i64,
+    detectors: &[Box<dyn Detector>],
     config: &Config,
     stamp: &Stamp,
-) -> Vec<Outgoing> {
+) -> (Vec<Outgoing>, u64) {
     let mut batches: BTreeMap<Lane, (partial::Batch, usize)> = BTreeMap::new();
-    let mut out = Vec::new();
+    let (mut out, mut count) = (Vec::new(), 0);
     let mut send = |lane: Lane, batch: &mut partial::Batch| {
         let rows = batch.finish(&config.node).0;
         out.push(Outgoing::rows(topic::PARTIAL, lane, &partial::DEF, rows).stamped(stamp.clone()));
     };
-    for ((start, rule, entity), entry) in entries {
+    let mut add = |(start, rule, entity): Place, entry: Entry| {
         let lane = partial_lane(rule, &entity, config.lanes);
         let state = entry.value.encode();
         let observers: Vec<&str> = entry.observers.iter().map(String::as_str).collect();
@@ -118,17 +119,19 @@ pub fn partials(
             observers: &observers,
         };
         batch.push(Mark::at(start.saturating_add(pane_us), lane), row);
+        count += 1;
         if *bytes >= PARTIAL_BYTES {
             *bytes = 0;
             send(lane, batch);
         }
-    }
+    };
+    over.into_iter().for_each(|over| over.each(detectors, &mut add));
     for (lane, (batch, _)) in &mut batches {
         if !batch.is_empty() {
             send(*lane, batch);
         }
     }
-    out
+    (out, count)
 }
 
 /// The lane's progress, for all lanes of a topic.

@@ -6,14 +6,17 @@
 //! commit promises that all that could be released was.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use arrow_array::RecordBatch;
 use bus::{
-    Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline, Topic, stand,
+    Change, Lane, Outgoing, Payload, Position, Record, Restored, Step, Timeline, Topic, codec,
+    stand,
 };
 use bytes::Bytes;
 use detect::Detector;
-use model::stream::conn;
+use model::stream::{Def, conn, raw_conn};
 
 use crate::books;
 use crate::config::{Config, Counters};
@@ -196,8 +199,9 @@ impl LaneState {
             Err(error) => self.bury(record, is_again, "TRANSFORMATION", &error.to_string(), work),
             Ok(Some(rows)) if !is_again => {
                 let def = if let Input::Raw(log) = input { log } else { &conn::DEF };
+                let packed = passed_on(&record, def, &rows);
                 let mut out = Outgoing::rows(Topic::log(def), self.lane, def, rows);
-                out.stamp = record.stamp;
+                (out.stamp, out.packed) = (record.stamp, packed);
                 self.out.push(out);
             }
             Ok(_) => {}
@@ -389,5 +393,21 @@ impl LaneState {
             Timeline::Live => &mut self.live,
             Timeline::File => &mut self.file,
         }
+    }
+}
+
+/// The bytes of a record's rows, where all of them go on and nothing of them was changed but for the columns that only
+/// joining needs.
+fn passed_on(record: &Record, def: &'static Def, rows: &RecordBatch) -> Option<Bytes> {
+    let (Payload::Rows(from, all), Some(packed)) = (&record.payload, &record.packed) else {
+        return None;
+    };
+    let is_whole = rows.num_rows() == all.num_rows()
+        && rows.columns().iter().zip(all.columns()).all(|(mine, its)| Arc::ptr_eq(mine, its));
+    match is_whole {
+        false => None,
+        true if rows.num_columns() == all.num_columns() => Some(packed.clone()),
+        true if from.name == raw_conn::DEF.name => codec::narrow(packed, def),
+        true => None,
     }
 }

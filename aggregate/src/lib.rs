@@ -5,7 +5,7 @@
 //! same notice from several workers goes on to `notice` as one row. Observations of assets go
 //! on to `known` in order of time.
 //!
-//! - [`sources`]: the watermark. [`windows`]: what is open, of [`panes`], [`holds`] and [`assets`].
+//! - [`sources`]: the watermark. [`windows`]: what is open, of [`panes`] (and in them [`tries`]), [`holds`] and [`assets`].
 //! - [`lane`]: one lane's input, windows and position. [`observe`], [`summary`]: rows into windows.
 //! - [`emit`]: what is sent. [`state`]: what a restart needs.
 
@@ -28,6 +28,7 @@ pub mod panes;
 pub mod sources;
 pub mod state;
 pub mod summary;
+pub mod tries;
 pub mod windows;
 
 pub use config::{Config, Counters};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ListArray, RecordBatch, StringArray};
+use arrow_array::{Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use detect::{Detector, Rows, rows};
 use model::read::{self, ColumnError};
 use model::stream::{self, Def};
@@ -109,28 +109,47 @@ pub fn show(
     let sensor = read::text(batch, "sensor")?;
     // Other streams than conn have no joined rows.
     let named = read::list(batch, "observers").ok();
-    let released = windows.released;
     let rows = Rows::new(batch);
+    let observing = || detectors.iter().filter(|d| d.stream().name == def.name);
     let mut late = BTreeSet::new();
-    for detector in detectors.iter().filter(|d| d.stream().name == def.name) {
+    if observing().any(|detector| detector.facets().is_some()) {
+        for tried in rows.attempts()? {
+            let Some(time) = taken(windows, tried.row, times, written, &mut late) else { continue };
+            let by = observers(sensor, named, tried.row);
+            windows.panes.tried(time, written.from, tried, by, detectors);
+        }
+    }
+    for detector in observing().filter(|detector| detector.facets().is_none()) {
         detector.observe(&rows, &mut |seen| {
-            let time = times.value(seen.row);
-            let end = windows.panes.end_of(time);
-            if end <= released.panes() && written.is_again {
-                return;
-            }
-            if end <= released.time {
-                late.insert(seen.row);
-            }
-            if !written.has_source {
-                windows.reach(time);
-            }
+            let Some(time) = taken(windows, seen.row, times, written, &mut late) else { return };
             let begin = || detector.start();
             let by = observers(sensor, named, seen.row);
             windows.panes.observe(time, written.from, detector.rule(), begin, &seen, by);
         })?;
     }
     Ok(late.len() as u64)
+}
+
+/// When a row that is observed was written; `None` if its pane was released before it was read again.
+fn taken(
+    windows: &mut Windows,
+    row: usize,
+    times: &TimestampMicrosecondArray,
+    written: Written,
+    late: &mut BTreeSet<usize>,
+) -> Option<i64> {
+    let time = times.value(row);
+    let end = windows.panes.end_of(time);
+    if end <= windows.released.panes() && written.is_again {
+        return None;
+    }
+    if end <= windows.released.time {
+        late.insert(row);
+    }
+    if !written.has_source {
+        windows.reach(time);
+    }
+    Some(time)
 }
 
 /// Holds the notices of a batch.

@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
 
-use detect::{Observation, Value};
+use detect::detector::Attempt;
+use detect::{Detector, Observation, Value};
 
 use crate::sources::Input;
+use crate::tries::{Closed, Tries};
 
 /// Nodes named in one entry; a cluster has fewer.
-const OBSERVERS_MAX: usize = 1024;
+pub(crate) const OBSERVERS_MAX: usize = 1024;
 
 /// What was seen of one entity in one pane.
 #[derive(Debug, Clone)]
@@ -35,10 +37,38 @@ pub type Place = (i64, &'static str, String);
 struct Pane {
     /// By rule and entity.
     entries: BTreeMap<&'static str, BTreeMap<String, Entry>>,
+    /// What several rules share.
+    tries: Tries,
     /// What it holds, as limits count.
     weight: usize,
     /// Oldest record of each input that it was built from.
     oldest: BTreeMap<Input, i64>,
+}
+
+/// A pane that is over.
+#[derive(Debug)]
+pub struct Over {
+    start: i64,
+    entries: BTreeMap<&'static str, BTreeMap<String, Entry>>,
+    tries: Closed,
+}
+
+impl Over {
+    /// Its entries, by rule and entity. Those of attempts are only made on the way: together they are large.
+    pub fn each(mut self, detectors: &[Box<dyn Detector>], each: &mut dyn FnMut(Place, Entry)) {
+        let gathers = detectors.iter().filter_map(|d| Some((d.rule(), (&**d, d.facets()?))));
+        let gathers: BTreeMap<_, _> = gathers.collect();
+        let rules: BTreeSet<&str> = self.entries.keys().chain(gathers.keys()).copied().collect();
+        for rule in rules {
+            for (entity, entry) in self.entries.remove(rule).unwrap_or_default() {
+                each((self.start, rule, entity), entry);
+            }
+            let Some((detector, facets)) = gathers.get(rule) else { continue };
+            for (entity, entry) in self.tries.entries(*detector, *facets) {
+                each((self.start, rule, entity), entry);
+            }
+        }
+    }
 }
 
 /// Observations of an entity in the rows of one batch, added up.
@@ -117,6 +147,26 @@ impl Panes {
         self.weight += pane.weight - before;
     }
 
+    /// Adds an attempt in vain, for all detectors that observe those. Else as [`Panes::observe`].
+    pub fn tried<'a>(
+        &mut self,
+        written: i64,
+        (input, offset): (Input, i64),
+        tried: &Attempt<'_>,
+        observers: impl Iterator<Item = &'a str>,
+        detectors: &[Box<dyn Detector>],
+    ) {
+        let start = detect::pane_start(written, self.pane_us);
+        let pane = self.by.entry(start).or_default();
+        let oldest = pane.oldest.entry(input).or_insert(offset);
+        *oldest = offset.min(*oldest);
+        let before = pane.tries.weight();
+        pane.tries.observe(tried, observers, detectors);
+        let now = pane.tries.weight();
+        pane.weight = (pane.weight + now).saturating_sub(before);
+        self.weight = (self.weight + now).saturating_sub(before);
+    }
+
     /// Adds what was added up of rows that were written in one pane, at `written` or so; `grow` adds it to the
     /// statistic. Else as [`Panes::observe`].
     pub fn add(
@@ -159,31 +209,26 @@ impl Panes {
     }
 
     /// Takes out all panes that end by `time`, in order.
-    pub fn release(&mut self, time: i64) -> Vec<(Place, Entry)> {
+    pub fn release(&mut self, time: i64) -> Vec<Over> {
         let mut out = Vec::new();
         while let Some((start, _)) = self.by.first_key_value()
             && self.end(*start) <= time
         {
-            self.pop(&mut out);
+            out.extend(self.pop());
         }
         out
     }
 
     /// Takes the oldest pane out whatever the time, and tells its end.
-    pub fn force(&mut self) -> Option<(i64, Vec<(Place, Entry)>)> {
-        let (start, _) = self.by.first_key_value()?;
-        let end = self.end(*start);
-        let mut out = Vec::new();
-        self.pop(&mut out);
-        Some((end, out))
+    pub fn force(&mut self) -> Option<(i64, Over)> {
+        let over = self.pop()?;
+        Some((self.end(over.start), over))
     }
 
-    fn pop(&mut self, out: &mut Vec<(Place, Entry)>) {
-        let Some((start, pane)) = self.by.pop_first() else { return };
-        self.weight -= pane.weight;
-        for (rule, entries) in pane.entries {
-            out.extend(entries.into_iter().map(|(entity, entry)| ((start, rule, entity), entry)));
-        }
+    fn pop(&mut self) -> Option<Over> {
+        let (start, pane) = self.by.pop_first()?;
+        self.weight = self.weight.saturating_sub(pane.weight);
+        Some(Over { start, entries: pane.entries, tries: pane.tries.close() })
     }
 
     /// What is held, as limits count.
@@ -217,6 +262,13 @@ mod tests {
         panes.observe(written, from, "r", begin, &seen, ["w1"].into_iter());
     }
 
+    fn entries(of: Vec<Over>) -> Vec<(Place, Entry)> {
+        let mut all = Vec::new();
+        of.into_iter()
+            .for_each(|over| over.each(&[], &mut |place, entry| all.push((place, entry))));
+        all
+    }
+
     #[test]
     fn panes_close_in_order_and_what_they_held_is_accounted() {
         let mut panes = Panes::new(10);
@@ -227,12 +279,13 @@ mod tests {
         assert_eq!(panes.weight(), 7);
         assert_eq!((panes.oldest(Input::Conn), panes.oldest(HTTP)), (Some(7), Some(8)));
         assert!(panes.release(9).is_empty());
-        let out = panes.release(10);
+        let out = entries(panes.release(10));
         let places: Vec<_> = out.iter().map(|(place, _)| (place.0, place.2.as_str())).collect();
         assert_eq!(places, [(0, "d"), (0, "e")]);
         assert_eq!((out[1].1.observations, out[1].1.first_ts), (2, 8));
         assert_eq!((panes.oldest(Input::Conn), panes.oldest(HTTP)), (Some(7), None));
-        assert_eq!(panes.force().map(|(end, out)| (end, out.len())), Some((30, 1)));
+        let forced = panes.force().map(|(end, over)| (end, entries(vec![over]).len()));
+        assert_eq!(forced, Some((30, 1)));
         assert_eq!((panes.weight(), panes.oldest(Input::Conn)), (0, None));
         assert!(panes.force().is_none());
     }
@@ -257,7 +310,7 @@ mod tests {
         add(4, (HTTP, 8), "f", &["x"], 1);
         observe(&mut panes, 4, 10, "e", "a");
         assert_eq!((panes.weight(), panes.oldest(Input::Conn)), (4 + 2 + 2, Some(7)));
-        let out = panes.release(10);
+        let out = entries(panes.release(10));
         let of = |at: usize| (out[at].0.1, out[at].1.observations, out[at].1.first_ts);
         assert_eq!((of(0), of(1), of(2)), (("r", 1, 3), ("s", 4, 1), ("s", 1, 1)));
         assert_eq!(out[1].1.observers.len(), 2);
@@ -270,6 +323,6 @@ mod tests {
         for time in [i64::MIN + 1, i64::MAX, 0, -1] {
             observe(&mut panes, time, 0, "e", "a");
         }
-        assert_eq!(panes.release(i64::MAX).len(), 4);
+        assert_eq!(entries(panes.release(i64::MAX)).len(), 4);
     }
 }

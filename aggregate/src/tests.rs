@@ -14,7 +14,7 @@ fn role(config: Config) -> Aggregate {
 }
 
 fn record(topic: Topic, offset: i64, payload: Payload, stamp: Option<Stamp>) -> Record {
-    Record { topic, lane: 0, offset, key: None, payload, stamp }
+    Record { topic, lane: 0, offset, key: None, payload, stamp, packed: None }
 }
 
 #[test]

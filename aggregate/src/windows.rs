@@ -12,7 +12,7 @@ use crate::emit;
 use crate::holds::{Holds, Merged};
 use crate::join::sites::Sites;
 use crate::join::{Copies, Join, Open, feed, shared};
-use crate::panes::{Entry, Panes, Place};
+use crate::panes::{Over, Panes};
 use crate::state::{Key, Released};
 
 /// Where windows send what they release.
@@ -126,8 +126,8 @@ impl Windows {
         self.send_notices(merged, to)?;
         let copies = self.holds.late_copies();
         self.send_copies(copies, to)?;
-        let entries = self.panes.release(self.released.panes());
-        self.send_partials(entries, to);
+        let over = self.panes.release(self.released.panes());
+        self.send_partials(over, to);
         let picked = self.assets.release(self.released.assets());
         self.send_assets(picked, false, to)?;
         let has_passed_a_pane = self.told == i64::MIN || self.panes.end_of(self.told) <= time;
@@ -150,8 +150,8 @@ impl Windows {
         self.send_notices(merged, to)?;
         let copies = self.holds.late_copies();
         self.send_copies(copies, to)?;
-        let entries = self.panes.release(i64::MAX);
-        self.send_partials(entries, to);
+        let over = self.panes.release(i64::MAX);
+        self.send_partials(over, to);
         let picked = self.assets.release(i64::MAX);
         self.send_assets(picked, true, to)?;
         let end = self.stamp(true);
@@ -219,9 +219,9 @@ impl Windows {
             let merged = self.holds.force(self.released.time);
             return self.send_notices(merged, to);
         }
-        if let Some((end, entries)) = self.panes.force() {
+        if let Some((end, over)) = self.panes.force() {
             self.released.forced = self.released.forced.max(end);
-            self.send_partials(entries, to);
+            self.send_partials(vec![over], to);
         }
         Ok(())
     }
@@ -264,11 +264,12 @@ impl Windows {
         Ok(())
     }
 
-    fn send_partials(&self, entries: Vec<(Place, Entry)>, to: &mut Outlet<'_>) {
-        to.counters.partial_out += entries.len() as u64;
+    fn send_partials(&self, over: Vec<Over>, to: &mut Outlet<'_>) {
         // Managers may settle between two of these records: only what follows all of them says how far the lane is.
         let stamp = Stamp { time: self.told, ..self.stamp(false) };
         let pane_us = self.panes.pane_us();
-        to.out.extend(emit::partials(entries, pane_us, to.config, &stamp));
+        let (records, count) = emit::partials(over, pane_us, to.detectors, to.config, &stamp);
+        to.counters.partial_out += count;
+        to.out.extend(records);
     }
 }

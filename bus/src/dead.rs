@@ -48,7 +48,15 @@ impl Consumer<'_> {
         ];
         let lane = model::id::partition(key.as_bytes(), self.lanes);
         let key = Some(Bytes::from(key));
-        Outgoing { topic: topic::DEADLETTER, lane, key, payload, stamp: None, headers }
+        Outgoing {
+            topic: topic::DEADLETTER,
+            lane,
+            key,
+            payload,
+            stamp: None,
+            headers,
+            packed: None,
+        }
     }
 }
 

@@ -13,6 +13,10 @@ mod stop;
 use held::Held;
 pub use stop::Stop;
 
+/// Steps that may be under way while a role that works ahead makes the next: enough that some wait while one transaction
+/// ends, and share the next one. They are held in memory, and the next with them.
+pub const AHEAD: u32 = 3;
+
 /// First wait after a session was lost.
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 
@@ -376,7 +380,8 @@ impl Run<'_> {
         }
         session = session.begin(step)?;
         self.driver.under_way += 1;
-        self.complete_but(u32::from(self.role.works_ahead()), &mut *session)?;
+        let may_be = if self.role.works_ahead() { AHEAD } else { 0 };
+        self.complete_but(may_be, &mut *session)?;
         Ok(session)
     }
 

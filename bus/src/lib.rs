@@ -129,13 +129,15 @@ pub struct Outgoing {
     pub stamp: Option<Stamp>,
     /// Further headers, such as those of a dead letter.
     pub headers: Vec<(String, String)>,
+    /// The rows as bytes, where they came so and nothing of them was changed: then nobody packs them anew.
+    pub packed: Option<Bytes>,
 }
 
 impl Outgoing {
     /// Rows for a lane.
     pub fn rows(topic: Topic, lane: Lane, def: &'static Def, rows: RecordBatch) -> Outgoing {
         let payload = Payload::Rows(def, rows);
-        Outgoing { topic, lane, key: None, payload, stamp: None, headers: Vec::new() }
+        Outgoing { topic, lane, key: None, payload, stamp: None, headers: Vec::new(), packed: None }
     }
 
     /// The same with the source's progress.
@@ -147,13 +149,29 @@ impl Outgoing {
     /// Only the source's progress.
     pub fn punctuation(topic: Topic, lane: Lane, stamp: Stamp) -> Outgoing {
         let payload = Payload::Empty;
-        Outgoing { topic, lane, key: None, payload, stamp: Some(stamp), headers: Vec::new() }
+        Outgoing {
+            topic,
+            lane,
+            key: None,
+            payload,
+            stamp: Some(stamp),
+            headers: Vec::new(),
+            packed: None,
+        }
     }
 
     /// A document under a key; without bytes, its tombstone.
     pub fn document(topic: Topic, lane: Lane, key: Bytes, bytes: Option<Bytes>) -> Outgoing {
         let payload = bytes.map_or(Payload::Empty, Payload::Bytes);
-        Outgoing { topic, lane, key: Some(key), payload, stamp: None, headers: Vec::new() }
+        Outgoing {
+            topic,
+            lane,
+            key: Some(key),
+            payload,
+            stamp: None,
+            headers: Vec::new(),
+            packed: None,
+        }
     }
 }
 
@@ -172,6 +190,9 @@ pub struct Record {
     pub payload: Payload,
     /// The source's progress.
     pub stamp: Option<Stamp>,
+    /// The bytes that its rows came as, if they are all of them and nothing else: whoever passes the rows on unchanged
+    /// may pass these on ([`Outgoing::packed`]).
+    pub packed: Option<Bytes>,
 }
 
 /// A change of a role's state: a value under a key, or its removal.
@@ -366,8 +387,9 @@ pub trait Session: Send {
     }
     /// One transaction. On error the session is gone.
     fn commit(self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError>;
-    /// Begins to commit a step, and need not wait until it is lasting: [`Session::complete`] does. One other may be under
-    /// way; steps become lasting in their order. On error the session is gone.
+    /// Begins to commit a step, and need not wait until it is lasting: [`Session::complete`] does. [`drive::AHEAD`] others may
+    /// be under way. Steps become lasting in their order, some of them together in one transaction: then they are lasting
+    /// or lost together, and positions move together. On error the session is gone.
     fn begin(self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {
         self.commit(step)
     }
@@ -392,8 +414,8 @@ pub trait Role: Send {
     fn on(&mut self, wake: Wake, now_ms: i64) -> anyhow::Result<Option<Step>>;
     /// The step is lasting: what may only follow it is done here (the sink renames files).
     fn committed(&mut self) -> anyhow::Result<()>;
-    /// Whether it may be woken by records, or by nothing, while a step of it is being committed: then it is told of the
-    /// commit once it has made the next step, or has nothing to make one of.
+    /// Whether it may be woken by records, or by nothing, while steps of it are being committed ([`drive::AHEAD`] at most): it
+    /// is told of each, in their order, once it has made further ones, or has nothing to make one of.
     fn works_ahead(&self) -> bool {
         false
     }

@@ -18,6 +18,8 @@ use aside::{Aside, Told, What};
 use probing::Probing;
 use slot::Slot;
 
+pub use aside::Shelves;
+
 mod aside;
 mod halves;
 mod probing;

@@ -9,6 +9,8 @@ use crate::files::hash::Hashes;
 use crate::nets::Nets;
 use crate::worker::FLUSH_PACKETS;
 
+pub use crate::worker::{FLUSH_INTERVAL, FLUSH_INTERVAL_MAX, FLUSH_INTERVAL_MIN};
+
 /// Virtual shards. Flows are spread over them by host pair whatever the number of threads, so that
 /// order, limits and results do not depend on it. More threads than this gain nothing.
 pub const SHARDS: u32 = 64;
@@ -25,6 +27,8 @@ pub struct Config {
     /// Packets between two barriers of a file. The files of a reading that is gone on with may have been
     /// begun with another number.
     pub flush_packets: u64,
+    /// Packet time between two flushes of an interface, microseconds; sooner where much waits or a notice does.
+    pub flush_interval: i64,
     /// Take packets with bad checksums as good (`-C`), for captures made behind offloading.
     pub ignore_checksums: bool,
     /// What `local_orig` and `local_resp` mean.
@@ -60,6 +64,7 @@ impl Config {
             lanes: 1,
             threads: 1,
             flush_packets: FLUSH_PACKETS,
+            flush_interval: FLUSH_INTERVAL,
             ignore_checksums: false,
             local_nets: Nets::private(),
             flows_max: 4_000_000,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::analyzer::{Dir, Inner, Transport};
-use crate::app::App;
+use crate::app::{App, Shelves};
 use crate::config::{Config, SHARDS, timeout};
 use crate::expected::{Expected, What};
 use crate::files::Files;
@@ -25,6 +25,8 @@ pub struct Shared {
     pub inner: Inner,
     /// Flows that are to come, by virtual shard.
     pub expected: [Expected; SHARDS as usize],
+    /// What is kept of flows that may be answered yet.
+    pub shelves: Shelves,
     /// The same for those who judge halves, whose rows are nobody's; where there are any.
     aside: Option<Box<Shared>>,
 }
@@ -41,6 +43,7 @@ impl Shared {
             ports: Ports::default(),
             inner: Inner::default(),
             expected: std::array::from_fn(|_| Expected::default()),
+            shelves: Shelves::default(),
             aside: None,
             config,
         }

@@ -54,6 +54,8 @@ pub struct Out {
     pub notice: notice::Batch,
     /// Weirds that were not written because the flow had raised the same, or too many.
     pub weirds_held: u64,
+    /// Flows seen one way of which only their own analyzers tell, as there was no room to keep what they had.
+    pub halves_unjudged: u64,
     /// Assets seen lately.
     pub assets: Known,
     /// Services that did not wait for their name, as there were too many.

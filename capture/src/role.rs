@@ -25,9 +25,8 @@ use crossbeam_channel::RecvTimeoutError;
 
 use crate::config::Config;
 use crate::engine::{self, Counters};
-use crate::flush::{self, Seen};
 use crate::live::Left;
-use crate::outgoing::outgoing;
+use crate::outgoing::Outbox;
 use crate::position::Position;
 use crate::source::{self, LiveOptions, PacketSource, STDIN};
 use crate::tally::Tally;
@@ -103,8 +102,8 @@ pub struct Capture {
     ends_when_stopped: bool,
     /// Files are read in the role's own thread.
     reads_whole: bool,
-    /// What was logged already.
-    seen: Seen,
+    /// What was logged and told already.
+    outbox: Outbox,
     /// What was told of the threads' counters.
     tally: Tally,
     ended: bool,
@@ -168,7 +167,7 @@ impl Capture {
             live,
             ends_when_stopped: false,
             reads_whole: false,
-            seen: Seen::default(),
+            outbox: Outbox::default(),
             tally: Tally::default(),
             ended: false,
             summary: Summary::default(),
@@ -281,7 +280,7 @@ impl Capture {
             end,
         };
         let joins = self.config.joins;
-        let (out, rows) = outgoing(threads, self.config.lanes, &mut self.seen, &stamp, joins)?;
+        let (out, rows) = self.outbox.outgoing(threads, self.config.lanes, &stamp, joins)?;
         counts.add_all(&rows);
         let round = self.round();
         self.steps += 1;
@@ -358,7 +357,7 @@ impl Role for Capture {
         self.ended = false;
         self.steps = 0;
         self.from = Position::default();
-        self.seen = Seen::default();
+        self.outbox = Outbox::default();
         self.tally = Tally::default();
         Ok(())
     }
@@ -428,7 +427,7 @@ impl Role for Capture {
             flushes.iter().for_each(|flush| counters.add(flush.counters));
             self.tally.grown(counters, 0);
             let threads = flushes.into_iter().map(|flush| flush.rows).collect();
-            flush::merge(threads, self.config.lanes, &mut self.seen)?;
+            self.outbox.pass(threads, self.config.lanes)?;
             return Ok(None);
         }
         self.step(flushes).map(Some)

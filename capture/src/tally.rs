@@ -31,6 +31,9 @@ impl Tally {
             ("flows", now.flows, was.counters.flows),
             ("evicted", now.evicted, was.counters.evicted),
             ("weirds_held", now.weirds_held, was.counters.weirds_held),
+            ("files_evicted", now.files_evicted, was.counters.files_evicted),
+            ("streams_given_up", now.streams_given_up, was.counters.streams_given_up),
+            ("halves_unjudged", now.halves_unjudged, was.counters.halves_unjudged),
             ("kernel_drops", kernel_drops, was.kernel_drops),
         ] {
             counts.add(name, signed(now.saturating_sub(was)));

@@ -24,8 +24,16 @@ mod crew;
 /// Packets between two barriers of a file, where nothing else is said: a batch is then some thousand
 /// rows.
 pub const FLUSH_PACKETS: u64 = 65_536;
-/// Packet time between two flushes of a live thread.
-const FLUSH_LIVE: i64 = 2 * SECOND;
+/// Packet time between two flushes of a live thread, where nothing else is said and nothing hurries it: batches are
+/// worth it from about a thousand rows.
+pub const FLUSH_INTERVAL: i64 = 5 * SECOND;
+/// The least of it, though much waits or somebody is to be told: what a record costs goes by records.
+pub const FLUSH_INTERVAL_MIN: i64 = SECOND;
+/// The most of it: lanes take a source for silent that says nothing for thirty seconds, and a kill may cost what has not been
+/// given away.
+pub const FLUSH_INTERVAL_MAX: i64 = 10 * SECOND;
+/// Rows for each lane that are much.
+const ROWS_MUCH: u64 = 1000;
 /// Flushes that may wait for the role before a thread waits for it (files) or keeps its rows (live).
 const FLUSHES_WAITING: usize = 2;
 /// Rows a live thread keeps while nobody takes them, as where a disk hangs under the spool; beyond that new
@@ -63,6 +71,8 @@ pub struct Flush {
     pub end: bool,
     /// There was more to read, but the thread was told to stop.
     pub stopped: bool,
+    /// It came sooner than others: nobody is to wait for them.
+    pub hurries: bool,
 }
 
 /// What others may look at while threads run.
@@ -95,6 +105,14 @@ impl Drop for Worker {
         {
             tracing::error!("a capture thread panicked");
         }
+    }
+}
+
+#[cfg(test)]
+impl Worker {
+    /// One that gives these.
+    pub(crate) fn of(flushes: Receiver<Flush>) -> Worker {
+        Worker { flushes, stop: Arc::default(), thread: None }
     }
 }
 
@@ -153,8 +171,9 @@ struct State {
     problems: Vec<String>,
     /// Rows that wait for a slow bus.
     kept: Vec<Rows>,
-    /// A flush is owed, as there was no room for the last one.
+    /// A flush is owed, as there was no room for the last one, and whether it hurried.
     owes: bool,
+    hurries: bool,
     rows_dropped: u64,
     lost: BTreeMap<&'static str, u64>,
 }
@@ -170,6 +189,7 @@ impl State {
             problems: Vec::new(),
             kept: Vec::new(),
             owes: false,
+            hurries: false,
             rows_dropped: 0,
             lost: BTreeMap::new(),
         }
@@ -206,6 +226,7 @@ impl State {
             problems: std::mem::take(&mut self.problems),
             end,
             stopped: false,
+            hurries: false,
         }
     }
 }
@@ -299,9 +320,54 @@ impl Stopping {
     }
 }
 
+/// When a live thread gives its rows away.
+struct Pace {
+    /// Packet time between two flushes, microseconds.
+    interval: i64,
+    /// Rows at which it does not wait so long.
+    rows_much: u64,
+    /// Packet time of the last one, and the rows up to it.
+    last: Option<i64>,
+    rows: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    Later,
+    /// Before its time.
+    Soon,
+    Now,
+}
+
+impl Pace {
+    fn new(config: &Config) -> Pace {
+        let rows_much = ROWS_MUCH * u64::from(config.lanes);
+        Pace { interval: config.flush_interval, rows_much, last: None, rows: 0 }
+    }
+
+    fn due(&mut self, engine: &mut Engine) -> Due {
+        let now = engine.clock();
+        let since = now.saturating_sub(*self.last.get_or_insert(now));
+        if since >= self.interval {
+            return Due::Now;
+        }
+        if since < FLUSH_INTERVAL_MIN {
+            return Due::Later;
+        }
+        let out = engine.out();
+        let is_much = out.rows().saturating_sub(self.rows) >= self.rows_much;
+        if is_much || !out.notice.is_empty() { Due::Soon } else { Due::Later }
+    }
+
+    fn flushed(&mut self, engine: &mut Engine) {
+        self.last = Some(engine.clock());
+        self.rows = engine.out().rows();
+    }
+}
+
 fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBool) {
     let node = job.config.node.clone();
-    let mut last = i64::MIN;
+    let mut pace = Pace::new(&job.config);
     let mut stopping: Option<Stopping> = None;
     loop {
         if stopping.is_none() && stop.load(Ordering::SeqCst) {
@@ -329,15 +395,13 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
                 break;
             }
         }
-        let now = state.engine.clock();
-        if last == i64::MIN {
-            last = now;
-        }
+        let due = pace.due(&mut state.engine);
         let owes = state.owes && !sender.is_full();
-        if now.saturating_sub(last) < FLUSH_LIVE && !owes {
+        if due == Due::Later && !owes {
             continue;
         }
-        last = now;
+        pace.flushed(&mut state.engine);
+        state.hurries |= due == Due::Soon;
         tell(job.progress.as_deref(), state.number, job.source.progress());
         state.engine.settle();
         if sender.is_full() {
@@ -347,7 +411,9 @@ fn live(mut job: Job, mut state: State, sender: &Sender<Flush>, stop: &AtomicBoo
         }
         state.owes = false;
         let dropped = job.source.stats().map_or(0, |stats| stats.dropped);
-        match sender.try_send(state.flush(&node, dropped, false)) {
+        let hurries = std::mem::take(&mut state.hurries);
+        let flush = Flush { hurries, ..state.flush(&node, dropped, false) };
+        match sender.try_send(flush) {
             Ok(()) | Err(TrySendError::Full(_)) => {}
             Err(TrySendError::Disconnected(_)) => return,
         }

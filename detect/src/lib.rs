@@ -34,6 +34,6 @@ pub fn pane_start(time: i64, pane_us: i64) -> i64 {
 }
 
 /// The text, cut to so many bytes.
-pub(crate) fn cut(text: &str, bytes_max: usize) -> &str {
+pub fn cut(text: &str, bytes_max: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes_max)).unwrap_or(text)
 }

@@ -205,6 +205,7 @@ mod tests {
             key: Some(Bytes::from_static(b"a\xff")),
             payload,
             stamp: None,
+            packed: None,
         };
         let print = |payload| Value::from(document(&record(payload))).to_string();
         let place = "\"_offset\":7,\"_partition\":3,\"_topic\":\"files\"";

@@ -25,7 +25,7 @@ use crate::harness::{folder, logs, text, until};
 /// How long a stop may take while no broker answers.
 const STOP_MOST: Duration = Duration::from_secs(15);
 /// So long after its end a connection is logged, and somewhat more.
-const LOGGED_AFTER: Duration = Duration::from_secs(9);
+const LOGGED_AFTER: Duration = Duration::from_secs(12);
 
 /// Somebody to talk to.
 struct Wire {

@@ -1,5 +1,6 @@
 //! A cluster on the simulated bus, run turn by turn by the dice of its seed.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -33,6 +34,8 @@ const FLUSH_PACKETS: u64 = 60;
 const TURNS_MOST: u64 = 100_000;
 /// How long a process that died is away at most, milliseconds: longer than its lanes are kept.
 const DOWN_MS: usize = 15_000;
+/// What a process says that ends as another has its source.
+const TAKEN_OVER: &str = "another process that began later captures";
 /// How long one that hangs does so at most, milliseconds.
 const HANG_MS: usize = 30_000;
 /// How long a producer is put off, milliseconds.
@@ -79,6 +82,8 @@ pub struct Cluster {
     slots: Vec<Slot>,
     /// Processes that hung until others had taken their place, and when they go on.
     zombies: Vec<(Process, i64)>,
+    /// Members of which a process hung: it may take over from the one that began meanwhile, if it had no session yet.
+    hung: BTreeSet<String>,
     turns: u64,
     /// How many records nobody can read.
     poison: usize,
@@ -103,6 +108,7 @@ impl Cluster {
             files,
             slots: Vec::new(),
             zombies: Vec::new(),
+            hung: BTreeSet::new(),
             turns: 0,
             poison: 0,
             is_calm: true,
@@ -260,6 +266,12 @@ impl Cluster {
                 self.sim.note(|| format!("{}: has ended", self.slots[at].me.name()));
                 (self.slots[at].process, self.slots[at].has_ended) = (None, true);
             }
+            // One that hung before it had claimed anything has claimed it since; whoever started this one starts it again.
+            Came::Failed(error)
+                if error.contains(TAKEN_OVER) && self.hung.contains(&self.slots[at].me.name()) =>
+            {
+                self.is_down(at, now_ms);
+            }
             Came::Failed(error) => return Err(format!("{}: {error}", self.slots[at].me.name())),
         }
         Ok(())
@@ -285,6 +297,7 @@ impl Cluster {
         if hang && let Some(process) = slot.process.take() {
             self.sim.note(|| format!("{}: hangs, and another begins", slot.me.name()));
             self.zombies.push((process, now_ms + hang_ms));
+            self.hung.insert(slot.me.name());
         } else if stop && let Some(process) = &slot.process {
             self.sim.note(|| format!("{}: is stopped", slot.me.name()));
             process.stop.request();

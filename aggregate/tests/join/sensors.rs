@@ -10,8 +10,7 @@ use bus::{Outgoing, Payload, Place, Record, Restored, Role as _, Stamp, Timeline
 use capture::config::Joins;
 use capture::decode::{Decoded, Decoder, Transport};
 use capture::engine::Engine;
-use capture::flush::Seen;
-use capture::outgoing::outgoing;
+use capture::outgoing::Outbox;
 use capture::source::{self, Next, Packet};
 
 use crate::rows::{Rows, rows_of};
@@ -105,7 +104,7 @@ impl Sensor {
         config.hashes = capture::files::hash::Hashes::NONE;
         config.place = self.place.clone();
         let mut engine = Engine::new(Arc::new(config), 0, 1);
-        let (mut seen, mut sent) = (Seen::default(), Vec::new());
+        let (mut outbox, mut sent) = (Outbox::default(), Vec::new());
         let mut flush = |engine: &mut Engine, end: bool| {
             let rows = engine.out().take(self.node);
             let stamp = Stamp {
@@ -114,7 +113,7 @@ impl Sensor {
                 time: if end { i64::MAX } else { engine.clock() },
                 end,
             };
-            sent.push(outgoing(vec![rows], LANES, &mut seen, &stamp, self.joins).unwrap());
+            sent.push(outbox.outgoing(vec![rows], LANES, &stamp, self.joins).unwrap());
         };
         for (n, packet) in packets.enumerate() {
             engine.packet(&Packet {
@@ -168,7 +167,7 @@ pub fn aggregated(
             let offset = offsets.entry((out.topic.clone(), out.lane)).or_default();
             *offset += 1;
             let Outgoing { topic, lane, key, payload, stamp, .. } = out;
-            Record { topic, lane, offset: *offset, key, payload, stamp }
+            Record { topic, lane, offset: *offset, key, payload, stamp, packed: None }
         });
         let step = role.on(Wake::Records(records.collect()), 0).unwrap();
         out.extend(step.into_iter().flat_map(|step| step.out));

@@ -21,7 +21,7 @@ fn batch(rows: usize) -> RecordBatch {
 
 fn read(lane: Lane, offset: i64, rows: usize) -> Read {
     let payload = Payload::Rows(&dns::DEF, batch(rows));
-    Read { topic: IN, lane, offset, key: None, payload, stamp: None }
+    Read { topic: IN, lane, offset, key: None, payload, stamp: None, packed: None }
 }
 
 fn at(lane: Lane, offset: i64) -> Position {

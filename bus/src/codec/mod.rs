@@ -66,7 +66,11 @@ pub struct Encoded {
 pub fn encode(out: &Outgoing) -> Result<Vec<Encoded>, BusError> {
     let mut parts = Vec::with_capacity(1);
     match &out.payload {
-        Payload::Rows(def, rows) => encode_rows(out, def, rows, &mut parts)?,
+        Payload::Rows(def, rows) => match &out.packed {
+            Some(bytes) => parts
+                .push(Encoded { payload: Some(bytes.clone()), headers: row_headers(def, rows) }),
+            None => encode_rows(out, def, rows, &mut parts)?,
+        },
         Payload::Bytes(bytes) | Payload::Bad(bytes, _) => {
             parts.push(Encoded { payload: Some(bytes.clone()), headers: Vec::new() });
         }
@@ -172,11 +176,17 @@ pub fn decode<'a>(
 ) -> Record {
     let found = Found::of(headers);
     let stamp = found.stamp();
-    let payload = match (&stamp, bytes) {
-        (Err(reason), bytes) => Payload::Bad(bytes.unwrap_or_default(), reason.clone()),
+    let (payload, packed) = match (&stamp, bytes) {
+        (Err(reason), bytes) => (Payload::Bad(bytes.unwrap_or_default(), reason.clone()), None),
         (Ok(_), bytes) => found.payload(topic, bytes),
     };
-    Record { topic: topic.clone(), lane, offset, key, payload, stamp: stamp.unwrap_or_default() }
+    let stamp = stamp.unwrap_or_default();
+    Record { topic: topic.clone(), lane, offset, key, payload, stamp, packed }
+}
+
+/// Of packed rows ([`Record::packed`]) the first columns alone, which are those of `def`, without unpacking them.
+pub fn narrow(packed: &Bytes, def: &'static Def) -> Option<Bytes> {
+    unpack::narrow(def, packed).map(Bytes::from)
 }
 
 /// The headers that say something here, as text.
@@ -210,22 +220,25 @@ impl<'a> Found<'a> {
         found
     }
 
-    fn payload(&self, topic: &Topic, bytes: Option<Bytes>) -> Payload {
+    /// What it holds, and the bytes of its rows where those say no more.
+    fn payload(&self, topic: &Topic, bytes: Option<Bytes>) -> (Payload, Option<Bytes>) {
         let Some(stream) = self.stream else {
-            return match bytes {
+            let payload = match bytes {
                 None => Payload::Empty,
                 Some(bytes) if topic::carries_rows(topic) => {
                     Payload::Bad(bytes, format!("no `{}` header", header::STREAM))
                 }
                 Some(bytes) => Payload::Bytes(bytes),
             };
+            return (payload, None);
         };
         let Some(bytes) = bytes else {
-            return Payload::Bad(Bytes::new(), "a stream is named but there are no rows".into());
+            let why = "a stream is named but there are no rows".into();
+            return (Payload::Bad(Bytes::new(), why), None);
         };
         match self.rows(topic, stream, &bytes) {
-            Ok((def, rows)) => Payload::Rows(def, rows),
-            Err(reason) => Payload::Bad(bytes, reason),
+            Ok((def, rows, is_all)) => (Payload::Rows(def, rows), is_all.then_some(bytes)),
+            Err(reason) => (Payload::Bad(bytes, reason), None),
         }
     }
 
@@ -234,7 +247,7 @@ impl<'a> Found<'a> {
         topic: &Topic,
         stream: &[u8],
         bytes: &[u8],
-    ) -> Result<(&'static Def, RecordBatch), String> {
+    ) -> Result<(&'static Def, RecordBatch, bool), String> {
         let name = text(header::STREAM, stream)?;
         let def = stream::find(name).ok_or_else(|| format!("unknown stream `{}`", short(name)))?;
         if topic.0.starts_with("log.") && *topic != Topic::log(def) {
@@ -250,14 +263,14 @@ impl<'a> Found<'a> {
                 "{name} has schema version {version}, this weir knows up to {ours}: upgrade readers first"
             ));
         }
-        let rows = unpack::unpack(def, bytes)?;
+        let (rows, is_all) = unpack::unpack(def, bytes)?;
         if let Some(value) = self.rows {
             let said: usize = number(header::ROWS, value)?;
             if said != rows.num_rows() {
                 return Err(format!("{said} rows announced, {} found", rows.num_rows()));
             }
         }
-        Ok((def, rows))
+        Ok((def, rows, is_all))
     }
 
     fn stamp(&self) -> Result<Option<Stamp>, String> {

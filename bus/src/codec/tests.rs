@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray, new_null_array};
 use arrow_schema::{DataType, Field, Schema};
-use model::stream::{Mark, dns, weird};
+use model::stream::{Mark, conn, dns, half, raw_conn, weird};
 use proptest::prelude::*;
 
 use super::*;
@@ -80,6 +80,61 @@ fn rows_and_stamp_come_back() {
     let Payload::Rows(def, back) = record.payload else { panic!("{:?}", record.payload) };
     assert!(std::ptr::eq(def, &dns::DEF));
     assert_eq!(back, rows(20));
+}
+
+fn raw(count: usize) -> RecordBatch {
+    let (mut flows, mut halves) = (conn::Batch::default(), half::Batch::default());
+    for i in 0..count {
+        let uid = format!("C{i}");
+        let row = conn::Row { uid: &uid, observers: &["a", "b"], ..conn::Row::unset() };
+        flows.push(Mark::at(i as i64, 0), row);
+        let half = half::Row { letters: Some("S"), times: Some(&[7]), ..half::Row::unset() };
+        halves.push(Mark::at(i as i64, 0), half);
+    }
+    raw_conn::beside(&flows.finish("w1").0, &halves.finish("w1").0).expect("both")
+}
+
+#[test]
+fn rows_that_nobody_changed_are_not_packed_anew() {
+    let encoded = one(&Outgoing::rows(log(), 3, &dns::DEF, rows(20)));
+    let record = read(&log(), &encoded);
+    assert_eq!(record.packed, encoded.payload);
+    let Payload::Rows(def, rows) = record.payload else { panic!("{:?}", record.payload) };
+    let again = Outgoing { packed: record.packed, ..Outgoing::rows(log(), 3, def, rows) };
+    let (again, first) = (one(&again), encoded);
+    assert_eq!((again.payload, again.headers), (first.payload, first.headers));
+}
+
+#[test]
+fn bytes_that_are_other_rows_than_were_read_are_not_passed_on() {
+    let known = rows(5);
+    let older = known.project(&(0..known.num_columns() - 1).collect::<Vec<_>>()).expect("older");
+    let mut fields: Vec<Field> =
+        known.schema().fields().iter().map(|f| f.as_ref().clone()).collect();
+    fields.push(Field::new("later", DataType::Int32, true));
+    let later: ArrayRef = Arc::new(Int32Array::from(vec![1, 2, 3, 4, 5]));
+    let columns = known.columns().iter().cloned().chain([later]).collect();
+    let wider = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("wider");
+    for rows in [older, wider] {
+        assert_eq!(read(&log(), &with_bytes(&rows)).packed, None);
+    }
+}
+
+#[test]
+fn columns_for_joining_are_left_out_without_unpacking_the_others() {
+    for count in [0, 1, 500] {
+        let rows = raw(count);
+        let packed = Bytes::from(pack(&rows).expect("packs"));
+        let narrowed = narrow(&packed, &conn::DEF).expect("narrowed");
+        assert!(narrowed.len() < packed.len());
+        assert!(narrowed.len().is_multiple_of(8), "what follows would not be aligned");
+        let (flows, is_all) = unpack::unpack(&conn::DEF, &narrowed).expect("rows of conn");
+        let ours: Vec<usize> = (0..conn::DEF.columns.len()).collect();
+        assert_eq!((&flows, is_all), (&rows.project(&ours).expect("those of conn"), true));
+        let all = narrow(&packed, &raw_conn::DEF).expect("all of them");
+        assert_eq!(unpack::unpack(&raw_conn::DEF, &all).expect("rows of both"), (rows, true));
+        assert_eq!(narrow(&narrowed, &raw_conn::DEF), None, "there are fewer");
+    }
 }
 
 #[test]
@@ -266,5 +321,18 @@ proptest! {
         let mut encoded = one(&Outgoing::rows(log(), 0, &dns::DEF, rows(1)));
         encoded.payload = Some(bytes.into());
         prop_assert!(matches!(read(&log(), &encoded).payload, Payload::Bad(..)));
+    }
+}
+
+proptest! {
+    #[test]
+    fn narrowing_what_is_no_stream_does_no_harm(at in 0usize..4000, byte: u8, cut in 0usize..6000) {
+        let mut bytes = pack(&raw(3)).expect("packs");
+        let place = at % bytes.len();
+        bytes[place] = byte;
+        bytes.truncate(cut.max(64));
+        if let Some(narrowed) = narrow(&Bytes::from(bytes), &conn::DEF) {
+            let _ = unpack::unpack(&conn::DEF, &narrowed);
+        }
     }
 }

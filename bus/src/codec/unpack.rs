@@ -11,8 +11,13 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
 use arrow_ipc::convert::try_fb_to_schema;
 use arrow_ipc::reader::StreamReader;
-use arrow_ipc::{Message, MessageHeader, root_as_message};
+use arrow_ipc::writer::StreamWriter;
+use arrow_ipc::{
+    BodyCompression, BodyCompressionArgs, Buffer, Endianness, FieldNode, Message, MessageArgs,
+    MessageHeader, MetadataVersion, RecordBatch as IpcBatch, RecordBatchArgs, root_as_message,
+};
 use arrow_schema::{ArrowError, DataType, Schema};
+use flatbuffers::FlatBufferBuilder;
 use model::stream::Def;
 
 use super::{MAX_PAYLOAD, MAX_UNPACKED, short};
@@ -26,15 +31,20 @@ const MAX_META: usize = 1 << 20;
 /// What every buffer's place in the body is a multiple of (Arrow columnar format, encapsulated messages).
 const ALIGNED: i64 = 8;
 
+/// What stands before the length of a message.
+const CONTINUES: u32 = u32::MAX;
+
 /// Bytes of one offset of a text or a list.
 const OFFSET_BYTES: u64 = 4;
 
 /// The rows of `def` in an Arrow IPC stream. Columns after those we know are left out, and optional
 /// ones that the writer did not know yet are unset; the batch has exactly `def.schema()`.
 ///
+/// Tells too whether the stream has those columns and no others.
+///
 /// # Errors
 /// What is wrong with the bytes, for the dead letter.
-pub(super) fn unpack(def: &'static Def, bytes: &[u8]) -> Result<RecordBatch, String> {
+pub(super) fn unpack(def: &'static Def, bytes: &[u8]) -> Result<(RecordBatch, bool), String> {
     if bytes.len() > MAX_PAYLOAD {
         return Err(format!("{} bytes, more than the {MAX_PAYLOAD} of a record", bytes.len()));
     }
@@ -44,7 +54,88 @@ pub(super) fn unpack(def: &'static Def, bytes: &[u8]) -> Result<RecordBatch, Str
     let rows = catch_unwind(AssertUnwindSafe(|| read(bytes, known)))
         .map_err(|_| "the Arrow reader gave up".to_owned())?
         .map_err(|e| format!("Arrow: {}", short(&e.to_string())))?;
-    adopt(def, &rows).map_err(|e| format!("rows of {}: {}", def.name, short(&e.to_string())))
+    let rows = adopt(def, &rows)
+        .map_err(|e| format!("rows of {}: {}", def.name, short(&e.to_string())))?;
+    Ok((rows, theirs == *def.schema()))
+}
+
+/// Of a stream that [`unpack`] has read, the first columns alone, those of `def`: they stay packed as they are. `None` where
+/// they do not lie one after another.
+pub(super) fn narrow(def: &'static Def, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut rest = bytes;
+    next_message(&mut rest).ok()??;
+    let (message, body) = next_message(&mut rest).ok()??;
+    let batch = message.header_as_record_batch()?;
+    let schema = def.schema();
+    let fields = || schema.fields().iter().map(|field| field.data_type());
+    let nodes = fields().map(columns).sum::<usize>();
+    let buffers = fields().map(|kind| Some(cell_widths(kind)?.len())).sum::<Option<usize>>()?;
+    let (all_nodes, all) = (batch.nodes()?, batch.buffers()?);
+    if nodes > all_nodes.len() || buffers > all.len() {
+        return None;
+    }
+    let kept = || all.iter().take(buffers);
+    let end = kept().map(|b| b.offset().saturating_add(b.length())).max()?;
+    let end = u64::try_from(end).ok()?.checked_next_multiple_of(ALIGNED as u64)?;
+    let body = body.get(..usize::try_from(end).ok()?)?;
+    let end = i64::try_from(end).ok()?;
+
+    let mut out = head(&schema).ok()?;
+    let said = say(&batch, (nodes, buffers), end);
+    out.extend(CONTINUES.to_le_bytes());
+    // The body begins at a multiple as well.
+    let length = said.len().checked_next_multiple_of(ALIGNED as usize)?;
+    out.extend(u32::try_from(length).ok()?.to_le_bytes());
+    out.extend(&said);
+    out.resize(out.len() + length - said.len(), 0);
+    out.extend(body);
+    out.extend(CONTINUES.to_le_bytes());
+    out.extend(0_u32.to_le_bytes());
+    Some(out)
+}
+
+/// The message of a batch that has the first nodes and buffers of another, in a body of this length.
+fn say(batch: &IpcBatch<'_>, (nodes, buffers): (usize, usize), body: i64) -> Vec<u8> {
+    let mut text = FlatBufferBuilder::new();
+    let nodes: Vec<FieldNode> = batch.nodes().iter().flatten().take(nodes).copied().collect();
+    let buffers: Vec<Buffer> = batch.buffers().iter().flatten().take(buffers).copied().collect();
+    let compression = batch.compression().map(|how| {
+        let args = BodyCompressionArgs { codec: how.codec(), method: how.method() };
+        BodyCompression::create(&mut text, &args)
+    });
+    let args = RecordBatchArgs {
+        length: batch.length(),
+        nodes: Some(text.create_vector(&nodes)),
+        buffers: Some(text.create_vector(&buffers)),
+        compression,
+        ..RecordBatchArgs::default()
+    };
+    let header = IpcBatch::create(&mut text, &args);
+    let args = MessageArgs {
+        version: MetadataVersion::V5,
+        header_type: MessageHeader::RecordBatch,
+        header: Some(header.as_union_value()),
+        bodyLength: body,
+        ..MessageArgs::default()
+    };
+    let message = Message::create(&mut text, &args);
+    text.finish(message, None);
+    text.finished_data().to_vec()
+}
+
+/// An Arrow stream as it begins.
+fn head(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
+    let mut writer = StreamWriter::try_new(Vec::new(), schema)?;
+    writer.flush()?;
+    Ok(writer.get_ref().clone())
+}
+
+/// How many columns, and columns in them, one is.
+fn columns(kind: &DataType) -> usize {
+    match kind {
+        DataType::List(item) => 1 + columns(item.data_type()),
+        _ => 1,
+    }
 }
 
 /// Walks the messages without unpacking anything; gives the schema, and the size that each buffer of the
@@ -58,6 +149,9 @@ fn vet(bytes: &[u8]) -> Result<(Schema, Vec<u64>), String> {
         return Err("the Arrow stream does not begin with a schema".into());
     }
     let schema = message.header_as_schema().ok_or("no schema in the schema message")?;
+    if schema.endianness() != Endianness::Little {
+        return Err("the Arrow stream is big-endian".into());
+    }
     if schema.fields().map_or(0, |f| f.len()) > MAX_FIELDS {
         return Err(format!("more than {MAX_FIELDS} columns"));
     }
@@ -82,7 +176,6 @@ fn vet(bytes: &[u8]) -> Result<(Schema, Vec<u64>), String> {
 
 /// The next message and its body; `None` at the end mark or where the bytes end.
 fn next_message<'a>(rest: &mut &'a [u8]) -> Result<Option<(Message<'a>, &'a [u8])>, String> {
-    const CONTINUES: u32 = u32::MAX;
     if rest.is_empty() {
         return Ok(None);
     }

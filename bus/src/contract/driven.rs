@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::groups::both_assigned;
 use super::{Fixture, IN, LANES, OUT, after, assigned, note, open, reader, text, texts, write};
 use crate::clock::System;
-use crate::drive::{Stop, Until, drive};
+use crate::drive::{AHEAD, Stop, Until, drive};
 use crate::{
     Bus, BusError, Change, Lane, Member, Position, Restored, Role, Session, SharedBus, Step, Topic,
     Wake,
@@ -70,7 +70,8 @@ impl Role for Copier {
 
     fn on(&mut self, wake: Wake, _now_ms: i64) -> anyhow::Result<Option<Step>> {
         let is_met = matches!(wake, Wake::Records(_) | Wake::End(..) | Wake::Idle) && self.ahead;
-        assert!(self.uncommitted <= u32::from(is_met), "woken before it was told of the commit");
+        let most = if is_met { AHEAD } else { 0 };
+        assert!(self.uncommitted <= most, "woken before it was told of the commit");
         assert!(!self.stopped, "woken after the stop");
         match wake {
             Wake::Records(records) => return Ok(Some(self.copy(&records))),

@@ -9,6 +9,7 @@ use super::{
     text, texts, to_the_end, write, writer,
 };
 use crate::codec::MAX_PAYLOAD;
+use crate::drive::AHEAD;
 use crate::{Change, Outgoing, Session, Step, Topic};
 
 /// Records of a lane come in the order they were written, over many steps.
@@ -100,7 +101,7 @@ pub fn resumes_after_a_commit(make: &dyn Fn() -> Fixture) {
     assert_eq!(again, expected);
 }
 
-/// Two steps may be under way: they become lasting in their order, and one without positions takes none back.
+/// Several steps may be under way: they become lasting in their order, and one without positions takes none back.
 pub fn steps_under_way_keep_their_order(make: &dyn Fn() -> Fixture) {
     let fixture = make();
     write(&*fixture.bus, (0..4).map(|i| note(IN, 0, &i.to_string())).collect());
@@ -119,16 +120,55 @@ pub fn steps_under_way_keep_their_order(make: &dyn Fn() -> Fixture) {
     session = begin(session, step("b", vec![after(&records[2], "")]));
     session = begin(session, step("c", Vec::new()));
     session.complete().unwrap_or_else(|e| panic!("the first is not lasting: {e}"));
-    session = begin(session, step("d", Vec::new()));
-    for _ in 0..2 {
+    session = begin(session, step("d", vec![after(&records[3], "")]));
+    session = begin(session, step("e", Vec::new()));
+    session = begin(session, step("f", Vec::new()));
+    for _ in 0..4 {
         session.complete().unwrap_or_else(|e| panic!("the others are not lasting: {e}"));
     }
     drop(session);
-    assert_eq!(texts(&*fixture.bus, OUT), ["a", "b", "c", "d"]);
+    assert_eq!(texts(&*fixture.bus, OUT), ["a", "b", "c", "d", "e", "f"]);
     let mut session = open(&*fixture.bus, &me);
     let (_, back) = assigned(&mut *session);
-    assert_eq!(back.positions[&0], [after(&records[2], "")]);
-    assert_eq!(back.state[&0], [("last".to_owned(), "d".to_owned())]);
+    assert_eq!(back.positions[&0], [after(&records[3], "")]);
+    assert_eq!(back.state[&0], [("last".to_owned(), "f".to_owned())]);
+}
+
+/// A session goes while steps of it are under way: the first few are lasting, whole, with their positions and state.
+pub fn steps_under_way_are_lost_from_one_on(make: &dyn Fn() -> Fixture) {
+    let fixture = make();
+    write(&*fixture.bus, (0..5).map(|i| note(IN, 0, &i.to_string())).collect());
+    let me = reader("ahead", "one", &[IN]);
+    let mut session = open(&*fixture.bus, &me);
+    let (lanes, _) = assigned(&mut *session);
+    let records = to_the_end(&mut *session, &lanes, 1);
+    for record in &records[..=AHEAD as usize] {
+        let text = text(record);
+        let change = Change { lane: 0, key: "last".into(), value: Some(text.clone().into()) };
+        let out = vec![note(OUT, 0, &text), note(OUT, 1, &text)];
+        let step = Step {
+            out,
+            state: vec![change],
+            positions: vec![after(record, &text)],
+            ..Step::default()
+        };
+        session = session.begin(step).unwrap_or_else(|e| panic!("it is not begun: {e}"));
+    }
+    drop(session);
+    let mut session = open(&*fixture.bus, &me);
+    let (_, back) = assigned(&mut *session);
+    // What is open when a session opens is settled.
+    let of = |lane| {
+        let all = all(&*fixture.bus, OUT);
+        all.iter().filter(|record| record.lane == lane).map(text).collect::<Vec<_>>()
+    };
+    let lasting = of(0);
+    assert_eq!(lasting, ["0", "1", "2", "3"][..lasting.len()]);
+    assert_eq!(of(1), lasting);
+    let last = lasting.last().map(|text| ("last".to_owned(), text.clone()));
+    assert_eq!(back.state[&0], last.into_iter().collect::<Vec<_>>());
+    let at = lasting.len().checked_sub(1).map(|last| after(&records[last], &text(&records[last])));
+    assert_eq!(back.positions[&0], at.into_iter().collect::<Vec<_>>());
 }
 
 /// What was read and not committed is read again.

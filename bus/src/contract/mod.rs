@@ -55,7 +55,8 @@ macro_rules! contract_tests {
         $crate::contract_tests! { @each $make;
             lasting: order_in_a_lane, whole_steps_only, resumes_after_a_commit,
                 reads_again_without_a_commit, state_of_a_member_without_topics,
-                goes_on_where_its_role_stood, steps_under_way_keep_their_order, documents_without_tombstones, documents_are_followed, state_without_tombstones;
+                goes_on_where_its_role_stood, steps_under_way_keep_their_order,
+                steps_under_way_are_lost_from_one_on, documents_without_tombstones, documents_are_followed, state_without_tombstones;
         }
         $crate::contract_tests! { @each $make;
             groups: a_second_session_fences_the_first, lanes_move_without_loss,

@@ -34,6 +34,7 @@ mod ends;
 mod gone;
 mod guard;
 mod inputs;
+mod line;
 mod member;
 mod patience;
 mod positions;

@@ -11,8 +11,9 @@ use super::Shared;
 use super::client::{self, Deliveries};
 use super::ends::Offsets;
 use super::guard::Kept;
+use super::line::Line;
 use super::member::Membership;
-use super::transaction::{Proof, Transaction, UnderWay};
+use super::transaction::{Proof, Transaction, UnderWay, last_of_each};
 use crate::newest::Newest;
 use crate::{BusError, Gap, Lane, Member, Position, Session, Step, Topic, Wake};
 
@@ -32,8 +33,9 @@ pub(super) struct KafkaSession {
     documents_end: BTreeMap<Topic, Offsets>,
     /// Shared with steps that may outlive the session.
     producer: Arc<Kept<BaseProducer<Deliveries>>>,
-    /// Steps that are being committed, in their order.
+    /// Steps that are being committed, in their order, and where they wait.
     under_way: VecDeque<UnderWay>,
+    line: Arc<Line>,
 }
 
 impl KafkaSession {
@@ -58,6 +60,7 @@ impl KafkaSession {
             documents_end: BTreeMap::new(),
             producer,
             under_way: VecDeque::new(),
+            line: Arc::default(),
         })
     }
 
@@ -92,18 +95,6 @@ impl KafkaSession {
         member.reached(&positions);
         Some(Proof { positions, generation })
     }
-}
-
-/// The last position of each partition.
-fn last_of_each(positions: Vec<Position>) -> Vec<Position> {
-    let mut last: Vec<Position> = Vec::with_capacity(positions.len());
-    for position in positions {
-        match last.iter_mut().find(|p| p.topic == position.topic && p.lane == position.lane) {
-            Some(earlier) => *earlier = position,
-            None => last.push(position),
-        }
-    }
-    last
 }
 
 impl Session for KafkaSession {
@@ -191,13 +182,14 @@ impl Session for KafkaSession {
     fn begin(mut self: Box<Self>, mut step: Step) -> Result<Box<dyn Session>, BusError> {
         self.me.check(&step, self.shared.lanes)?;
         let positions = last_of_each(std::mem::take(&mut step.positions));
+        let proof = self.proof(positions);
         let transaction = Transaction {
             shared: Arc::clone(&self.shared),
             me: self.me.clone(),
             producer: Arc::clone(&self.producer),
-            positions: self.proof(positions),
+            line: Arc::clone(&self.line),
         };
-        let step = transaction.begin(step, self.under_way.back_mut())?;
+        let step = transaction.begin(step, proof)?;
         self.under_way.push_back(step);
         Ok(self)
     }

@@ -1,11 +1,11 @@
 //! A step as a transaction: on a thread of its own, so that the next step can be made, and turned into bytes, while
 //! the broker is busy with this one.
 //!
-//! A session has one producer, which has one transaction at a time: a step waits until the one before it is lasting,
-//! and is given up where that failed.
+//! A session has one producer, which has one transaction at a time: steps wait in a [`Line`] until those before them are
+//! lasting, and are given up where that failed; those that wait together share a transaction.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -16,6 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::Deliveries;
 use super::guard::{self, Kept};
+use super::line::{Line, Packed, Place};
 use super::patience::Patience;
 use super::{Shared, code, partition};
 use crate::codec::{self, Encoded};
@@ -38,19 +39,14 @@ const ARRIVE_LOOK: Duration = Duration::from_millis(1);
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A step that is being committed.
-pub(super) struct UnderWay {
-    answer: Receiver<Result<(), BusError>>,
-    /// Is told once it is lasting.
-    lasting: Option<Receiver<()>>,
-}
+pub(super) struct UnderWay(Receiver<Result<(), BusError>>);
 
 /// What a transaction needs of its session.
 pub(super) struct Transaction {
     pub(super) shared: Arc<Shared>,
     pub(super) me: Member,
     pub(super) producer: Arc<Kept<BaseProducer<Deliveries>>>,
-    /// `None` for who reads nothing.
-    pub(super) positions: Option<Proof>,
+    pub(super) line: Arc<Line>,
 }
 
 /// Positions to commit, and the proof that the lanes are still ours.
@@ -65,7 +61,7 @@ impl UnderWay {
         let mut patience = shared.patience(COMMIT + GRACE);
         let mut over: Option<Instant> = None;
         loop {
-            match self.answer.recv_timeout(LOOK) {
+            match self.0.recv_timeout(LOOK) {
                 Ok(done) => return done,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(BusError::Session(format!("{}: a commit broke off", me.name())));
@@ -86,55 +82,36 @@ impl UnderWay {
 }
 
 impl Transaction {
-    /// Begins to commit a step, behind the one `before` it.
-    pub(super) fn begin(
-        self,
-        step: Step,
-        before: Option<&mut UnderWay>,
-    ) -> Result<UnderWay, BusError> {
-        let gate = before.and_then(|before| before.lasting.take());
+    /// Begins to commit a step, behind those before it; `proof` is `None` for who reads nothing.
+    pub(super) fn begin(self, step: Step, proof: Option<Proof>) -> Result<UnderWay, BusError> {
         let (answers, answer) = channel();
-        let (lasts, lasting) = channel();
         let name = self.me.name();
-        let work = move || {
-            let done = self.run(step, gate.as_ref(), &lasts);
-            // Nobody listens any more where the session is gone.
-            let _ = answers.send(done);
+        let place = Place::join(&self.line, answers);
+        let work = move || match self.encoded(step) {
+            Ok(records) => {
+                let packed = Packed { records, proof };
+                place.packed(packed, &mut |steps| self.commit(steps));
+            }
+            Err(error) => place.failed(error),
         };
         std::thread::Builder::new()
             .name("kafka-step".into())
             .spawn(work)
             .map_err(|e| BusError::Session(format!("{name}: no thread for a step: {e}")))?;
-        Ok(UnderWay { answer, lasting: Some(lasting) })
+        Ok(UnderWay(answer))
     }
 
-    fn run(
-        &self,
-        step: Step,
-        gate: Option<&Receiver<()>>,
-        lasts: &Sender<()>,
-    ) -> Result<(), BusError> {
-        let records = self.encoded(step)?;
-        if gate.is_some_and(|before| before.recv().is_err()) {
-            let name = self.me.name();
-            return Err(BusError::Session(format!("{name}: the step before this one failed")));
-        }
-        self.commit(&records)?;
-        // Whoever comes next may have been given up.
-        let _ = lasts.send(());
-        Ok(())
-    }
-
-    fn commit(&self, records: &[(Outgoing, Vec<Encoded>)]) -> Result<(), BusError> {
+    /// Steps in their order, as one transaction.
+    fn commit(&self, steps: &[Packed]) -> Result<(), BusError> {
         let patience = &mut self.shared.patience(COMMIT);
         self.producer.begin_transaction().map_err(|e| self.failed(&e, "beginning a step"))?;
-        for (out, parts) in records {
+        for (out, parts) in steps.iter().flat_map(|step| &step.records) {
             for part in parts {
                 self.send(out, part, patience)?;
             }
         }
         self.arrive(patience)?;
-        self.send_positions(patience)?;
+        self.send_positions(steps, patience)?;
         let committed = patience.resume(|slice| self.producer.commit_transaction(slice));
         if let Some(failure) = self.producer.context().first_failure() {
             return Err(BusError::Session(format!("{}: {failure}", self.me.name())));
@@ -220,11 +197,18 @@ impl Transaction {
 
     /// Puts the positions, and with them the proof that the lanes are still ours, into the
     /// transaction.
-    fn send_positions(&self, patience: &mut Patience<'_>) -> Result<(), BusError> {
-        let Some(Proof { positions, generation }) = &self.positions else { return Ok(()) };
+    fn send_positions(
+        &self,
+        steps: &[Packed],
+        patience: &mut Patience<'_>,
+    ) -> Result<(), BusError> {
+        let proofs = || steps.iter().filter_map(|step| step.proof.as_ref());
+        // Lanes come and go only while no step is under way.
+        let Some(Proof { generation, .. }) = proofs().next_back() else { return Ok(()) };
+        let positions = last_of_each(proofs().flat_map(|proof| &proof.positions).cloned());
         let (producer, generation) = (Arc::clone(&self.producer), Arc::clone(generation));
         let mut list = TopicPartitionList::with_capacity(positions.len());
-        for position in positions {
+        for position in &positions {
             let full = self.shared.full(&position.topic);
             let mut element = list.add_partition(&full, partition(position.lane));
             element
@@ -242,6 +226,18 @@ impl Transaction {
             ))),
         }
     }
+}
+
+/// The last position of each partition.
+pub(super) fn last_of_each(positions: impl IntoIterator<Item = Position>) -> Vec<Position> {
+    let mut last: Vec<Position> = Vec::new();
+    for position in positions {
+        match last.iter_mut().find(|p| p.topic == position.topic && p.lane == position.lane) {
+            Some(earlier) => *earlier = position,
+            None => last.push(position),
+        }
+    }
+    last
 }
 
 /// A change of state as a record of the state topic.

@@ -233,7 +233,7 @@ impl MemorySession {
         let changes = changes.filter_map(|(topic, change)| {
             let payload = change.value.map_or(Payload::Empty, Payload::Bytes);
             let (lane, key) = (change.lane, Some(change.key));
-            Some(Record { topic: topic?, lane, offset: 0, key, payload, stamp: None })
+            Some(Record { topic: topic?, lane, offset: 0, key, payload, stamp: None, packed: None })
         });
         for record in step.out.into_iter().map(sent).chain(changes) {
             touched.insert((record.topic.clone(), record.lane));
@@ -261,7 +261,7 @@ pub(crate) fn sent(out: Outgoing) -> Record {
         payload => payload,
     };
     let Outgoing { topic, lane, key, stamp, .. } = out;
-    Record { topic, lane, offset: 0, key, payload, stamp }
+    Record { topic, lane, offset: 0, key, payload, stamp, packed: None }
 }
 
 impl Session for MemorySession {

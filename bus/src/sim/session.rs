@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{AWAY_MS, Shared, World};
+use crate::drive::AHEAD;
 use crate::memory::sent;
 use crate::{Bus, BusError, Gap, Lane, Member, Position, Session, Step, Topic, Wake, stand};
 
@@ -21,12 +22,26 @@ pub(super) struct SimSession {
     number: u64,
     /// `None` while a step is committed.
     inner: Option<Box<dyn Session>>,
-    /// Steps under way; of those that are lasting already nothing is left.
-    under_way: VecDeque<Option<Step>>,
+    /// Steps under way.
+    under_way: VecDeque<UnderWay>,
     /// Lanes are given up with the next wake.
     gives_up: bool,
     /// Since when it waits for the lanes of others.
     others_since_ms: Option<i64>,
+}
+
+/// A step under way.
+enum UnderWay {
+    /// Not committed yet.
+    Waits(Box<Step>),
+    /// Lasting already, and nobody was told.
+    Lasting,
+}
+
+impl UnderWay {
+    fn waits(&self) -> bool {
+        matches!(self, UnderWay::Waits(_))
+    }
 }
 
 impl SimSession {
@@ -64,7 +79,7 @@ impl SimSession {
 
 impl Session for SimSession {
     fn next(&mut self, wait: Duration) -> Result<Wake, BusError> {
-        if std::mem::take(&mut self.gives_up) && self.under_way.iter().any(Option::is_some) {
+        if std::mem::take(&mut self.gives_up) && self.under_way.iter().any(UnderWay::waits) {
             let name = self.me.name();
             return Err(BusError::Fatal(format!(
                 "{name}: gives up lanes that a step under way is of"
@@ -157,32 +172,51 @@ impl Session for SimSession {
     }
 
     fn begin(mut self: Box<Self>, step: Step) -> Result<Box<dyn Session>, BusError> {
-        self.under_way.push_back(Some(step));
+        if self.under_way.len() > AHEAD as usize {
+            let name = self.me.name();
+            return Err(BusError::Fatal(format!("{name}: more than {AHEAD} steps are ahead")));
+        }
+        self.under_way.push_back(UnderWay::Waits(Box::new(step)));
         self.some_are_lasting()?;
         Ok(self)
     }
 
     fn complete(&mut self) -> Result<(), BusError> {
-        match self.under_way.pop_front() {
-            Some(Some(step)) => self.put(step),
-            _ => Ok(()),
+        if self.under_way.front().is_some_and(UnderWay::waits) {
+            self.put_together()?;
         }
+        self.under_way.pop_front();
+        Ok(())
     }
 }
 
 impl SimSession {
     /// Of the steps under way some are lasting before anybody waits for it.
     fn some_are_lasting(&mut self) -> Result<(), BusError> {
-        for i in 0..self.under_way.len() {
-            if self.under_way[i].is_none() {
-                continue;
-            }
-            if !self.shared.world().dice.in_1000(500) {
-                break;
-            }
-            self.under_way[i].take().map_or(Ok(()), |step| self.put(step))?;
+        while self.under_way.iter().any(UnderWay::waits) && self.shared.world().dice.in_1000(500) {
+            self.put_together()?;
         }
         Ok(())
+    }
+
+    /// The first steps that wait share a transaction, one or some of them: they are lasting or lost together.
+    fn put_together(&mut self) -> Result<(), BusError> {
+        let waiting = self.under_way.iter().filter(|step| step.waits()).count();
+        let mut share = 1 + self.shared.world().dice.below(waiting);
+        let mut all = Step::default();
+        for step in &mut self.under_way {
+            if share == 0 || !step.waits() {
+                continue;
+            }
+            share -= 1;
+            let UnderWay::Waits(step) = std::mem::replace(step, UnderWay::Lasting) else {
+                continue;
+            };
+            all.out.extend(step.out);
+            all.state.extend(step.state);
+            all.positions.extend(step.positions);
+        }
+        self.put(all)
     }
 
     fn put(&mut self, step: Step) -> Result<(), BusError> {

@@ -67,6 +67,8 @@ pub struct Counters {
     pub weirds_held: u64,
     /// Streams given up as there was no more room for bytes above holes.
     pub streams_given_up: u64,
+    /// Flows seen one way that were not judged as halves, as there was no more room for what they had.
+    pub halves_unjudged: u64,
 }
 
 impl Counters {
@@ -84,6 +86,7 @@ impl Counters {
         self.files_evicted += other.files_evicted;
         self.weirds_held += other.weirds_held;
         self.streams_given_up += other.streams_given_up;
+        self.halves_unjudged += other.halves_unjudged;
     }
 }
 
@@ -92,7 +95,7 @@ type Ends = Option<(IpAddr, IpAddr)>;
 
 /// The engine.
 pub struct Engine {
-    shared: Shared,
+    pub(crate) shared: Shared,
     decoder: Decoder,
     table: Table,
     wheel: Wheel,
@@ -169,6 +172,7 @@ impl Engine {
             weirds_held: self.shared.out.weirds_held,
             files_evicted: self.shared.files.evicted,
             streams_given_up: self.holes.given_up,
+            halves_unjudged: self.shared.out.halves_unjudged,
             ..self.counters
         }
     }

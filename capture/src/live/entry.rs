@@ -136,7 +136,7 @@ impl Entry {
             };
             let topic = Topic(record.topic.into());
             let headers = record.headers.iter().map(|(k, v)| (k.as_str(), v.as_bytes()));
-            let Record { payload, stamp, .. } =
+            let Record { payload, stamp, packed, .. } =
                 codec::decode(&topic, record.lane, 0, None, payload, headers);
             match payload {
                 Payload::Bad(_, why) => refused.push(format!("{topic}: {why}")),
@@ -145,7 +145,7 @@ impl Entry {
                 }
                 payload => {
                     let (lane, key, headers) = (record.lane, None, Vec::new());
-                    out.push(Outgoing { topic, lane, key, payload, stamp, headers });
+                    out.push(Outgoing { topic, lane, key, payload, stamp, headers, packed });
                 }
             }
         }

@@ -12,28 +12,27 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bus::books::Counts;
 use bus::clock::Clock;
 use bus::{Stamp, Timeline};
-use crossbeam_channel::RecvTimeoutError;
+use crossbeam_channel::{Select, TryRecvError};
 
 pub use entry::{Entry, Outline};
 pub use queue::Queue;
 pub use spool::{Spool, lanes};
 
 use crate::config::Config;
-use crate::flush::Seen;
-use crate::outgoing::outgoing;
+use crate::outgoing::Outbox;
 use crate::position::{Id, Position};
 use crate::role::Summary;
 use crate::tally::{self, Tally};
 use crate::worker::{Flush, Worker};
 
-/// How long a step waits for the rows of a thread: somewhat longer than the time between its flushes.
-const GATHER: Duration = Duration::from_millis(2500);
+/// How much longer than the time between its flushes a step waits for the rows of a thread.
+const GATHER_MORE: Duration = Duration::from_millis(500);
 /// Between two times that it is said how much the kernel dropped.
 const DROPS_SAID_MS: i64 = 60_000;
 
@@ -100,7 +99,7 @@ impl Live {
             config,
             source,
             clock,
-            seen: Seen::default(),
+            outbox: Outbox::default(),
             last: Id { round, number: 0 },
             time: i64::MIN,
             dropped_said: (0, i64::MIN),
@@ -194,12 +193,33 @@ impl Drop for Live {
 struct Thread {
     worker: Worker,
     ended: bool,
+    /// It has given something for the step at hand.
+    has_given: bool,
     last: Flush,
+}
+
+/// Which of the threads has something, if one has by then; those that have given something may have more.
+fn first_ready(threads: &[Thread], until: Instant) -> Option<usize> {
+    let mut select = Select::new();
+    let mut places = Vec::with_capacity(threads.len());
+    for (at, thread) in threads.iter().enumerate().filter(|(_, thread)| !thread.ended) {
+        select.recv(&thread.worker.flushes);
+        places.push(at);
+    }
+    if places.is_empty() {
+        return None;
+    }
+    places.get(select.ready_deadline(until).ok()?).copied()
 }
 
 impl Thread {
     fn new(worker: Worker) -> Thread {
-        Thread { worker, ended: false, last: Flush { time: i64::MIN, ..Flush::default() } }
+        Thread {
+            worker,
+            ended: false,
+            has_given: false,
+            last: Flush { time: i64::MIN, ..Flush::default() },
+        }
     }
 }
 
@@ -209,7 +229,7 @@ struct Gatherer {
     config: Arc<Config>,
     source: String,
     clock: Arc<dyn Clock>,
-    seen: Seen,
+    outbox: Outbox,
     last: Id,
     time: i64,
     /// Packets that the kernel dropped when that was said last, and when.
@@ -233,23 +253,34 @@ impl Gatherer {
     /// One step of what the threads have, once each has something or has had the time for it.
     fn gather(&mut self) -> anyhow::Result<()> {
         let (mut rows, mut counts) = (Vec::new(), Counts::default());
-        for thread in self.threads.iter_mut().filter(|thread| !thread.ended) {
-            match thread.worker.flushes.recv_timeout(GATHER) {
-                Ok(mut flush) => {
-                    thread.ended = flush.end;
-                    for (stream, lost) in std::mem::take(&mut flush.lost) {
-                        counts.add(format!("made.{stream}"), lost as i64);
-                        tally::dropped("thread_full", stream, lost, &mut counts);
-                    }
-                    rows.push(std::mem::take(&mut flush.rows));
-                    thread.last = flush;
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
+        let interval = Duration::from_micros(self.config.flush_interval.unsigned_abs());
+        let mut until = Instant::now() + interval + GATHER_MORE;
+        let mut awaited = self.threads.iter().filter(|thread| !thread.ended).count();
+        while awaited > 0
+            && let Some(at) = first_ready(&self.threads, until)
+            && let Some(thread) = self.threads.get_mut(at)
+        {
+            let mut flush = match thread.worker.flushes.try_recv() {
+                Ok(flush) => flush,
+                Err(TryRecvError::Empty) => continue,
+                Err(TryRecvError::Disconnected) => {
                     anyhow::bail!("a capture thread ended before its input did")
                 }
+            };
+            awaited -= usize::from(!std::mem::replace(&mut thread.has_given, true));
+            thread.ended = flush.end;
+            for (stream, lost) in std::mem::take(&mut flush.lost) {
+                counts.add(format!("made.{stream}"), lost as i64);
+                tally::dropped("thread_full", stream, lost, &mut counts);
             }
+            // What others have by now goes with it.
+            if flush.hurries {
+                until = Instant::now();
+            }
+            rows.push(std::mem::take(&mut flush.rows));
+            thread.last = flush;
         }
+        self.threads.iter_mut().for_each(|thread| thread.has_given = false);
         if rows.is_empty() {
             return Ok(());
         }
@@ -264,7 +295,7 @@ impl Gatherer {
             end,
         };
         let joins = self.config.joins;
-        let (out, made) = outgoing(rows, self.config.lanes, &mut self.seen, &stamp, joins)?;
+        let (out, made) = self.outbox.outgoing(rows, self.config.lanes, &stamp, joins)?;
         counts.add_all(&made);
         self.last.number += 1;
         let packets = self.threads.iter().map(|thread| thread.last.number).sum();
@@ -316,5 +347,37 @@ impl Drop for Ended {
             state.failed = Some("the thread that gathers rows panicked".into());
         }
         self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bus::clock::Manual;
+    use crossbeam_channel::unbounded;
+
+    use super::*;
+
+    #[test]
+    fn who_hurries_waits_for_nobody_though_it_has_given_something_before() {
+        let (to, from): (Vec<_>, Vec<_>) = (0..2).map(|_| unbounded()).unzip();
+        let config = Arc::new(Config::new("n"));
+        let queue = Queue::new(1 << 20, None, 1);
+        let gather = (config, "n/eth0".to_owned(), Arc::new(Manual::default()) as Arc<dyn Clock>);
+        let workers = from.into_iter().map(Worker::of).collect();
+        let live = Live::start(workers, queue, None, 1, gather).unwrap();
+        let give = |thread: usize, time, hurries| {
+            to[thread].send(Flush { time, hurries, ..Flush::default() }).unwrap();
+        };
+        // The other thread is quiet for a while.
+        give(0, 1, false);
+        assert!(live.next(Duration::from_millis(300)).unwrap().is_none());
+        give(0, 2, true);
+        let entry = live.next(Duration::from_secs(3)).unwrap();
+        assert!(entry.is_some(), "it waited for the one that is quiet");
+        // Those that have all given something need not hurry.
+        give(1, 3, false);
+        give(0, 3, false);
+        assert_eq!(live.next(Duration::from_secs(3)).unwrap().map(|entry| entry.time), Some(3));
+        to.iter().for_each(|to| to.send(Flush { end: true, ..Flush::default() }).unwrap());
     }
 }

@@ -14,7 +14,8 @@ use super::spool::Spool;
 use crate::position::Id;
 use crate::tally;
 
-/// How long steps wait in memory before they go to disk: so much of them a kill may cost.
+/// How long steps wait in memory before they go to disk, which the next one brings there: so much of them, and what came since, a kill
+/// may cost.
 const SPILL_AFTER_MS: i64 = 10_000;
 
 /// What was given up.

@@ -120,3 +120,32 @@ fn threads_that_read_one_file_end_together_whoever_waits_for_whom() {
     assert_eq!(last.len(), 3);
     assert!(last.iter().all(|flush| flush.stopped && flush.number < 60_000));
 }
+
+/// When a flush is due, with the packet time at so many seconds.
+fn due_at(pace: &mut Pace, engine: &mut Engine, second: f64) -> Due {
+    engine.tick((second * SECOND as f64) as i64);
+    pace.due(engine)
+}
+
+#[test]
+fn a_live_thread_gives_its_rows_every_few_seconds_and_sooner_what_is_much() {
+    let config = Config { lanes: 2, ..Config::new("n") };
+    let mut engine = Engine::new(Arc::new(config.clone()), 0, 1);
+    let mut pace = Pace::new(&config);
+    assert_eq!(due_at(&mut pace, &mut engine, 100.0), Due::Later);
+    assert_eq!(due_at(&mut pace, &mut engine, 104.9), Due::Later);
+    assert_eq!(due_at(&mut pace, &mut engine, 105.0), Due::Now);
+    pace.flushed(&mut engine);
+    let mark = |engine: &mut Engine| engine.out().mark(0, 0, 0);
+    for _ in 1..ROWS_MUCH * 2 {
+        mark(&mut engine);
+    }
+    assert_eq!(due_at(&mut pace, &mut engine, 106.0), Due::Later);
+    mark(&mut engine);
+    assert_eq!(due_at(&mut pace, &mut engine, 105.9), Due::Soon, "clocks do not go back");
+    pace.flushed(&mut engine);
+    let mark = mark(&mut engine);
+    engine.out().notice.push(mark, model::stream::notice::Row::unset());
+    assert_eq!(due_at(&mut pace, &mut engine, 106.9), Due::Later, "not every notice alone");
+    assert_eq!(due_at(&mut pace, &mut engine, 107.0), Due::Soon);
+}

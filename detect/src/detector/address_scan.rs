@@ -9,6 +9,7 @@
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
+use super::attempts::{Facet, Facets};
 use super::limits::{Limits, Settings};
 use super::{Detector, Finding, Observation, Rows, attempts};
 use crate::site::Site;
@@ -21,6 +22,9 @@ pub const LIMITS: Limits = Limits::new(25, 300_000_000);
 /// Ports followed for one scanner in one pane: more than a scanner tries on 25 hosts in a pane
 /// unless it tries nearly all, which is another detector's business.
 const PORTS_MAX: usize = 256;
+
+/// What attempts are to it.
+const FACETS: Facets = Facets { key: Facet::Port, member: Facet::Victim };
 
 /// The detector.
 #[derive(Debug, Clone)]
@@ -58,16 +62,11 @@ impl Detector for AddressScan {
         rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError> {
-        attempts::each_of(rows, &mut |tried| {
-            each(Observation {
-                row: tried.row,
-                at: tried.at,
-                entity: tried.scanner,
-                key: &format!("{}/tcp", tried.port),
-                member: tried.victim,
-                number: 1,
-            });
-        })
+        attempts::observe(FACETS, rows, each)
+    }
+
+    fn facets(&self) -> Option<Facets> {
+        Some(FACETS)
     }
 
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {

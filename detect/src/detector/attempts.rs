@@ -8,7 +8,10 @@
 use arrow_array::{Array, RecordBatch};
 use model::read::{self, ColumnError};
 
-use super::Rows;
+use super::{Observation, Rows};
+
+/// Hours are told apart, microseconds.
+pub const HOUR_US: i64 = 3_600_000_000;
 
 /// An attempt.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +25,45 @@ pub struct Attempt<'a> {
     /// Whom.
     pub victim: &'a str,
     /// On which port.
-    pub port: i32,
+    pub port: u16,
+}
+
+/// What of an attempt a detector looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Facet {
+    /// Nothing.
+    None,
+    /// The host that was tried.
+    Victim,
+    /// The port, such as `22/tcp`.
+    Port,
+    /// Both.
+    Pair,
+    /// The hour that it was in.
+    Hour,
+}
+
+/// The key and the member that attempts are to a detector. Its statistic asks which there were, not how often: attempts
+/// of one scanner on the same port of a host within an hour count once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facets {
+    /// Under what.
+    pub key: Facet,
+    /// What.
+    pub member: Facet,
+}
+
+impl Facet {
+    /// It as text.
+    pub fn text(self, victim: &str, port: u16, at: i64) -> String {
+        match self {
+            Facet::None => String::new(),
+            Facet::Victim => victim.to_owned(),
+            Facet::Port => format!("{port}/tcp"),
+            Facet::Pair => format!("{victim} {port}/tcp"),
+            Facet::Hour => at.div_euclid(HOUR_US).to_string(),
+        }
+    }
 }
 
 /// Who tried whom.
@@ -56,8 +97,22 @@ fn turned(reverse: bool) -> Way {
 ///
 /// # Errors
 /// They are no rows of conn.
-pub fn each_of(rows: &Rows<'_>, each: &mut dyn FnMut(Attempt<'_>)) -> Result<(), ColumnError> {
-    rows.attempts()?.iter().for_each(|attempt| each(*attempt));
+pub fn observe(
+    facets: Facets,
+    rows: &Rows<'_>,
+    each: &mut dyn FnMut(Observation<'_>),
+) -> Result<(), ColumnError> {
+    for tried in rows.attempts()? {
+        let text = |facet: Facet| facet.text(tried.victim, tried.port, tried.at);
+        each(Observation {
+            row: tried.row,
+            at: tried.at,
+            entity: tried.scanner,
+            key: &text(facets.key),
+            member: &text(facets.member),
+            number: 1,
+        });
+    }
     Ok(())
 }
 
@@ -88,7 +143,9 @@ pub(super) fn of(rows: &RecordBatch) -> Result<Vec<Attempt<'_>>, ColumnError> {
             Some(Way::Forward) => (orig_h, resp_h, resp_p),
             Some(Way::Reverse) => (resp_h, orig_h, orig_p),
         };
-        let (scanner, victim, port) = (scanner.value(row), victim.value(row), port.value(row));
+        // What is no port was tried by nobody.
+        let Ok(port) = u16::try_from(port.value(row)) else { continue };
+        let (scanner, victim) = (scanner.value(row), victim.value(row));
         found.push(Attempt { row, at: ts.value(row), scanner, victim, port });
     }
     Ok(found)
@@ -178,8 +235,8 @@ mod tests {
             let mut batch = conn::Batch::default();
             let row = conn::Row { proto, conn_state: Some("S0"), is_final, ..conn::Row::unset() };
             batch.push(Mark::at(0, 0), row);
-            let mut seen = 0;
-            each_of(&Rows::new(&batch.finish("w1").0), &mut |_| seen += 1).unwrap();
+            let rows = batch.finish("w1").0;
+            let seen = Rows::new(&rows).attempts().unwrap().len();
             assert_eq!(seen, counts, "{proto} {is_final:?}");
         }
     }
@@ -187,6 +244,6 @@ mod tests {
     #[test]
     fn a_batch_without_the_columns_is_an_error() {
         let rows = model::stream::notice::Batch::default().finish("w1").0;
-        assert!(each_of(&Rows::new(&rows), &mut |_| ()).is_err());
+        assert!(Rows::new(&rows).attempts().is_err());
     }
 }

@@ -24,7 +24,7 @@ pub mod sql_injection;
 pub mod ssh_guessing;
 
 pub use address_scan::AddressScan;
-pub use attempts::Attempt;
+pub use attempts::{Attempt, Facet, Facets};
 pub use ftp_bruteforcing::FtpBruteforcing;
 pub use limits::{Limits, Settings};
 pub use port_scan::PortScan;
@@ -128,6 +128,11 @@ pub trait Detector: Send + Sync {
         rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError>;
+    /// What attempts are to it, if it observes those and nothing else: they are then gathered once for all such detectors,
+    /// and [`Value::of_all`] makes its statistic of them.
+    fn facets(&self) -> Option<Facets> {
+        None
+    }
     /// What to say of an entity, given all that was seen of it in one window.
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding>;
 }

@@ -10,6 +10,7 @@
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
+use super::attempts::{Facet, Facets};
 use super::limits::{Limits, Settings};
 use super::{Detector, Finding, Observation, Rows, attempts};
 use crate::site::Site;
@@ -21,6 +22,9 @@ pub const RULE: &str = "port-scan";
 pub const LIMITS: Limits = Limits::new(15, 300_000_000);
 /// Hosts followed for one scanner in one pane; who tries more is an address scan.
 const HOSTS_MAX: usize = 256;
+
+/// What attempts are to it.
+const FACETS: Facets = Facets { key: Facet::Victim, member: Facet::Port };
 
 /// The detector.
 #[derive(Debug, Clone)]
@@ -58,16 +62,11 @@ impl Detector for PortScan {
         rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError> {
-        attempts::each_of(rows, &mut |tried| {
-            each(Observation {
-                row: tried.row,
-                at: tried.at,
-                entity: tried.scanner,
-                key: tried.victim,
-                member: &format!("{}/tcp", tried.port),
-                number: 1,
-            });
-        })
+        attempts::observe(FACETS, rows, each)
+    }
+
+    fn facets(&self) -> Option<Facets> {
+        Some(FACETS)
     }
 
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {

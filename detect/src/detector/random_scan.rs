@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
+use super::attempts::{Facet, Facets};
 use super::limits::{Limits, Settings};
 use super::{Detector, Finding, Observation, Rows, address_scan, attempts, port_scan};
 use crate::site::Site;
@@ -22,6 +23,9 @@ use crate::stat::{Unique, Value};
 pub const RULE: &str = "random-scan";
 /// simple-scan's `scan_threshold`, `local_scan_threshold` and `scan_timeout`.
 pub const LIMITS: Limits = Limits { threshold: 25, threshold_local: 250, window_us: 900_000_000 };
+
+/// What attempts are to it.
+const FACETS: Facets = Facets { key: Facet::None, member: Facet::Pair };
 
 /// The detector.
 #[derive(Debug, Clone)]
@@ -74,16 +78,11 @@ impl Detector for RandomScan {
         rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError> {
-        attempts::each_of(rows, &mut |tried| {
-            each(Observation {
-                row: tried.row,
-                at: tried.at,
-                entity: tried.scanner,
-                key: "",
-                member: &format!("{} {}/tcp", tried.victim, tried.port),
-                number: 1,
-            });
-        })
+        attempts::observe(FACETS, rows, each)
+    }
+
+    fn facets(&self) -> Option<Facets> {
+        Some(FACETS)
     }
 
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {

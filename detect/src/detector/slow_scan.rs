@@ -10,6 +10,7 @@
 use model::read::ColumnError;
 use model::stream::{Def, conn};
 
+use super::attempts::{Facet, Facets, HOUR_US};
 use super::limits::{Limits, Settings};
 use super::{Detector, Finding, Observation, Rows, SUPPRESS_FOR_US, attempts};
 use crate::site::Site;
@@ -21,13 +22,15 @@ pub const RULE: &str = "slow-scan";
 pub const LIMITS: Limits = Limits { threshold: 50, threshold_local: 500, window_us: 24 * HOUR_US };
 /// In how many hours something of it must have been seen.
 pub const HOURS: usize = 3;
-const HOUR_US: i64 = 3_600_000_000;
 /// Hours that are told apart: those of the longest window.
 const HOURS_MAX: usize = 64;
 /// Pairs that are held before it is a sketch: that many say exactly when the remote threshold was reached.
 const EXACT: usize = 64;
 /// A day in panes of half an hour: as many as a window of minutes has in seconds.
 const GRAIN_US: i64 = HOUR_US / 2;
+
+/// What attempts are to it.
+const FACETS: Facets = Facets { key: Facet::Hour, member: Facet::Pair };
 
 /// The detector.
 #[derive(Debug, Clone)]
@@ -73,16 +76,11 @@ impl Detector for SlowScan {
         rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
     ) -> Result<(), ColumnError> {
-        attempts::each_of(rows, &mut |tried| {
-            each(Observation {
-                row: tried.row,
-                at: tried.at,
-                entity: tried.scanner,
-                key: &tried.at.div_euclid(HOUR_US).to_string(),
-                member: &format!("{} {}/tcp", tried.victim, tried.port),
-                number: 1,
-            });
-        })
+        attempts::observe(FACETS, rows, each)
+    }
+
+    fn facets(&self) -> Option<Facets> {
+        Some(FACETS)
     }
 
     fn judge(&self, entity: &str, seen: &Value) -> Option<Finding> {

@@ -82,6 +82,21 @@ impl Distinct {
         Distinct { exact: Unique::new(exact), last: None, sketch: None }
     }
 
+    /// With the limits of this one, these members, each of which is there once, as [`Unique`] has them; one was seen `last`.
+    pub(super) fn of(
+        &self,
+        members: &mut [(i64, u64)],
+        last: i64,
+        name: &dyn Fn(u64) -> String,
+    ) -> Distinct {
+        let exact = self.exact.of(members, name);
+        let mut value = Distinct { exact, last: Some(last), sketch: None };
+        if value.exact.has_more() {
+            value.sketched(|sketch| members.iter().for_each(|(_, m)| sketch.update(name(*m))));
+        }
+        value
+    }
+
     /// A member was seen at a time; tells by how much the weight grew.
     pub fn observe(&mut self, at: i64, member: &str) -> usize {
         self.last = self.last.max(Some(at));

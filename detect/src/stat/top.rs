@@ -6,9 +6,10 @@
 //! too small by no more than [`Top::error`], which is at most the total divided by the counters and one.
 //! (`datasketches` has a like sketch; its merge panics on sums that a hostile record can claim.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use serde::{Deserialize, Serialize};
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize, Serializer};
 
 /// No value read from JSON may have more counters than this, whatever it claims.
 pub const COUNTERS_CEILING: usize = 4096;
@@ -20,8 +21,19 @@ pub const MEMBER_BYTES_MAX: usize = 256;
 #[serde(from = "Wire")]
 pub struct Top {
     max: usize,
-    by: BTreeMap<String, u64>,
+    /// Found by hash, as every host of every batch is looked for; put in order where that shows.
+    #[serde(serialize_with = "in_order")]
+    by: HashMap<Box<str>, u64, RandomState>,
     error: u64,
+}
+
+fn in_order<S: Serializer>(
+    by: &HashMap<Box<str>, u64, RandomState>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let mut all: Vec<(&str, u64)> = by.iter().map(|(m, count)| (&**m, *count)).collect();
+    all.sort_unstable();
+    serializer.collect_map(all)
 }
 
 #[derive(Deserialize)]
@@ -33,8 +45,8 @@ struct Wire {
 
 impl From<Wire> for Top {
     fn from(wire: Wire) -> Top {
-        let mut top =
-            Top { max: wire.max.clamp(1, COUNTERS_CEILING), by: wire.by, error: wire.error };
+        let mut top = Top { error: wire.error, ..Top::new(wire.max) };
+        top.by.extend(wire.by.into_iter().map(|(member, count)| (member.into(), count)));
         top.shrink();
         top
     }
@@ -43,7 +55,7 @@ impl From<Wire> for Top {
 impl Top {
     /// Nothing yet; with `max` counters. For the `k` heaviest take some times `k`.
     pub fn new(max: usize) -> Top {
-        Top { max: max.clamp(1, COUNTERS_CEILING), by: BTreeMap::new(), error: 0 }
+        Top { max: max.clamp(1, COUNTERS_CEILING), by: HashMap::default(), error: 0 }
     }
 
     /// A member has so much more (what is negative counts nothing); tells by how much the weight grew.
@@ -76,7 +88,7 @@ impl Top {
         }
         match self.by.get_mut(member) {
             Some(mine) => *mine = mine.saturating_add(count),
-            None => drop(self.by.insert(member.to_owned(), count)),
+            None => drop(self.by.insert(member.into(), count)),
         }
     }
 
@@ -86,8 +98,8 @@ impl Top {
             return;
         }
         let mut counts: Vec<u64> = self.by.values().copied().collect();
-        counts.sort_unstable_by(|a, b| b.cmp(a));
-        let given = counts.get(self.max).copied().unwrap_or(0);
+        let (_, given, _) = counts.select_nth_unstable_by(self.max, |a, b| b.cmp(a));
+        let given = *given;
         self.by.retain(|_, count| {
             *count = count.saturating_sub(given);
             *count > 0
@@ -97,8 +109,7 @@ impl Top {
 
     /// The heaviest, heaviest first, with what they have at least.
     pub fn top(&self, k: usize) -> Vec<(&str, u64)> {
-        let mut all: Vec<(&str, u64)> =
-            self.by.iter().map(|(m, count)| (m.as_str(), *count)).collect();
+        let mut all: Vec<(&str, u64)> = self.by.iter().map(|(m, count)| (&**m, *count)).collect();
         all.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
         all.truncate(k);
         all

@@ -121,9 +121,30 @@ impl Unique {
         }
     }
 
+    /// With the limit of this one, the earliest of these members, each of which is there once: when, and which one by a
+    /// number; numbers have the order of their names.
+    pub(super) fn of(&self, members: &mut [(i64, u64)], name: &dyn Fn(u64) -> String) -> Unique {
+        let mut unique = Unique::new(self.max);
+        unique.more = members.len() > unique.max;
+        if unique.more {
+            members.select_nth_unstable(unique.max);
+        }
+        let kept = members.get(..unique.max).unwrap_or(members);
+        unique.begun = kept.iter().map(|(at, _)| *at).min();
+        unique.first = kept.iter().map(|(at, member)| (name(*member), *at)).collect();
+        unique
+    }
+
     /// A member was seen at a time; tells by how much the weight grew.
     pub fn observe(&mut self, at: i64, member: &str) -> usize {
         let member = crate::cut(member, MEMBER_BYTES_MAX);
+        // What is later than all that are held, where there are more already, changes nothing, be it held or not.
+        if self.more
+            && self.is_full()
+            && self.latest.peek(&self.first).is_some_and(|latest| latest <= (at, member))
+        {
+            return 0;
+        }
         if let Some(first) = self.first.get_mut(member) {
             if at < *first {
                 self.latest.moved(*first, at, member);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::sightings::{Names, Sighting};
 use super::unique::Unique;
 
 /// No value read from JSON may hold more keys than this, whatever it claims.
@@ -63,6 +64,29 @@ impl UniqueBy {
     pub fn new(keys_max: usize, max: usize) -> UniqueBy {
         let keys_max = keys_max.clamp(1, KEYS_CEILING);
         UniqueBy { keys_max, max, by: BTreeMap::new(), more: false, order: None }
+    }
+
+    /// With the limits of this one, the members of each of the heaviest keys. Sightings are in the order of keys, of one of a
+    /// key and member only.
+    pub(super) fn of(&self, all: &[Sighting], names: &dyn Names) -> UniqueBy {
+        let mut value = UniqueBy::new(self.keys_max, self.max);
+        let first = |of: &[Sighting]| of.iter().map(|seen| seen.at).min();
+        let rank = |of: &[Sighting]| (of.len().min(self.max), first(of), of.first().map(|s| s.key));
+        let mut by: Vec<&[Sighting]> = all.chunk_by(|a, b| a.key == b.key).collect();
+        value.more = by.len() > value.keys_max;
+        if value.more {
+            by.select_nth_unstable_by_key(value.keys_max, |of| std::cmp::Reverse(rank(of)));
+            by.truncate(value.keys_max);
+        }
+        let (mut members, like) = (Vec::new(), Unique::new(self.max));
+        for of in by {
+            members.clear();
+            members.extend(of.iter().map(|seen| (seen.at, seen.member)));
+            let unique = like.of(&mut members, &|member| names.member(member));
+            let key = of.first().map(|seen| names.key(seen.key)).unwrap_or_default();
+            value.by.insert(key, unique);
+        }
+        value
     }
 
     /// A member was seen under a key at a time; tells by how much the weight grew, at least.

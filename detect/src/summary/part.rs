@@ -7,6 +7,7 @@ use arrow_array::{
     Array, BooleanArray, Int64Array, PrimitiveArray, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
+use foldhash::fast::RandomState;
 use model::read::{self, ColumnError};
 
 use crate::rows;
@@ -80,11 +81,11 @@ pub struct Part<'a> {
     payload: u64,
     missed: u64,
     /// Bytes by originator and by responder.
-    hosts: [HashMap<&'a str, u64>; 2],
+    hosts: [HashMap<&'a str, u64, RandomState>; 2],
     /// Flows and bytes.
-    services: HashMap<&'a str, (u64, u64)>,
+    services: HashMap<&'a str, (u64, u64), RandomState>,
     /// Packets.
-    workers: HashMap<&'a str, u64>,
+    workers: HashMap<&'a str, u64, RandomState>,
 }
 
 impl<'a> Part<'a> {

@@ -30,7 +30,7 @@ impl Fake {
         let records = self.topics.entry((topic.clone(), lane)).or_default();
         // Transactions leave holes between offsets.
         let offset = records.last().map_or(3, |last| last.offset + 1 + last.offset % 2);
-        records.push(Record { topic, lane, offset, key, payload, stamp });
+        records.push(Record { topic, lane, offset, key, payload, stamp, packed: None });
     }
 
     pub fn apply(&mut self, me: &Member, step: Step) {

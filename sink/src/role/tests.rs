@@ -50,6 +50,7 @@ impl World {
                         payload,
                         stamp: out.stamp,
                         headers: out.headers,
+                        packed: out.packed,
                     });
                 }
                 other => panic!("{other:?}"),
@@ -123,7 +124,7 @@ fn drive(sink: &mut Sink, world: &mut World, wake: Wake, now_ms: i64) -> bool {
 }
 
 fn record(topic: Topic, lane: Lane, offset: i64, payload: Payload) -> Record {
-    Record { topic, lane, offset, key: None, payload, stamp: None }
+    Record { topic, lane, offset, key: None, payload, stamp: None, packed: None }
 }
 
 fn conn_record(lane: Lane, offset: i64, rows: RecordBatch) -> Record {

@@ -180,6 +180,7 @@ impl Process {
     ) -> Process {
         let mut config = Config::new("n");
         (config.lanes, config.ignore_checksums) = (LANES, true);
+        config.flush_interval = 2 * SECOND;
         config.spool = spool.map(Path::to_owned);
         if spool.is_some() {
             config.memory_max = 1;

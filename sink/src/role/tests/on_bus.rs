@@ -121,6 +121,7 @@ fn files_that_go_beyond_the_log_are_refused() {
         payload: record.payload,
         stamp: None,
         headers: Vec::new(),
+        packed: None,
     };
     let out = old.records(&topic::FILES).into_iter().map(copy).collect();
     drop(session.commit(Step { out, ..Step::default() }).unwrap());
