@@ -1,6 +1,6 @@
 //! One row of conn for what several sensors saw of a flow: halves of it, or copies.
 //!
-//! Everything goes by the time rows were written: a piece comes into its group when the watermark passes that
+//! Everything goes by the time rows were written, or when their flow was over where that was before: a piece comes into its group when the watermark passes that
 //! time, a flow leaves it when it is complete or has waited long enough, and what happens is the same in
 //! whatever order records arrived. Rows get the time at which they left as their own, and that is always
 //! in a pane that closes in the same step: of what left nothing has to be rebuilt.
