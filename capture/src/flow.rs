@@ -282,6 +282,8 @@ pub struct Meta {
     pub history: History,
     /// Letters that each side has had, as in [`seen`].
     pub history_seen: u16,
+    /// A SYN began another flow in its place.
+    pub is_replaced: bool,
     /// Bad checksums.
     pub checksum: [Scaled; 2],
     /// What it has shown of being a tunnel.

@@ -7,7 +7,7 @@
 
 mod rests;
 
-use rests::Rests;
+use rests::{RESTS_MAX, Rests};
 pub use rests::{Rest, Start, Sums};
 
 /// Letters that have a time. Beyond it a flow of one direction is nothing but SYNs or RSTs of ever new
@@ -18,6 +18,8 @@ const LETTERS_MAX: usize = 64;
 const ACKS_MAX: usize = 32;
 /// Holes that are told apart: more in one flow, and the capture itself loses packets.
 const HOLES_MAX: usize = 16;
+/// Marks in all: after a rest each of the letters comes once.
+const MARKS_MAX: usize = LETTERS_MAX + ACKS_MAX + 8 * RESTS_MAX;
 
 /// What a packet that is told of has instead of a letter when it wrote none.
 pub const NO_LETTER: u8 = b'-';
@@ -40,7 +42,7 @@ pub struct Packet {
 pub struct Mark {
     /// The packet; its end where that went further than those before.
     pub packet: Packet,
-    /// Its letter in upper case, in lower case one that it would have written had the flow begun with the last rest, or
+    /// Its letter in upper case, in lower case one that it would have written had the flow begun with the last rest before it, or
     /// [`NO_LETTER`].
     pub letter: u8,
 }
@@ -66,7 +68,8 @@ pub struct Trace {
     /// The packet at hand, and whether it is among those that are told of.
     packet: Packet,
     is_told: bool,
-    marks: Vec<Mark>,
+    /// Each with the rest before it.
+    marks: Vec<(Mark, u32)>,
     /// Packets that were told of without a letter; those since the last one, and how many that takes.
     acks: u8,
     passed: u32,
@@ -84,6 +87,11 @@ pub struct Trace {
 /// Whether a number lies ahead of another.
 fn is_ahead(number: u32, of: Option<u32>) -> bool {
     of.is_none_or(|of| number.wrapping_sub(of) as i32 > 0)
+}
+
+/// Whether where a packet with this letter ends matters wherever that is: of a FIN and of SYNs.
+fn ends_matter(letter: u8) -> bool {
+    matches!(letter.to_ascii_uppercase(), b'F' | b'S' | b'H')
 }
 
 impl Trace {
@@ -117,9 +125,9 @@ impl Trace {
         // Numbers may go further with a packet that takes none: what comes before it was not seen.
         let end = packet.end.or_else(|| self.rests.skipped_to(start));
         let packet = Packet { end, ..packet };
-        if let Some((from, to)) = self.rests.next(self.packet.at, packet, start, before) {
+        if let Some(rest) = self.rests.next(self.packet.at, packet, start, before) {
             // Of that rest nobody is told any more.
-            self.marks.retain(|mark| !mark.is_anew() || !(from..to).contains(&mark.packet.at));
+            self.marks.retain(|(mark, of)| !mark.is_anew() || *of != rest);
         }
         self.packet = packet;
         self.is_told = false;
@@ -150,14 +158,16 @@ impl Trace {
     fn plain_marks(&self) -> usize {
         match self.rests.all() {
             [] => self.marks.len(),
-            _ => self.marks.iter().filter(|mark| !mark.is_anew()).count(),
+            _ => self.marks.iter().filter(|(mark, _)| !mark.is_anew()).count(),
         }
     }
 
     /// A letter of a flow that began with the last rest.
     fn mark_anew(&mut self, letter: u8) {
         self.rests.wrote(letter);
-        self.push(letter.to_ascii_lowercase());
+        if self.marks.len() < MARKS_MAX {
+            self.push(letter.to_ascii_lowercase());
+        }
     }
 
     fn mark(&mut self, letter: u8) {
@@ -168,7 +178,7 @@ impl Trace {
         if matches!(letter, b'^' | b'C') {
             // Of no packet, or of one that was ignored.
             let packet = Packet { end: None, ack: None, ..self.packet };
-            self.marks.push(Mark { packet, letter });
+            self.marks.push((Mark { packet, letter }, self.rests.serial()));
         } else {
             self.push(letter);
         }
@@ -177,10 +187,10 @@ impl Trace {
     fn push(&mut self, letter: u8) {
         let ahead = self.packet.end.filter(|end| is_ahead(*end, self.end));
         self.end = ahead.or(self.end);
-        // Where a FIN ends matters wherever that is.
-        let end = if letter.eq_ignore_ascii_case(&b'F') { self.packet.end } else { ahead };
+        let end = if ends_matter(letter) { self.packet.end } else { ahead };
         self.acked = self.packet.ack.filter(|ack| is_ahead(*ack, self.acked)).or(self.acked);
-        self.marks.push(Mark { packet: Packet { end, ..self.packet }, letter });
+        let mark = Mark { packet: Packet { end, ..self.packet }, letter };
+        self.marks.push((mark, self.rests.serial()));
         self.is_told = true;
     }
 
@@ -196,7 +206,7 @@ impl Trace {
         self.passed = 0;
         if usize::from(self.acks) >= ACKS_MAX {
             let mut nth = 0;
-            self.marks.retain(|mark| {
+            self.marks.retain(|(mark, _)| {
                 nth += u32::from(mark.letter == NO_LETTER);
                 mark.letter != NO_LETTER || nth.is_multiple_of(2)
             });
@@ -243,10 +253,11 @@ impl Trace {
         let last = self.packet;
         let anew = self.rests.anew();
         let is_new = anew.is_some() || (!self.is_told && last.ack.is_some());
-        let end = last.end.filter(|end| is_ahead(*end, self.end));
+        let is_told = anew.is_some_and(ends_matter);
+        let end = last.end.filter(|end| is_told || is_ahead(*end, self.end));
         let letter = anew.map_or(NO_LETTER, |letter| letter.to_ascii_lowercase());
         let last = Mark { packet: Packet { end, ..last }, letter };
-        self.marks.iter().copied().chain(is_new.then_some(last))
+        self.marks.iter().map(|(mark, _)| *mark).chain(is_new.then_some(last))
     }
 
     /// Where the flow may have been over.

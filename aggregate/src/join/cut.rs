@@ -30,6 +30,15 @@ impl Member {
             .as_ref()
             .map_or_else(|| piece.clone(), |parts| piece.part(parts.start, parts.end))
     }
+
+    /// The same for good: a whole piece is there no longer.
+    pub fn take(&self, pieces: &mut [Option<Piece>]) -> Option<Piece> {
+        let piece = pieces.get_mut(self.piece)?;
+        match &self.parts {
+            None => piece.take(),
+            Some(parts) => Some(piece.as_ref()?.part(parts.start, parts.end)),
+        }
+    }
 }
 
 /// Parts that follow each other.
@@ -44,17 +53,24 @@ pub fn groups(pieces: &[Piece], order: &[usize]) -> Vec<Vec<Member>> {
     }
     parts.sort_by(|a, b| flows::place(&a.2).cmp(&flows::place(&b.2)));
     let mut groups: Vec<Vec<Run>> = Vec::new();
+    // What the last group is of the pieces.
+    let mut runs: Vec<Piece> = Vec::new();
     for (piece, at, part) in parts {
-        let last = groups.last_mut().filter(|last| {
-            let mut all: Vec<Piece> =
-                last.iter().map(|(i, of)| pieces[*i].part(of.start, of.end)).collect();
-            let flow: Vec<usize> = (0..all.len()).collect();
-            all.push(part);
-            flows::continues(&all, &flow, flow.len())
-        });
-        match last {
-            Some(last) => add(last, piece, at),
-            None => groups.push(vec![(piece, at..at + 1)]),
+        let flow: Vec<usize> = (0..runs.len()).collect();
+        runs.push(part);
+        let goes_on = !flow.is_empty() && flows::continues(&runs, &flow, flow.len());
+        let Some(last) = groups.last_mut().filter(|_| goes_on) else {
+            groups.push(vec![(piece, at..at + 1)]);
+            runs.drain(..flow.len());
+            continue;
+        };
+        match last.iter_mut().zip(&mut runs).find(|((i, of), _)| *i == piece && of.end == at) {
+            Some(((_, of), run)) => {
+                of.end = at + 1;
+                *run = pieces[piece].part(of.start, of.end);
+                runs.pop();
+            }
+            None => last.push((piece, at..at + 1)),
         }
     }
     let is_both =
@@ -67,13 +83,6 @@ pub fn groups(pieces: &[Piece], order: &[usize]) -> Vec<Vec<Member>> {
         Member { piece, parts: (!is_whole).then_some(of) }
     };
     groups.into_iter().map(|group| group.into_iter().map(member).collect()).collect()
-}
-
-fn add(group: &mut Vec<Run>, piece: usize, at: usize) {
-    match group.iter_mut().find(|(i, of)| *i == piece && of.end == at) {
-        Some((_, of)) => of.end = at + 1,
-        None => group.push((piece, at..at + 1)),
-    }
 }
 
 /// What has nothing of the other direction is as its sensor took it: whole, where none of it is of a flow that has, else

@@ -1,6 +1,6 @@
 //! Which pieces are one flow, and until when it waits for more of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use super::cut::{self, Member};
@@ -24,6 +24,10 @@ const KEPT_US: i64 = 25 * SECOND / 1000;
 /// How long a flow that seems complete waits all the same: a piece of it may have begun after a pause, and
 /// then lasted as long again.
 const SETTLE_US: i64 = DATAGRAM_US + SKEW_US;
+
+/// Parts of a tuple's pieces that are looked at one by one; pieces of a tuple that has more stay whole. Each
+/// part is held against all before it whenever a piece comes.
+const PARTS_MAX: usize = 64;
 
 /// What is to be known beside the pieces.
 #[derive(Debug, Clone, Copy)]
@@ -167,7 +171,8 @@ fn meets(a: &Piece, b: &Piece, within: i64) -> bool {
 
 /// Joins halves: those of one tuple in order of time, as one sensor would have seen them.
 fn halves(pieces: &[Piece], order: &[usize], rules: Rules, flows: &mut Vec<Flow>) {
-    let has_rests = order.iter().any(|i| !pieces[*i].rests().is_empty());
+    let rests: usize = order.iter().map(|i| pieces[*i].rests().len()).sum();
+    let has_rests = rests > 0 && rests + order.len() <= PARTS_MAX;
     // What has one direction only stays as it is.
     if has_rests && order.iter().any(|i| pieces[*i].end() != pieces[order[0]].end()) {
         return halves_with_rests(pieces, order, rules, flows);
@@ -204,18 +209,37 @@ fn halves_with_rests(pieces: &[Piece], order: &[usize], rules: Rules, flows: &mu
             }
         }
     }
-    // A piece goes as a whole, so that what is held of it is all of it or nothing.
-    let flows = &mut flows[from..];
-    loop {
-        let shares = |a: &Flow, b: &Flow| {
-            a.members.iter().any(|of| b.members.iter().any(|other| other.piece == of.piece))
-        };
-        let later = |flow: &Flow| flows.iter().filter(|of| shares(of, flow)).map(|of| of.due).max();
-        let dues: Vec<i64> = flows.iter().filter_map(later).collect();
-        if flows.iter().map(|flow| flow.due).eq(dues.iter().copied()) {
-            return;
+    wait_for_each_other(&mut flows[from..], rules);
+}
+
+/// A piece goes as a whole, so that what is held of it is all of it or nothing: flows that share pieces go when the last
+/// of them is due, but for that no longer than a flow waits after the first.
+fn wait_for_each_other(flows: &mut [Flow], rules: Rules) {
+    // For each the first flow that it shares pieces with, by way of others.
+    let mut firsts: Vec<usize> = (0..flows.len()).collect();
+    let find = |firsts: &[usize], mut of: usize| {
+        while firsts[of] != of {
+            of = firsts[of];
         }
-        flows.iter_mut().zip(dues).for_each(|(flow, due)| flow.due = due);
+        of
+    };
+    let mut by_piece: BTreeMap<usize, usize> = BTreeMap::new();
+    for (i, flow) in flows.iter().enumerate() {
+        for member in &flow.members {
+            let with = *by_piece.entry(member.piece).or_insert(i);
+            let [a, b] = [with, i].map(|of| find(&firsts, of));
+            firsts[a.max(b)] = a.min(b);
+        }
+    }
+    let mut dues: BTreeMap<usize, [i64; 2]> = BTreeMap::new();
+    for (i, flow) in flows.iter().enumerate() {
+        let [least, most] = dues.entry(find(&firsts, i)).or_insert([flow.due; 2]);
+        (*least, *most) = (flow.due.min(*least), flow.due.max(*most));
+    }
+    for (i, flow) in flows.iter_mut().enumerate() {
+        if let Some([least, most]) = dues.get(&find(&firsts, i)) {
+            flow.due = least.saturating_add(rules.window_us).min(*most);
+        }
     }
 }
 
@@ -305,7 +329,10 @@ pub fn continues(pieces: &[Piece], flow: &[usize], next: usize) -> bool {
     }
     // A SYN begins another flow unless it repeats the first one, or its answer is there already, by another clock.
     let Some(syn) = piece.syn() else { return true };
-    if flow.iter().any(|i| answers(&pieces[*i], piece)) {
+    // What answers the same SYN that came before is no answer to this one.
+    let comes_again =
+        flow.iter().any(|i| pieces[*i].end() == piece.end() && pieces[*i].syn() == Some(syn));
+    if !comes_again && flow.iter().any(|i| answers(&pieces[*i], piece)) {
         return true;
     }
     let of_orig = |i: &&usize| pieces[**i].end() == told.orig;
@@ -409,14 +436,15 @@ fn are_in_two_tunnels(pieces: &[Piece], flow: &[usize]) -> bool {
         halves.filter_map(|piece| piece.half.as_ref()).flat_map(|half| &half.tunnels)
     };
     let (low, high) = (of(0).count(), of(1).count());
-    low + high > 0 && !of(0).any(|(_, name)| of(1).any(|(_, other)| other == name))
+    let others: BTreeSet<&str> = of(1).map(|(_, name)| &**name).collect();
+    low + high > 0 && !of(0).any(|(_, name)| others.contains(&**name))
 }
 
 /// How often another end sends, where each message is answered before the next one.
 fn alternations(pieces: &[Piece], flow: &[usize]) -> u64 {
     let sent = |end: usize| -> i64 {
         let halves = flow.iter().map(|i| &pieces[*i]).filter(|piece| piece.end() == end);
-        halves.map(|piece| piece.packets).sum()
+        halves.fold(0, |sum: i64, piece| sum.saturating_add(piece.packets))
     };
     let both = u64::try_from(sent(0).min(sent(1))).unwrap_or(0);
     both.saturating_mul(2).saturating_sub(1)

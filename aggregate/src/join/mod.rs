@@ -1,6 +1,6 @@
 //! One row of conn for what several sensors saw of a flow: halves of it, or copies.
 //!
-//! Everything goes by the time rows were written: a piece comes into its group when the watermark passes that
+//! Everything goes by the time rows were written, or when their flow was over where that was before: a piece comes into its group when the watermark passes that
 //! time, a flow leaves it when it is complete or has waited long enough, and what happens is the same in
 //! whatever order records arrived. Rows get the time at which they left as their own, and that is always
 //! in a pane that closes in the same step: of what left nothing has to be rebuilt.
@@ -213,17 +213,17 @@ impl Join {
     fn fire(&mut self, key: &Key, now: i64, config: &Config, taps: &Taps, out: &mut Vec<Ready>) {
         let Some(mut group) = self.groups.remove(key) else { return };
         let rules = self.rules(key, config, taps);
-        let mut goes = vec![false; group.pieces.len()];
-        for flow in divide(&group.pieces, parts(key).1, rules) {
-            if flow.due > now {
-                continue;
-            }
-            flow.members.iter().for_each(|of| goes[of.piece] = true);
-            let pieces = flow.members.iter().map(|of| of.of(&group.pieces)).collect();
+        let flows = divide(&group.pieces, parts(key).1, rules);
+        let mut left: Vec<Option<Piece>> = group.pieces.drain(..).map(Some).collect();
+        let mut cut = BTreeSet::new();
+        for flow in flows.into_iter().filter(|flow| flow.due <= now) {
+            cut.extend(flow.members.iter().filter(|of| of.parts.is_some()).map(|of| of.piece));
+            let pieces = flow.members.iter().filter_map(|of| of.take(&mut left)).collect();
             self.leave(pieces, flow.kind, now, out);
         }
-        let mut goes = goes.into_iter();
-        group.pieces.retain(|_| !goes.next().unwrap_or(false));
+        // All parts of a piece leave together.
+        let is_left = |(i, piece): (usize, Option<Piece>)| piece.filter(|_| !cut.contains(&i));
+        group.pieces = left.into_iter().enumerate().filter_map(is_left).collect();
         if group.pieces.is_empty() {
             return;
         }

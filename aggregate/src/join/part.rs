@@ -6,6 +6,9 @@
 use super::piece::{Half, Mark, NO_LETTER, Piece};
 use super::stream;
 
+/// Rests of a half that are looked at: a sensor tells of no more (`capture/src/trace/rests.rs`).
+pub const RESTS_MAX: usize = 16;
+
 /// Where a direction rested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rest {
@@ -23,18 +26,33 @@ pub struct Rest {
 impl Rest {
     /// All of a half whose first packet came at `first`, from six numbers each.
     pub fn all(numbers: &[i64], first: i64) -> Vec<Rest> {
+        // Parts follow each other, whatever clocks and hostile rows say: each begins after the one before it, and what
+        // was counted before it is no less.
+        let mut before = (first, 0, 0);
         let of = |n: &[i64]| match *n {
-            [at, silence, packets, ip_bytes, seq, upper] => Some(Rest {
-                at: first.saturating_add(at),
-                silence: silence.max(0),
-                packets: packets.max(0),
-                ip_bytes: ip_bytes.max(0),
-                seq: u32::try_from(seq).ok()?,
-                upper: u32::try_from(upper).ok(),
-            }),
+            [at, silence, packets, ip_bytes, seq, upper] => {
+                let at = first.saturating_add(at).max(before.0.saturating_add(1));
+                let since = at.saturating_sub(before.0);
+                let rest = Rest {
+                    at,
+                    silence: silence.clamp(0, since),
+                    packets: packets.max(before.1),
+                    ip_bytes: ip_bytes.max(before.2),
+                    seq: u32::try_from(seq).ok()?,
+                    upper: u32::try_from(upper).ok(),
+                };
+                before = (at, rest.packets, rest.ip_bytes);
+                Some(rest)
+            }
             _ => None,
         };
-        numbers.chunks_exact(6).map_while(of).collect()
+        numbers.chunks_exact(6).take(RESTS_MAX).map_while(of).collect()
+    }
+
+    /// Of a half that has no more packets and bytes of IP than these.
+    pub fn count_at_most(&mut self, packets: i64, ip_bytes: i64) {
+        self.packets = self.packets.min(packets);
+        self.ip_bytes = self.ip_bytes.min(ip_bytes);
     }
 }
 
@@ -72,9 +90,9 @@ impl Half {
         let to = end.map_or(i64::MAX, |rest| rest.at);
         let is_in = |at: i64| (from..to).contains(&at);
         let marks: Vec<Mark> = self.marks.iter().filter(|mark| is_in(mark.at)).copied().collect();
-        let marks = begin.map_or(marks.clone(), |_| begun_anew(&marks, is_turned));
+        let marks = if begin.is_some() { begun_anew(&marks, is_turned) } else { marks };
         let rests = self.rests.iter().filter(|rest| rest.at > from && rest.at < to);
-        let acks = marks.iter().rev().find_map(|mark| mark.ack);
+        let acks = marks.iter().rev().find_map(Mark::acked);
         // What content says is of the part that has the first of it, but for what is known to be of another.
         let has_first_data = is_in(self.first_data()) || self.first_data() == i64::MAX;
         let timed = |names: &Vec<(Option<i64>, String)>| -> Vec<(Option<i64>, String)> {
@@ -205,6 +223,25 @@ mod tests {
         let both = half.part(Some(&first), None, false);
         assert_eq!((letters(&both).as_str(), both.rests.len()), ("D-AF", 1));
         assert_eq!(half.part(None, None, false), half);
+    }
+
+    #[test]
+    fn rests_of_hostile_rows_are_few_and_in_order() {
+        let same = [50, i64::MAX, 9, i64::MAX, 7, 7].repeat(100);
+        let mut rests = Rest::all(&same, i64::MAX - 1000);
+        assert_eq!(rests.len(), RESTS_MAX);
+        assert!(rests.iter().zip(&rests[1..]).all(|(one, next)| one.at < next.at));
+        rests.iter_mut().for_each(|rest| rest.count_at_most(5, 3));
+        assert!(rests.iter().all(|rest| (rest.packets, rest.ip_bytes) == (5, 3)));
+        let back = Rest::all(&[500, 9, 7, 80, 1, 1, -500, 9, 1, 40, 1, 1], 0);
+        assert_eq!((back[1].at, back[1].silence, back[1].packets), (501, 1, 7));
+    }
+
+    #[test]
+    fn a_part_acknowledges_nothing_by_a_reset() {
+        let marks = [(0, b'A', 0, 7), (1, b'R', 0, 90), (5000, b'a', 0, 9)];
+        let half = half(&marks, &[5000, 4999, 2, 80, 100, -1]);
+        assert_eq!(half.part(None, Some(&half.rests[0]), false).ack, Some(7));
     }
 
     #[test]

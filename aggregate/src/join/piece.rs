@@ -19,6 +19,8 @@ use crate::config::SECOND;
 const SERVICES_MAX: usize = 32;
 /// Numbers of one list of a half that are looked at: a sensor sends fewer.
 const EVENTS_MAX: usize = 256;
+/// Tunnels around a half that are looked at: a sensor follows fewer into each other.
+const TUNNELS_MAX: usize = 8;
 /// A flow that is not TCP is over so long after its last packet, whatever time its sensor took to notice.
 const OVER_US: i64 = 60 * SECOND;
 
@@ -51,6 +53,7 @@ pub struct Columns<'a> {
     ends: &'a ListArray,
     acks: &'a ListArray,
     is_late: &'a BooleanArray,
+    is_replaced: &'a BooleanArray,
     data: &'a Int64Array,
     confirmed: &'a StringArray,
     confirmed_at: &'a ListArray,
@@ -92,6 +95,7 @@ impl<'a> Columns<'a> {
             ends: read::list(rows, "half.ends")?,
             acks: read::list(rows, "half.acks")?,
             is_late: read::bool(rows, "half.is_late")?,
+            is_replaced: read::bool(rows, "half.is_replaced")?,
             data: read::count(rows, "half.data")?,
             confirmed: read::text(rows, "half.confirmed")?,
             confirmed_at: read::list(rows, "half.confirmed_at")?,
@@ -156,7 +160,7 @@ pub struct Half {
 pub struct Mark {
     /// When.
     pub at: i64,
-    /// The letter in upper case, or [`NO_LETTER`]; in lower case it is none unless the flow began with the last rest.
+    /// The letter in upper case, or [`NO_LETTER`]; in lower case it is none unless the flow began with the last rest before it.
     pub letter: u8,
     /// The number that follows it, where that went further than before.
     pub end: Option<u32>,
@@ -165,6 +169,11 @@ pub struct Mark {
 }
 
 impl Mark {
+    /// What it acknowledged; a RST's number is nobody's.
+    pub fn acked(&self) -> Option<u32> {
+        self.ack.filter(|_| !matches!(self.letter.to_ascii_uppercase(), b'R' | b'I'))
+    }
+
     /// Whether it is of a packet that was not ignored.
     pub fn is_packet(&self) -> bool {
         ![b'^', IGNORED].contains(&self.letter)
@@ -188,10 +197,9 @@ impl Half {
         self.is_orig && has(b"AD") && !has(b"FRI")
     }
 
-    /// What its packets acknowledged, in order; a RST's number is nobody's.
+    /// What its packets acknowledged, in order.
     pub fn acks(&self) -> impl Iterator<Item = u32> {
-        let told = self.marks.iter().filter(|mark| !matches!(mark.letter, b'R' | b'I'));
-        told.filter_map(|mark| mark.ack).chain(self.ack)
+        self.marks.iter().filter_map(Mark::acked).chain(self.ack)
     }
 
     /// The first letter of a packet that was not ignored.
@@ -259,7 +267,7 @@ impl Piece {
         let first = columns.ts.value(row);
         let is_orig_low = end(0) <= end(1);
         let number = |column: &Int64Array| optional(column, row).map(|n| n as u32);
-        let half = (!columns.is_orig.is_null(row)).then(|| half(columns, row, first));
+        let mut half = (!columns.is_orig.is_null(row)).then(|| half(columns, row, first));
         let mut starts = [number(columns.start), number(columns.peer_start)];
         if !is_orig_low {
             starts.swap(0, 1);
@@ -269,7 +277,13 @@ impl Piece {
         // There must be a time after it.
         let stamped = columns.written.value(row).min(i64::MAX - 1);
         let over = if is_tcp { i64::MAX } else { last.saturating_add(OVER_US) };
-        let sum = |of: [&Int64Array; 2]| of.iter().filter_map(|of| optional(of, row)).sum();
+        let sum = |of: [&Int64Array; 2]| {
+            let counts = of.iter().filter_map(|of| optional(of, row));
+            counts.fold(0, |sum: i64, n| sum.saturating_add(n.max(0)))
+        };
+        let (packets, ip_bytes) = (sum(columns.packets), sum(columns.ip_bytes));
+        let rests = half.iter_mut().flat_map(|half| &mut half.rests);
+        rests.for_each(|rest| rest.count_at_most(packets, ip_bytes));
         let was_open = half.as_ref().is_some_and(Half::was_open);
         Piece {
             rows: rows.clone(),
@@ -286,10 +300,14 @@ impl Piece {
             is_tcp,
             asks: columns.proto.value(row) == "icmp" && ASKING.contains(&end(0).1),
             ports: [end(0).1, end(1).1],
-            packets: sum(columns.packets),
-            ip_bytes: sum(columns.ip_bytes),
+            packets,
+            ip_bytes,
             is_cut: [false; 2],
-            is_replaced: is_tcp && was_open && stamped < last.saturating_add(tcp::ATTEMPT_US),
+            is_replaced: is_tcp
+                && was_open
+                && !columns.is_replaced.is_null(row)
+                && columns.is_replaced.value(row)
+                && stamped < last.saturating_add(tcp::ATTEMPT_US),
             half,
             starts,
         }
@@ -389,7 +407,9 @@ fn half(columns: &Columns<'_>, row: usize, first: i64) -> Half {
         };
         times.map(at).zip(names(of)).collect()
     };
-    let confirmed_at = numbers(columns.confirmed_at, row);
+    // Rows of sensors that do not tell when count from the first packet on.
+    let [confirmed_at, tunnels_at] = [columns.confirmed_at, columns.tunnels_at]
+        .map(|of| numbers(of, row).into_iter().chain(std::iter::repeat(0)).map(at));
     Half {
         is_orig: columns.is_orig.value(row),
         marks: times.iter().zip(letters.bytes()).enumerate().map(mark).collect(),
@@ -403,14 +423,11 @@ fn half(columns: &Columns<'_>, row: usize, first: i64) -> Half {
             place(data.unwrap_or(0))
         },
         ack: number(columns.ack),
-        confirmed: confirmed_at.into_iter().map(at).zip(names(columns.confirmed)).collect(),
+        confirmed: confirmed_at.zip(names(columns.confirmed)).collect(),
         fits: timed(columns.fits, columns.fits_at),
         begins: names(columns.begins),
         ruled_out: timed(columns.ruled_out, columns.ruled_out_at),
-        tunnels: {
-            let times = numbers(columns.tunnels_at, row).into_iter().map(at);
-            times.zip(read::texts(columns.tunnels, row)).collect()
-        },
+        tunnels: tunnels_at.zip(read::texts(columns.tunnels, row)).take(TUNNELS_MAX).collect(),
     }
 }
 

@@ -243,7 +243,8 @@ fn tunnels(pieces: &[Piece], told: &Told) -> Result<Vec<String>> {
 fn one_tap_each(pieces: &[Piece]) -> Vec<usize> {
     let mut packets: BTreeMap<(usize, &str), i64> = BTreeMap::new();
     for piece in pieces {
-        *packets.entry((piece.end(), &piece.tap)).or_default() += piece.packets;
+        let sum = packets.entry((piece.end(), &piece.tap)).or_default();
+        *sum = sum.saturating_add(piece.packets);
     }
     let best = |end: usize| {
         let of = packets.iter().filter(|((of, _), _)| *of == end);
@@ -269,8 +270,9 @@ fn what_was_sent(
             continue;
         }
         // Of both roles one has zero, and it need not be the one that the sender has at last.
-        sent.packets += u64::try_from(piece.packets).unwrap_or(0);
-        sent.ip_bytes += u64::try_from(piece.ip_bytes).unwrap_or(0);
+        let more = |sum: u64, n: i64| sum.saturating_add(u64::try_from(n).unwrap_or(0));
+        sent.packets = more(sent.packets, piece.packets);
+        sent.ip_bytes = more(sent.ip_bytes, piece.ip_bytes);
         match first {
             _ if !is_tcp => sent.bytes = sent.bytes.saturating_add(half.reached),
             None => (first, sent.bytes) = (Some(piece), half.reached),

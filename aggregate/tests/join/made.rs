@@ -123,6 +123,15 @@ fn a_syn_that_comes_again_may_begin_another_flow() {
         (503, C, ACK, 101, 701, b"x"),
     ];
     assert_eq!(shown(&joined(&packets(8554, &refused))), "Sr ShAD");
+    // One that comes again and again, and is refused each time.
+    let again: Vec<Segment<'_>> = (0..3)
+        .flat_map(|n| {
+            [(n * 500, C, SYN, 100, 0, &b""[..]), (n * 500 + 1, S, RST | ACK, 0, 101, b"")]
+        })
+        .collect();
+    let rows = joined(&packets(8554, &again));
+    let counts: Vec<_> = rows.iter().map(|row| (&*row["orig_pkts"], &*row["resp_pkts"])).collect();
+    assert_eq!((shown(&rows).as_str(), &counts[..]), ("Sr Sr Sr", &[("1", "1"); 3][..]));
     // A server that acknowledges, and then asks by itself.
     let split = [
         (0, C, SYN, 1000, 0, &b""[..]),
@@ -143,6 +152,34 @@ fn a_syn_that_comes_again_may_begin_another_flow() {
     ];
     let rows = joined(&packets(9, &moved));
     assert_eq!((shown(&rows).as_str(), rows[0]["resp_bytes"].as_str()), ("ShAd", "5"));
+}
+
+#[test]
+fn a_flow_stays_one_though_one_of_its_sensors_begins_anew() {
+    let mut segments = vec![
+        (0, C, SYN, 100, 0, &b""[..]),
+        (5, S, SYN | ACK, 500, 101, b""),
+        (9, C, ACK, 101, 501, b""),
+    ];
+    for n in 0..20u32 {
+        segments.push((i64::from(n) * 50 + 50, C, ACK, 101 + n, 501 + n, b"k"));
+        segments.push((i64::from(n) * 50 + 55, S, ACK, 501 + n, 102 + n, b"k"));
+    }
+    let packets = packets(9, &segments);
+    let want = alone(&packets).remove("conn").unwrap_or_default();
+    // The client's sensor stops in the middle of the flow, and goes on at once.
+    let (up, down): (Vec<&Owned>, Vec<&Owned>) = packets.iter().partition(|packet| packet.is_up);
+    let (early, late) = up.split_at(up.len() / 2);
+    let sensor = |node| Sensor::new(node, Joins::Halves);
+    let mut first = sensor("up").sends(early.iter().copied());
+    first.extend(sensor("up").sends(late.iter().copied()));
+    let halves = vec![first, sensor("down").sends(down.iter().copied())];
+    let got = aggregated(&|_| {}, halves, &mut |_| 0).remove("conn").unwrap_or_default();
+    let counts = |rows: &[Row]| -> Vec<[String; 3]> {
+        let of = |row: &Row| ["history", "orig_pkts", "resp_pkts"].map(|name| row[name].clone());
+        rows.iter().map(of).collect()
+    };
+    assert_eq!(counts(&got), counts(&want));
 }
 
 #[test]

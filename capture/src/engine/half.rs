@@ -102,6 +102,7 @@ fn one_way(
         ends: tcp.map(|_| &ends[..]),
         acks: tcp.map(|_| &acks[..]),
         is_late: (meta.history_seen & seen::LATE != 0).then_some(true),
+        is_replaced: meta.is_replaced.then_some(true),
         start: sides.and_then(|(end, _)| end.initial()).map(u64::from),
         reached: Some(sides.map_or(sizes[0].max(sizes[1]), |(end, _)| end.reached())),
         ack: sides.and_then(|(_, peer)| peer.last_acked()).map(u64::from),

@@ -45,8 +45,11 @@ impl Engine {
             if first == now {
                 repeat = again + 1;
             }
-            if let Some(app) = self.table.get(old).and_then(|flow| flow.app.as_mut()) {
-                app.reused();
+            if let Some(flow) = self.table.get(old) {
+                flow.meta.is_replaced = true;
+                if let Some(app) = flow.app.as_mut() {
+                    app.reused();
+                }
             }
             self.end_flow(old, self.clock);
             at = None;

@@ -81,6 +81,7 @@ impl Engine {
             ip_bytes: [0; 2],
             history: History::default(),
             history_seen: 0,
+            is_replaced: false,
             checksum: Default::default(),
             carrier: Default::default(),
             assets: Default::default(),

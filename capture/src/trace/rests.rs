@@ -10,8 +10,8 @@ use crate::config::SECOND;
 const SILENCE_US: i64 = SECOND;
 /// The same before a SYN that repeats the packet before it.
 const SYN_SILENCE_US: i64 = SECOND / 10;
-/// Rests that are told of; of more the shortest are forgotten. Beyond it are keepalives, and who has that many of those
-/// is no flow that had ended.
+/// Rests that are told of; of more the shortest are forgotten. When one is, the part before it may lack letters that
+/// were told of as of it. Beyond it are keepalives, and who has that many of those is no flow that had ended.
 pub const RESTS_MAX: usize = 16;
 
 /// Letters that packets have by themselves, each of which is told once after a rest.
@@ -29,6 +29,10 @@ pub struct Start {
 impl Start {
     fn is_syn(self) -> bool {
         matches!(self.letter, Some(b'S' | b'H'))
+    }
+
+    fn is_reset(self) -> bool {
+        matches!(self.letter, Some(b'R' | b'I'))
     }
 }
 
@@ -67,8 +71,10 @@ impl Rest {
 #[derive(Debug)]
 pub(super) struct Rests {
     all: Vec<Rest>,
-    /// For each of them whether a SYN ended it.
-    syns: Vec<bool>,
+    /// For each of them whether a SYN ended it, and which it is of all that there were.
+    known: Vec<(bool, u32)>,
+    /// How many there were.
+    serial: u32,
     /// The packet at hand, unless it is ignored.
     start: Option<Start>,
     /// How far all packets before it went, and it goes.
@@ -83,12 +89,25 @@ impl Rests {
     pub fn new(first: Packet, history: &[u8]) -> Rests {
         let letter = history.iter().map(u8::to_ascii_uppercase).find(|of| LETTERS.contains(of));
         let start = Some(Start { seq: 0, letter });
-        Rests { all: Vec::new(), syns: Vec::new(), start, upper: None, end: first.end, seen: 0 }
+        Rests {
+            all: Vec::new(),
+            known: Vec::new(),
+            serial: 0,
+            start,
+            upper: None,
+            end: first.end,
+            seen: 0,
+        }
     }
 
     /// In order of time.
     pub fn all(&self) -> &[Rest] {
         &self.all
+    }
+
+    /// Which rest of all that there were was the last one; none is 0.
+    pub fn serial(&self) -> u32 {
+        self.serial
     }
 
     /// The letter of the packet at hand, if it is the first one with that since the last rest.
@@ -107,50 +126,50 @@ impl Rests {
 
     /// The number that the next packet has, if that lies behind all that was seen; a RST's is nobody's.
     pub fn skipped_to(&self, start: Option<Start>) -> Option<u32> {
-        let start = start.filter(|start| !matches!(start.letter, Some(b'R' | b'I')))?;
+        let start = start.filter(|start| !start.is_reset())?;
         let has_numbers = self.upper.or(self.end).is_some();
         let is_behind = is_ahead(start.seq, self.upper) && is_ahead(start.seq, self.end);
         (has_numbers && is_behind).then_some(start.seq)
     }
 
-    /// The next packet. Gives back the span of a rest that is forgotten.
+    /// The next packet. Gives back which rest is forgotten.
     pub fn next(
         &mut self,
         last: i64,
         packet: Packet,
         start: Option<Start>,
         before: Sums,
-    ) -> Option<(i64, i64)> {
+    ) -> Option<u32> {
         self.upper = self.end.filter(|end| is_ahead(*end, self.upper)).or(self.upper);
         self.end = packet.end;
         let was = std::mem::replace(&mut self.start, start);
         let start = start?;
         let silence = packet.at.saturating_sub(last);
         let repeats = was.is_none_or(|was| was.letter == start.letter) && silence < SYN_SILENCE_US;
-        if silence < SILENCE_US && (!start.is_syn() || repeats) {
+        // After a RST all that is not at once may be the answer to another SYN.
+        let was_over = was.is_some_and(|was| was.is_reset()) && silence >= SYN_SILENCE_US;
+        if silence < SILENCE_US && !was_over && (!start.is_syn() || repeats) {
             return None;
         }
         let rest = Rest { at: packet.at, silence, before, seq: start.seq, upper: self.upper };
         self.seen = 0;
         self.all.push(rest);
-        self.syns.push(start.is_syn());
+        self.serial = self.serial.wrapping_add(1);
+        self.known.push((start.is_syn(), self.serial));
         (self.all.len() > RESTS_MAX).then(|| self.forget())
     }
 
     /// Forgets the rest of least worth.
-    fn forget(&mut self) -> (i64, i64) {
-        let worth = |i: &usize| (self.all[*i].worth(self.syns[*i]), *i);
+    fn forget(&mut self) -> u32 {
+        let worth = |i: &usize| (self.all[*i].worth(self.known[*i].0), *i);
         let least = (0..self.all.len()).min_by_key(worth).unwrap_or(0);
-        self.syns.remove(least);
-        let rest = self.all.remove(least);
-        match self.all.get(least) {
-            Some(next) => (rest.at, next.at),
-            None => {
-                // What it had of letters the one before it may have had as well.
-                self.seen = u8::MAX;
-                (rest.at, i64::MAX)
-            }
+        self.all.remove(least);
+        let (_, serial) = self.known.remove(least);
+        if least == self.all.len() {
+            // What it had of letters the one before it may have had as well.
+            self.seen = u8::MAX;
         }
+        serial
     }
 }
 
@@ -210,6 +229,39 @@ mod tests {
         send(&mut trace, 3, 900, 0, b'R', 3);
         let ends: Vec<_> = trace.marks().map(|mark| mark.packet.end).collect();
         assert_eq!(ends, [Some(101), None, Some(140), None]);
+    }
+
+    #[test]
+    fn what_comes_after_a_reset_may_answer_another_syn() {
+        let mut trace = Trace::new(Packet { at: 0, end: None, ack: Some(101) }, b"R", 1);
+        send(&mut trace, 10, 0, 0, b'R', 1);
+        assert!(trace.rests().is_empty(), "a RST that comes again at once");
+        send(&mut trace, S / 2, 0, 0, b'R', 2);
+        send(&mut trace, S, 0, 0, b'R', 3);
+        assert_eq!((letters(&trace).as_str(), trace.rests().len()), ("Rrr", 2));
+    }
+
+    #[test]
+    fn a_syn_that_comes_again_tells_where_it_ends() {
+        let mut trace = Trace::new(Packet { at: 0, end: Some(101), ack: None }, b"S", 1);
+        send(&mut trace, S / 2, 100, 1, b'S', 1);
+        send(&mut trace, S, 100, 1, b'S', 2);
+        let ends: Vec<_> = trace.marks().map(|mark| mark.packet.end).collect();
+        assert_eq!(ends, [Some(101); 3]);
+    }
+
+    #[test]
+    fn marks_are_bounded_whatever_the_times_are() {
+        for step in [0, -1, -2 * S] {
+            let mut trace = Trace::new(Packet { at: 0, end: Some(101), ack: None }, b"S", 1);
+            for n in 1..10_000u32 {
+                let letter = [b'S', b'A', b'H', b'A'][n as usize % 4];
+                let at = if n % 4 == 0 { 10 * S } else { step * i64::from(n) };
+                send(&mut trace, at, 100, u32::from(letter != b'A'), letter, u64::from(n));
+            }
+            assert!(trace.rests().len() <= RESTS_MAX);
+            assert!(trace.marks().count() <= 256, "{}", trace.marks().count());
+        }
     }
 
     #[test]

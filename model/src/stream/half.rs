@@ -9,7 +9,7 @@ use crate::stream;
 
 stream! {
     /// What joining a flow takes, beside its row of conn.
-    "half", Flow, version 1;
+    "half", Flow, version 2;
     zeek {}
     policy {}
     weir {
@@ -19,12 +19,12 @@ stream! {
         is_orig "half.is_orig": Option<Bool>,
         /// History letters of that direction in upper case, `^` where the roles changed, and `-` for a packet
         /// that wrote none but went further or acknowledged more than those before it. In lower case those that it
-        /// would have written if the flow had begun with the last of `half.rests`.
+        /// would have written if the flow had begun with the last of `half.rests` before it.
         letters "half.letters": Option<Str>,
         /// When each of them was written, microseconds after `ts`.
         times "half.times": Option<Vector<Int>>,
         /// For each of them the number that follows its packet, where that went further than those before it or is a
-        /// FIN's; else -1.
+        /// FIN's or a SYN's; else -1.
         ends "half.ends": Option<Vector<Int>>,
         /// For each of them the number that its packet acknowledged; else -1.
         acks "half.acks": Option<Vector<Int>>,
@@ -67,5 +67,7 @@ stream! {
         /// numbers each. When its packets went on, microseconds after `ts`; how long there were none; packets and
         /// bytes of IP before that; the number that they went on with, and the one that follows all before, or -1.
         rests "half.rests": Option<Vector<Int>>,
+        /// It ended as a SYN began another flow, and not by a timer or as the sensor stopped.
+        is_replaced "half.is_replaced": Option<Bool>,
     }
 }
