@@ -209,12 +209,12 @@ fn halves_with_rests(pieces: &[Piece], order: &[usize], rules: Rules, flows: &mu
             }
         }
     }
-    wait_for_each_other(&mut flows[from..], rules);
+    wait_for_each_other(pieces, &mut flows[from..], rules);
 }
 
 /// A piece goes as a whole, so that what is held of it is all of it or nothing: flows that share pieces go when the last
-/// of them is due, but for that no longer than a flow waits after the first.
-fn wait_for_each_other(flows: &mut [Flow], rules: Rules) {
+/// of them is due, but for that no longer than a flow waits after the first, once all are written.
+fn wait_for_each_other(pieces: &[Piece], flows: &mut [Flow], rules: Rules) {
     // For each the first flow that it shares pieces with, by way of others.
     let mut firsts: Vec<usize> = (0..flows.len()).collect();
     let find = |firsts: &[usize], mut of: usize| {
@@ -231,14 +231,19 @@ fn wait_for_each_other(flows: &mut [Flow], rules: Rules) {
             firsts[a.max(b)] = a.min(b);
         }
     }
-    let mut dues: BTreeMap<usize, [i64; 2]> = BTreeMap::new();
+    let mut dues: BTreeMap<usize, [i64; 3]> = BTreeMap::new();
     for (i, flow) in flows.iter().enumerate() {
-        let [least, most] = dues.entry(find(&firsts, i)).or_insert([flow.due; 2]);
-        (*least, *most) = (flow.due.min(*least), flow.due.max(*most));
+        let stamped = flow.members.iter().map(|of| pieces[of.piece].stamped);
+        let stamped = stamped.max().unwrap_or(i64::MIN);
+        let [least, most, written] =
+            dues.entry(find(&firsts, i)).or_insert([flow.due, flow.due, stamped]);
+        *least = flow.due.min(*least);
+        *most = flow.due.max(*most);
+        *written = stamped.max(*written);
     }
     for (i, flow) in flows.iter_mut().enumerate() {
-        if let Some([least, most]) = dues.get(&find(&firsts, i)) {
-            flow.due = least.saturating_add(rules.window_us).min(*most);
+        if let Some([least, most, written]) = dues.get(&find(&firsts, i)) {
+            flow.due = least.saturating_add(rules.window_us).min(*most).max(*written);
         }
     }
 }

@@ -247,6 +247,11 @@ impl Join {
         if pieces.is_empty() {
             return;
         }
+        // A restart that reads a row again finds that its pane was over, whether it left or not.
+        debug_assert!(
+            pieces.iter().all(|piece| piece.stamped <= at),
+            "it leaves before it was written"
+        );
         // Of a piece that is cut the first part stands for all.
         let rows = pieces.iter().filter(|piece| !piece.is_cut[0]).count();
         self.held = self.held.saturating_sub(rows);
