@@ -119,15 +119,16 @@ impl Half {
         let place = |number: u32| {
             self.start.map_or(0, |start| stream::position(start, self.reached, number))
         };
-        let has_syn = marks.iter().any(|mark| matches!(mark.letter, b'S' | b'H'));
+        let syn = marks.iter().find(|mark| matches!(mark.letter, b'S' | b'H'));
         let start = match begin {
             // As though a SYN had been seen.
-            Some(rest) => Some(if has_syn { rest.seq } else { rest.seq.wrapping_sub(1) }),
-            None => self.start,
+            Some(rest) => Some(if syn.is_some() { rest.seq } else { rest.seq.wrapping_sub(1) }),
+            // Its sensor tells where the last stream began, which may be that of a later part.
+            None => syn.and_then(|syn| Some(syn.end?.wrapping_sub(1))).or(self.start),
         };
         let shift = begin.and(start).map_or(0, place);
         let reached = match end {
-            Some(rest) => rest.upper.map_or(0, place),
+            Some(end) => shift.saturating_add(self.reached_by(begin, end, start)),
             None => self.reached,
         };
         let moved = |at: u64| at.saturating_sub(shift);
@@ -140,6 +141,19 @@ impl Half {
             marks,
             ..Half::default()
         }
+    }
+}
+
+impl Half {
+    /// How far the packets between two rests went, from where their stream began.
+    fn reached_by(&self, begin: Option<&Rest>, end: &Rest, start: Option<u32>) -> u64 {
+        let Some(start) = start else { return 0 };
+        let is_in =
+            |rest: &&Rest| begin.is_none_or(|begin| rest.at > begin.at) && rest.at <= end.at;
+        let uppers = self.rests.iter().filter(is_in).filter_map(|rest| rest.upper);
+        let distances = uppers.map(|upper| upper.wrapping_sub(start));
+        // What lies behind is of another stream.
+        distances.filter(|by| *by < 1 << 31).map(u64::from).max().unwrap_or(0)
     }
 }
 
@@ -185,6 +199,18 @@ mod tests {
 
     fn letters(half: &Half) -> String {
         half.marks.iter().map(|mark| char::from(mark.letter)).collect()
+    }
+
+    #[test]
+    fn parts_of_other_streams_are_counted_from_their_own_beginning() {
+        // Two SYN-ACKs with numbers far apart: the sensor tells the beginning of the second.
+        let marks = [(0, b'H', 4_000_000_001, 101), (9000, b'h', 101, 101)];
+        let half = half(&marks, &[9000, 8990, 1, 44, 100, 4_000_000_001]);
+        let rest = half.rests[0];
+        let first = half.part(None, Some(&rest), false);
+        assert_eq!((first.start, first.reached), (Some(4_000_000_000), 1));
+        let second = half.part(Some(&rest), None, false);
+        assert_eq!((second.start, second.reached), (Some(100), 52));
     }
 
     #[test]

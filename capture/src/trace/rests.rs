@@ -56,7 +56,7 @@ pub struct Rest {
     pub before: Sums,
     /// The number that the packet begins with.
     pub seq: u32,
-    /// The number that follows all before it, if those took any.
+    /// The number that follows all between the rest before it and this one, if those took any.
     pub upper: Option<u32>,
 }
 
@@ -80,6 +80,8 @@ pub(super) struct Rests {
     /// How far all packets before it went, and it goes.
     upper: Option<u32>,
     end: Option<u32>,
+    /// The same of those since the last rest.
+    since: Option<u32>,
     /// Letters since the last rest, a bit each.
     seen: u8,
 }
@@ -96,6 +98,7 @@ impl Rests {
             start,
             upper: None,
             end: first.end,
+            since: None,
             seen: 0,
         }
     }
@@ -140,7 +143,8 @@ impl Rests {
         start: Option<Start>,
         before: Sums,
     ) -> Option<u32> {
-        self.upper = self.end.filter(|end| is_ahead(*end, self.upper)).or(self.upper);
+        self.upper = further(self.upper, self.end);
+        self.since = further(self.since, self.end);
         self.end = packet.end;
         let was = std::mem::replace(&mut self.start, start);
         let start = start?;
@@ -151,7 +155,8 @@ impl Rests {
         if silence < SILENCE_US && !was_over && (!start.is_syn() || repeats) {
             return None;
         }
-        let rest = Rest { at: packet.at, silence, before, seq: start.seq, upper: self.upper };
+        let rest =
+            Rest { at: packet.at, silence, before, seq: start.seq, upper: self.since.take() };
         self.seen = 0;
         self.all.push(rest);
         self.serial = self.serial.wrapping_add(1);
@@ -163,14 +168,22 @@ impl Rests {
     fn forget(&mut self) -> u32 {
         let worth = |i: &usize| (self.all[*i].worth(self.known[*i].0), *i);
         let least = (0..self.all.len()).min_by_key(worth).unwrap_or(0);
-        self.all.remove(least);
+        let forgotten = self.all.remove(least);
         let (_, serial) = self.known.remove(least);
+        // The part behind it is longer by the one before it.
+        let after = self.all.get_mut(least).map_or(&mut self.since, |rest| &mut rest.upper);
+        *after = further(forgotten.upper, *after);
         if least == self.all.len() {
             // What it had of letters the one before it may have had as well.
             self.seen = u8::MAX;
         }
         serial
     }
+}
+
+/// The further of two numbers.
+fn further(upper: Option<u32>, end: Option<u32>) -> Option<u32> {
+    end.filter(|end| is_ahead(*end, upper)).or(upper)
 }
 
 #[cfg(test)]
