@@ -134,31 +134,39 @@ impl Line {
 pub(super) struct Place {
     line: Arc<Line>,
     number: u64,
+    /// Somebody came.
+    is_told: bool,
 }
 
 impl Place {
     /// Takes the next one.
     pub(super) fn join(line: &Arc<Line>, answer: Answer) -> Place {
-        Place { number: line.join(answer), line: Arc::clone(line) }
+        Place { number: line.join(answer), line: Arc::clone(line), is_told: false }
     }
 
     /// As [`Line::packed`].
     pub(super) fn packed(
-        self,
+        mut self,
         packed: Packed,
         commit: &mut dyn FnMut(&[Packed]) -> Result<(), BusError>,
     ) {
+        // It may wait for somebody else's commit from here on.
+        self.is_told = true;
         self.line.packed(self.number, packed, commit);
     }
 
     /// As [`Line::failed`].
-    pub(super) fn failed(self, error: BusError) {
+    pub(super) fn failed(mut self, error: BusError) {
+        self.is_told = true;
         self.line.failed(self.number, error);
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.is_told {
+            return;
+        }
         let broke_off = BusError::Session("a step broke off before it was sent".into());
         self.line.failed(self.number, broke_off);
     }
@@ -289,6 +297,25 @@ mod tests {
         assert_eq!(groups, [1]);
         assert!(fine(&answers[0]) && answers[2].try_recv().is_err());
         assert!(matches!(answers[1].try_recv(), Ok(Err(BusError::Fatal(_)))));
+    }
+
+    #[test]
+    fn a_step_that_waits_for_the_commit_of_another_keeps_its_place() {
+        let line = Arc::new(Line::default());
+        let (answers, first) = channel();
+        let place = Place::join(&line, answers);
+        let (answers, second) = channel();
+        let mut next = Some(Place::join(&line, answers));
+        let mut groups = Vec::new();
+        place.packed(packed(1), &mut |steps| {
+            if let Some(next) = next.take() {
+                next.packed(packed(2), &mut |_| panic!("another is at it"));
+            }
+            groups.push(steps.len());
+            Ok(())
+        });
+        assert_eq!(groups, [1, 1]);
+        assert!(fine(&first) && fine(&second));
     }
 
     #[test]
