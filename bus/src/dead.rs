@@ -48,15 +48,7 @@ impl Consumer<'_> {
         ];
         let lane = model::id::partition(key.as_bytes(), self.lanes);
         let key = Some(Bytes::from(key));
-        Outgoing {
-            topic: topic::DEADLETTER,
-            lane,
-            key,
-            payload,
-            stamp: None,
-            headers,
-            packed: None,
-        }
+        Outgoing { key, headers, ..Outgoing::bare(topic::DEADLETTER, lane, payload) }
     }
 }
 

@@ -136,7 +136,11 @@ pub struct Outgoing {
 impl Outgoing {
     /// Rows for a lane.
     pub fn rows(topic: Topic, lane: Lane, def: &'static Def, rows: RecordBatch) -> Outgoing {
-        let payload = Payload::Rows(def, rows);
+        Outgoing::bare(topic, lane, Payload::Rows(def, rows))
+    }
+
+    /// A payload and nothing else.
+    pub(crate) fn bare(topic: Topic, lane: Lane, payload: Payload) -> Outgoing {
         Outgoing { topic, lane, key: None, payload, stamp: None, headers: Vec::new(), packed: None }
     }
 
@@ -148,30 +152,13 @@ impl Outgoing {
 
     /// Only the source's progress.
     pub fn punctuation(topic: Topic, lane: Lane, stamp: Stamp) -> Outgoing {
-        let payload = Payload::Empty;
-        Outgoing {
-            topic,
-            lane,
-            key: None,
-            payload,
-            stamp: Some(stamp),
-            headers: Vec::new(),
-            packed: None,
-        }
+        Outgoing::bare(topic, lane, Payload::Empty).stamped(stamp)
     }
 
     /// A document under a key; without bytes, its tombstone.
     pub fn document(topic: Topic, lane: Lane, key: Bytes, bytes: Option<Bytes>) -> Outgoing {
         let payload = bytes.map_or(Payload::Empty, Payload::Bytes);
-        Outgoing {
-            topic,
-            lane,
-            key: Some(key),
-            payload,
-            stamp: None,
-            headers: Vec::new(),
-            packed: None,
-        }
+        Outgoing { key: Some(key), ..Outgoing::bare(topic, lane, payload) }
     }
 }
 

@@ -5,10 +5,13 @@ use capture::source::{Link, Packet};
 
 use crate::OBSERVERS;
 use crate::rows::{Row, Score};
-use crate::sensors::{Owned, Sensor, aggregated, alone, logs};
+use crate::sensors::{FLUSH, Owned, Sensor, aggregated, alone, logs};
 
 const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 50_001);
 const SERVER: [u8; 4] = [10, 0, 0, 9];
+
+/// When what is made begins.
+const BEGAN_US: i64 = 1_700_000_000_000_000;
 
 const FIN: u8 = 1;
 const SYN: u8 = 2;
@@ -30,31 +33,39 @@ fn packets(port: u16, segments: &[Segment<'_>]) -> Vec<Owned> {
 }
 
 fn packet(port: u16, (ms, dir, flags, seq, ack, payload): &Segment<'_>) -> Owned {
-    let ends = [CLIENT, (SERVER, port)];
-    let (src, dst) = if *dir == C { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
+    let mut rest = [seq.to_be_bytes(), ack.to_be_bytes()].concat();
+    rest.extend([0x50, *flags, 0x20, 0, 0, 0, 0, 0]);
+    rest.extend_from_slice(payload);
+    carried(ms * 1000, 6, *dir, [CLIENT, (SERVER, port)], &rest)
+}
+
+/// A packet so many microseconds after the beginning, between the client's end and the server's; `rest` follows on the ports.
+fn carried(us: i64, proto: u8, dir: Dir, ends: [([u8; 4], u16); 2], rest: &[u8]) -> Owned {
+    let [src, dst] = if dir == C { ends } else { [ends[1], ends[0]] };
     let mut data = vec![0x45, 0];
-    data.extend((40 + payload.len() as u16).to_be_bytes());
-    data.extend([0, 1, 0, 0, 64, 6, 0, 0]);
+    data.extend((24 + rest.len() as u16).to_be_bytes());
+    data.extend([0, 1, 0, 0, 64, proto, 0, 0]);
     data.extend([src.0, dst.0].concat());
     data.extend([src.1.to_be_bytes(), dst.1.to_be_bytes()].concat());
-    data.extend(seq.to_be_bytes());
-    data.extend(ack.to_be_bytes());
-    data.extend([0x50, *flags, 0x20, 0, 0, 0, 0, 0]);
-    data.extend_from_slice(payload);
+    data.extend_from_slice(rest);
     let wire_len = data.len() as u32;
-    let ts_us = 1_700_000_000_000_000 + ms * 1000;
-    Owned::of(&Packet { ts_us, link: Link::Raw, wire_len, data: &data })
+    Owned::of(&Packet { ts_us: BEGAN_US + us, link: Link::Raw, wire_len, data: &data })
+}
+
+/// What two sensors send of them, of which each sees one direction and flushes after so many packets.
+fn halves(packets: &[Owned], flush: usize) -> Vec<Vec<Vec<bus::Outgoing>>> {
+    let sends = |up: bool| {
+        let sensor = Sensor::new(if up { "up" } else { "down" }, Joins::Halves);
+        Sensor { flush, ..sensor }.sends(packets.iter().filter(|packet| packet.is_up == up))
+    };
+    vec![sends(true), sends(false)]
 }
 
 /// Rows of conn of the whole, which are those of the halves.
 fn joined(packets: &[Owned]) -> Vec<Row> {
     let conn = |mut rows: crate::rows::Rows| rows.remove("conn").unwrap_or_default();
     let want = conn(alone(packets));
-    let halves = [true, false].map(|up| {
-        let sensor = Sensor::new(if up { "up" } else { "down" }, Joins::Halves);
-        sensor.sends(packets.iter().filter(|packet| packet.is_up == up))
-    });
-    let got = conn(aggregated(&|_| {}, halves.into(), &mut |_| 0));
+    let got = conn(aggregated(&|_| {}, halves(packets, FLUSH), &mut |_| 0));
     let (missing, left) = Score::default().count(&want, &got, &OBSERVERS);
     assert!(missing.is_empty() && left.is_empty(), "want {missing:#?}\ngot {left:#?}");
     want
@@ -324,14 +335,8 @@ fn what_is_wrong_after_the_other_end_has_done_its_part_is_not() {
 
 /// A question to a server's port, so many seconds after the others.
 fn question(second: i64, dir: Dir) -> Owned {
-    let ends = [(CLIENT.0, 40_001u16), (SERVER, 40_002)];
-    let (src, dst) = if dir == C { (ends[0], ends[1]) } else { (ends[1], ends[0]) };
-    let mut data = vec![0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0];
-    data.extend([src.0, dst.0].concat());
-    data.extend([src.1.to_be_bytes(), dst.1.to_be_bytes()].concat());
-    data.extend([0, 12, 0, 0, 1, 2, 3, 4]);
-    let ts_us = (1_700_000_000 + second) * 1_000_000;
-    Owned::of(&Packet { ts_us, link: Link::Raw, wire_len: 32, data: &data })
+    let ends = [(CLIENT.0, 40_001), (SERVER, 40_002)];
+    carried(second * 1_000_000, 17, dir, ends, &[0, 12, 0, 0, 1, 2, 3, 4])
 }
 
 /// The same rows, each written so much later.
@@ -350,16 +355,10 @@ fn a_row_leaves_no_earlier_than_its_sensor_wrote_it() {
     const LATER: i64 = 1000 * 1_000_000;
     let packets = [(0, C), (9000, C), (9000, S), (18_000, C), (18_000, S)];
     let packets: Vec<Owned> = packets.iter().map(|(at, dir)| question(*at, *dir)).collect();
-    let halves = [C, S].map(|dir| {
-        let node = if dir == C { "up" } else { "down" };
-        let sensor = Sensor { flush: 1, ..Sensor::new(node, Joins::Halves) };
-        let is_up = packets[0].is_up == (dir == C);
-        let mut sent = sensor.sends(packets.iter().filter(|packet| packet.is_up == is_up));
-        sent.iter_mut().flatten().for_each(|out| later(out, LATER));
-        sent
-    });
+    let mut halves = halves(&packets, 1);
+    halves.iter_mut().flatten().flatten().for_each(|out| later(out, LATER));
     let mut turn = 0;
-    let logs = logs(&|_| {}, halves.into(), &mut |n| {
+    let logs = logs(&|_| {}, halves, &mut |n| {
         turn += 1;
         turn % n
     });
@@ -373,6 +372,6 @@ fn a_row_leaves_no_earlier_than_its_sensor_wrote_it() {
         }
     }
     let first = times.into_iter().min().unwrap();
-    assert_eq!(first.0, 1_700_000_000_000_000);
+    assert_eq!(first.0, BEGAN_US);
     assert!(first.1 >= first.0 + 60 * 1_000_000 + LATER, "{first:?}");
 }

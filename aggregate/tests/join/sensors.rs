@@ -80,6 +80,9 @@ fn ends(packet: &Packet<'_>) -> Option<(End, End)> {
     Some(((ip.src, ports.0), (ip.dst, ports.1)))
 }
 
+/// Packets between two flushes, unless a test says otherwise.
+pub const FLUSH: usize = 1000;
+
 /// A sensor.
 #[derive(Clone)]
 pub struct Sensor {
@@ -94,7 +97,7 @@ pub struct Sensor {
 
 impl Sensor {
     pub fn new(node: &'static str, joins: Joins) -> Sensor {
-        Sensor { node, place: Place::of_node(node), joins, flush: 1000, ahead_us: 0 }
+        Sensor { node, place: Place::of_node(node), joins, flush: FLUSH, ahead_us: 0 }
     }
 
     /// What it sends of the packets that it sees.

@@ -13,7 +13,7 @@ use super::ends::Offsets;
 use super::guard::Kept;
 use super::line::Line;
 use super::member::Membership;
-use super::transaction::{Proof, Transaction, UnderWay, Workers, last_of_each};
+use super::transaction::{Proof, Transaction, UnderWay, Workers};
 use crate::newest::Newest;
 use crate::{BusError, Gap, Lane, Member, Position, Session, Step, Topic, Wake};
 
@@ -184,20 +184,18 @@ impl Session for KafkaSession {
 
     fn begin(mut self: Box<Self>, mut step: Step) -> Result<Box<dyn Session>, BusError> {
         self.me.check(&step, self.shared.lanes)?;
-        let positions = last_of_each(std::mem::take(&mut step.positions));
-        let proof = self.proof(positions);
+        let proof = self.proof(std::mem::take(&mut step.positions));
         let transaction = Transaction {
             shared: Arc::clone(&self.shared),
             me: self.me.clone(),
             producer: Arc::clone(&self.producer),
             line: Arc::clone(&self.line),
         };
-        let workers = match self.workers.take() {
+        let workers = match &mut self.workers {
             Some(workers) => workers,
-            None => Workers::new(&self.me)?,
+            none => none.insert(Workers::new(&self.me)?),
         };
-        let step = transaction.begin(step, proof, &workers)?;
-        self.workers = Some(workers);
+        let step = transaction.begin(step, proof, workers)?;
         self.under_way.push_back(step);
         Ok(self)
     }

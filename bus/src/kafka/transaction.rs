@@ -264,7 +264,7 @@ impl Transaction {
 }
 
 /// The last position of each partition.
-pub(super) fn last_of_each(positions: impl IntoIterator<Item = Position>) -> Vec<Position> {
+fn last_of_each(positions: impl IntoIterator<Item = Position>) -> Vec<Position> {
     let mut last: Vec<Position> = Vec::new();
     for position in positions {
         match last.iter_mut().find(|p| p.topic == position.topic && p.lane == position.lane) {

@@ -6,12 +6,11 @@
 //! False positives: hosts that look for peers that have gone (peer-to-peer, monitoring, a cluster whose members moved),
 //! and what speaks to many servers behind a firewall that drops it.
 
-use model::read::ColumnError;
 use model::stream::{Def, conn};
 
 use super::attempts::{Facet, Facets};
 use super::limits::{Limits, Settings};
-use super::{Detector, Finding, Observation, Rows, attempts};
+use super::{Detector, Finding, attempts};
 use crate::site::Site;
 use crate::stat::{UniqueBy, Value};
 
@@ -55,14 +54,6 @@ impl Detector for AddressScan {
 
     fn start(&self) -> Value {
         Value::UniqueBy(UniqueBy::new(PORTS_MAX, self.limits.most()))
-    }
-
-    fn observe(
-        &self,
-        rows: &Rows<'_>,
-        each: &mut dyn FnMut(Observation<'_>),
-    ) -> Result<(), ColumnError> {
-        attempts::observe(FACETS, rows, each)
     }
 
     fn facets(&self) -> Option<Facets> {

@@ -122,12 +122,15 @@ pub trait Detector: Send + Sync {
     }
     /// The statistic of an entity before anything was observed.
     fn start(&self) -> Value;
-    /// Calls `each` for what counts, in the order of the rows. Columns are looked up once.
+    /// Calls `each` for what counts, in the order of the rows. Columns are looked up once. Who observes attempts says only
+    /// what they are to it.
     fn observe(
         &self,
         rows: &Rows<'_>,
         each: &mut dyn FnMut(Observation<'_>),
-    ) -> Result<(), ColumnError>;
+    ) -> Result<(), ColumnError> {
+        self.facets().map_or(Ok(()), |facets| attempts::observe(facets, rows, each))
+    }
     /// What attempts are to it, if it observes those and nothing else: they are then gathered once for all such detectors,
     /// and [`Value::of_all`] makes its statistic of them.
     fn facets(&self) -> Option<Facets> {

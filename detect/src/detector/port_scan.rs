@@ -7,12 +7,11 @@
 //! False positives: clients that walk a range of ports (passive FTP or RPC behind a firewall that drops them), and
 //! a server that goes away while one client has many kinds of business with it.
 
-use model::read::ColumnError;
 use model::stream::{Def, conn};
 
 use super::attempts::{Facet, Facets};
 use super::limits::{Limits, Settings};
-use super::{Detector, Finding, Observation, Rows, attempts};
+use super::{Detector, Finding, attempts};
 use crate::site::Site;
 use crate::stat::{UniqueBy, Value};
 
@@ -55,14 +54,6 @@ impl Detector for PortScan {
 
     fn start(&self) -> Value {
         Value::UniqueBy(UniqueBy::new(HOSTS_MAX, self.limits.most()))
-    }
-
-    fn observe(
-        &self,
-        rows: &Rows<'_>,
-        each: &mut dyn FnMut(Observation<'_>),
-    ) -> Result<(), ColumnError> {
-        attempts::observe(FACETS, rows, each)
     }
 
     fn facets(&self) -> Option<Facets> {

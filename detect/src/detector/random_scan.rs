@@ -10,12 +10,11 @@
 
 use std::collections::BTreeMap;
 
-use model::read::ColumnError;
 use model::stream::{Def, conn};
 
 use super::attempts::{Facet, Facets};
 use super::limits::{Limits, Settings};
-use super::{Detector, Finding, Observation, Rows, address_scan, attempts, port_scan};
+use super::{Detector, Finding, address_scan, attempts, port_scan};
 use crate::site::Site;
 use crate::stat::{Unique, Value};
 
@@ -71,14 +70,6 @@ impl Detector for RandomScan {
 
     fn start(&self) -> Value {
         Value::Unique(Unique::new(self.limits.most()))
-    }
-
-    fn observe(
-        &self,
-        rows: &Rows<'_>,
-        each: &mut dyn FnMut(Observation<'_>),
-    ) -> Result<(), ColumnError> {
-        attempts::observe(FACETS, rows, each)
     }
 
     fn facets(&self) -> Option<Facets> {

@@ -7,12 +7,11 @@
 //! False positives: hosts that go on asking for what has gone: agents with old lists of servers, peer-to-peer
 //! programs, a laptop that misses its home network. The same pair counts once however often it is tried.
 
-use model::read::ColumnError;
 use model::stream::{Def, conn};
 
 use super::attempts::{Facet, Facets, HOUR_US};
 use super::limits::{Limits, Settings};
-use super::{Detector, Finding, Observation, Rows, SUPPRESS_FOR_US, attempts};
+use super::{Detector, Finding, SUPPRESS_FOR_US};
 use crate::site::Site;
 use crate::stat::{Distinct, UniqueBy, Value};
 
@@ -71,14 +70,6 @@ impl Detector for SlowScan {
         ])
     }
 
-    fn observe(
-        &self,
-        rows: &Rows<'_>,
-        each: &mut dyn FnMut(Observation<'_>),
-    ) -> Result<(), ColumnError> {
-        attempts::observe(FACETS, rows, each)
-    }
-
     fn facets(&self) -> Option<Facets> {
         Some(FACETS)
     }
@@ -108,7 +99,7 @@ impl Detector for SlowScan {
 mod tests {
     use model::stream::Mark;
 
-    use super::attempts::testing::judged;
+    use super::super::attempts::testing::judged;
     use super::*;
 
     /// Attempts on as many pairs, one each so many seconds.

@@ -72,22 +72,15 @@ fn has_head(bytes: &[u8]) -> bool {
 struct Smb {
     units: [Units; 2],
     state: State,
-    pieces: u32,
-    /// Those of each end.
-    by: [u32; 2],
+    /// Pieces of each end.
+    pieces: [u32; 2],
     /// Nothing is looked at until a piece begins with a message.
     is_lost: bool,
 }
 
 impl Default for Smb {
     fn default() -> Smb {
-        Smb {
-            units: Default::default(),
-            state: State::default(),
-            pieces: 0,
-            by: [0; 2],
-            is_lost: true,
-        }
+        Smb { units: Default::default(), state: State::default(), pieces: [0; 2], is_lost: true }
     }
 }
 
@@ -141,10 +134,9 @@ impl Analyzer for Smb {
             cx.violation();
             return self.lose();
         }
-        self.pieces = self.pieces.saturating_add(1);
-        let by = &mut self.by[dir.index()];
-        *by = by.saturating_add(1);
-        if self.pieces == PIECES_TO_CONFIRM {
+        let pieces = &mut self.pieces[dir.index()];
+        *pieces = pieces.saturating_add(1);
+        if self.pieces[0].saturating_add(self.pieces[1]) == PIECES_TO_CONFIRM {
             cx.confirm();
         }
     }
@@ -160,6 +152,6 @@ impl Analyzer for Smb {
         // Each of a client's is answered before its next one.
         let of_client = PIECES_TO_CONFIRM.div_ceil(2);
         let least = if dir == Dir::Orig { of_client } else { PIECES_TO_CONFIRM - of_client };
-        self.by[dir.index()] >= least
+        self.pieces[dir.index()] >= least
     }
 }
