@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Rows of conn through a real Kafka on this machine, from capture's encoding to published Parquet, beside what
 # Kafka's own producer benchmark reaches with records of the same bytes. See benches/README.md.
-# Usage: benches/kafka.sh [ROWS]; WEIR is the binary, RUNS how often each is run, PORT where the broker listens, WARM how
-# many rows a broker has taken before it counts.
+# Usage: benches/kafka.sh [ROWS]; WEIR is the binary, RUNS how often each is run, PAIRS how often the producer is run with
+# and without guarantees, PORT where the broker listens, WARM how many rows a broker has taken before it counts.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rows=${1:-8000000}
@@ -11,11 +11,12 @@ weir=${WEIR:-target/release/weir}
 port=${PORT:-19392}
 brokers=127.0.0.1:$port
 lanes=4
+pairs=${PAIRS:-5}
 warm=${WARM:-2000000}
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/weir-kafka.XXXXXX")
 trap 'tests/kafka/kafka.sh stop "$work/broker" >/dev/null; rm -rf "$work"' EXIT
-flows=${FLOWS:-$(cargo bench --quiet --no-run -p weir-bus --bench kafka_rows --message-format=json |
+flows=${FLOWS:-$(cargo bench --quiet --no-run --workspace --bench kafka_rows --message-format=json |
     sed -n 's/.*"executable":"\([^"]*\/kafka_rows-[^"]*\)".*/\1/p')}
 
 topics() { "$weir" topics create --brokers "$brokers" --prefix "$1" --partitions "$lanes" --replication 1 >/dev/null; }
@@ -60,6 +61,17 @@ best() {
 # sent TOPIC WAY: only the producer.
 sent() { "$flows" "$brokers" "$1" "$rows" "$2" | cut -d' ' -f1; }
 
+# spent WAY: seconds of the producer alone by the clock, and of processor time, its own and the broker's.
+spent() {
+    local before own TIMEFORMAT='%U %S'
+    before=$(broker_cpu)
+    own=$({ time "$flows" "$brokers" log.conn "$rows" "$1" >"$work/sent"; } 2>&1)
+    echo "$(cut -d' ' -f1 "$work/sent") $(echo "${own/ /+} + $(broker_cpu) - $before" | bc)"
+}
+
+# more NAME: by how many of a hundred the median of these ratios is above one.
+more() { sort -n "$work/$1" | sed -n "$(((pairs + 1) / 2))p" | awk '{ print ($1 - 1) * 100 }'; }
+
 # at_work COUNT: waits until so many members have all lanes.
 at_work() {
     for _ in $(seq 100); do
@@ -93,10 +105,14 @@ whole() {
     echo "$(now) - $began" | bc
 }
 
-published() {
-    .venv/bin/python - "$work/out" <<'END'
+# arrived: that each row is in a published file, once; a rate of rows that are not would be none.
+arrived() {
+    .venv/bin/python - "$work/out" "$rows" <<'END'
 import duckdb, sys
-print(duckdb.sql(f"select count(*), count(distinct uid) from '{sys.argv[1]}/conn/**/*.parquet'").fetchall())
+folder, sent = sys.argv[1], int(sys.argv[2])
+rows, uids = duckdb.sql(f"select count(*), count(distinct uid) from '{folder}/conn/**/*.parquet'").fetchall()[0]
+if (rows, uids) != (sent, sent):
+    sys.exit(f"{sent} rows were sent: {rows} are in published files, of {uids} flows")
 END
 }
 
@@ -118,18 +134,30 @@ perf=$(java -cp "$(tests/kafka/kafka.sh classpath)/*:$tools/*" org.apache.kafka.
     --producer-props bootstrap.servers="$brokers" acks=all linger.ms=5 max.request.size=8388608 batch.size=1048576 |
     tail -n 1)
 echo "Kafka's own producer benchmark on such records: $perf"
-bare=$(best sent log.conn bare)
-say 'producer alone, acks=1, no transactions' "$bare"
-steps=$(best sent log.conn steps)
-say 'producer alone, as weir sends (transactions)' "$steps" \
-    "$(echo "scale=1; ($steps / $bare - 1) * 100" | bc -l) % more than without"
+
+# What the guarantees cost: the same rows with and without them in turn, on one broker that has run for a while.
+fresh
+for pair in $(seq "$pairs"); do
+    without=$(spent bare)
+    with=$(spent steps)
+    read -r wall cpu <<<"$without"
+    read -r safe_wall safe_cpu <<<"$with"
+    echo "producer alone, pair $pair: $wall s ($cpu s of processor time) at acks=1 without transactions," \
+        "$safe_wall s ($safe_cpu s) as weir sends"
+    echo "$safe_wall / $wall" | bc -l >>"$work/wall"
+    echo "$safe_cpu / $cpu" | bc -l >>"$work/cpu"
+done
+printf 'guarantees: %.0f %% more by the clock, %.0f %% more processor time (medians of %s pairs)\n' \
+    "$(more wall)" "$(more cpu)" "$pairs"
 
 # steady SECONDS FIXED: rows a second without what a hundred thousand rows take.
 steady() { echo "without what 100,000 rows take ($2 s): $(echo "($rows - 100000) / ($1 - $2)" | bc) rows/s"; }
 
 direct=$(best whole log.conn sink)
-say 'to published Parquet, through log.conn' "$direct" "rows, uids: $(published)"
+arrived
+say 'to published Parquet, through log.conn' "$direct" 'each once'
 steady "$direct" "$(best whole log.conn sink 100000)"
 through=$(best whole raw.conn aggregate,sink)
-say 'to published Parquet, through aggregate' "$through" "rows, uids: $(published)"
+arrived
+say 'to published Parquet, through aggregate' "$through" 'each once'
 steady "$through" "$(best whole raw.conn aggregate,sink 100000)"

@@ -5,11 +5,12 @@
 //! records and bytes a record.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use bus::clock::System;
-use bus::drive::{Stop, Until, drive};
+use bus::drive::{AHEAD, Stop, Until, drive};
 use bus::kafka::{Config, Kafka};
 use bus::topic::{self, Topic};
 use bus::{Lane, Member, Outgoing, Role, Session, Stamp, Step, Timeline, Wake, codec};
@@ -215,7 +216,8 @@ impl Role for Sender<'_> {
     }
 }
 
-/// The same records from a producer without transactions or idempotence, acknowledged by one replica.
+/// The same records from a producer without transactions or idempotence, acknowledged by one replica. They are encoded
+/// beside the making of the next ones, as those of steps are.
 fn bare(kafka: &Kafka, flows: &mut Flows) -> Result<()> {
     let producer: BaseProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", &kafka.config().brokers)
@@ -224,23 +226,39 @@ fn bare(kafka: &Kafka, flows: &mut Flows) -> Result<()> {
         .set("message.max.bytes", (8 << 20).to_string())
         .set("queue.buffering.max.kbytes", (128 << 10).to_string())
         .create()?;
-    while flows.left > 0 {
-        for out in flows.next() {
-            let full = out.topic.full(&kafka.config().prefix);
-            for part in codec::encode(&out)? {
-                flows.records += 1;
-                flows.bytes += part.payload.as_deref().map_or(0, <[u8]>::len);
-                let mut record =
-                    BaseRecord::<[u8], [u8]>::to(&full).partition(out.lane.try_into()?);
-                record.payload = part.payload.as_deref();
-                while let Err((_, back)) = producer.send(record) {
-                    record = back;
-                    producer.poll(Duration::from_millis(10));
-                }
+    let (sender, made) = sync_channel::<Vec<Outgoing>>(AHEAD as usize);
+    let (records, bytes) = std::thread::scope(|scope| {
+        let sending = scope.spawn(|| send_bare(&producer, &kafka.config().prefix, made));
+        // It ends early only where sending failed, which says why.
+        while flows.left > 0 && sender.send(flows.next()).is_ok() {}
+        drop(sender);
+        sending.join().map_err(|_| anyhow!("the producer broke off"))?
+    })?;
+    (flows.records, flows.bytes) = (records, bytes);
+    Ok(())
+}
+
+/// Sends until nothing more is made, and all has arrived; gives records and their bytes.
+fn send_bare(
+    producer: &BaseProducer<DefaultProducerContext>,
+    prefix: &str,
+    made: Receiver<Vec<Outgoing>>,
+) -> Result<(usize, usize)> {
+    let (mut records, mut bytes) = (0, 0);
+    for out in made.into_iter().flatten() {
+        let full = out.topic.full(prefix);
+        for part in codec::encode(&out)? {
+            records += 1;
+            bytes += part.payload.as_deref().map_or(0, <[u8]>::len);
+            let mut record = BaseRecord::<[u8], [u8]>::to(&full).partition(out.lane.try_into()?);
+            record.payload = part.payload.as_deref();
+            while let Err((_, back)) = producer.send(record) {
+                record = back;
+                producer.poll(Duration::from_millis(10));
             }
         }
         producer.poll(Duration::ZERO);
     }
     producer.flush(Duration::from_secs(60))?;
-    Ok(())
+    Ok((records, bytes))
 }

@@ -37,7 +37,7 @@ cost() {
 
 # program NAME: a bench of the capture crate, built; prints its path.
 program() {
-    cargo bench --quiet --no-run -p weir-capture --bench "$1" --message-format=json |
+    cargo bench --quiet --no-run --workspace --bench "$1" --message-format=json |
         sed -n 's/.*"executable":"\([^"]*\/'"$1"'-[^"]*\)".*/\1/p'
 }
 

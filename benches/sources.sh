@@ -11,7 +11,7 @@ lasts=${SECONDS_EACH:-30}
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/weir-sources.XXXXXX")
 trap 'tests/kafka/kafka.sh stop "$work/broker" >/dev/null; rm -rf "$work"' EXIT
-sources=${BENCH:-$(cargo bench --quiet --no-run -p weir --bench many_sources --message-format=json |
+sources=${BENCH:-$(cargo bench --quiet --no-run --workspace --bench many_sources --message-format=json |
     sed -n 's/.*"executable":"\([^"]*\/many_sources-[^"]*\)".*/\1/p')}
 
 broker_cpu() { awk -v tick="$(getconf CLK_TCK)" '{ print ($14 + $15) / tick }' "/proc/$(cat "$work/broker/pid")/stat"; }

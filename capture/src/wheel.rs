@@ -35,10 +35,11 @@ impl Default for Wheel {
 }
 
 impl Wheel {
-    /// Puts a flow in, as of `now`: the first one says where the ring stands.
+    /// Puts a flow in, as of `now`: the first one says where the ring stands. By the time alone, so that it stands at the
+    /// same slot in all threads: one whose first flow is late already would end that at once, the others with the slot.
     pub fn add(&mut self, entry: Entry, now: i64) {
         if self.next == i64::MIN {
-            self.next = now.min(entry.at).div_euclid(SLOT);
+            self.next = now.div_euclid(SLOT);
         }
         let slot = entry.at.div_euclid(SLOT).clamp(self.next, self.next + SLOTS - 1);
         self.slots[slot.rem_euclid(SLOTS) as usize].push(entry);
