@@ -22,14 +22,15 @@ flows=${FLOWS:-$(cargo bench --quiet --no-run --workspace --bench kafka_rows --m
 topics() { "$weir" topics create --brokers "$brokers" --prefix "$1" --partitions "$lanes" --replication 1 >/dev/null; }
 
 # A broker without anything in it, as what one run leaves must not slow the next, and that has run for a while: a new
-# one spends two fifths of its first seconds of work on compiling itself.
+# one spends two fifths of its first seconds of work on compiling itself. How soon it is through goes by requests, not by
+# bytes: it takes small records.
 fresh() {
     tests/kafka/kafka.sh stop "$work/broker" >/dev/null
     rm -rf "$work/broker" "$work/out"
     tests/kafka/kafka.sh start "$work/broker" "$port" >/dev/null
     topics warm
-    BENCH_PREFIX=warm "$flows" "$brokers" raw.conn "$warm" steps >/dev/null
-    BENCH_PREFIX=warm "$flows" "$brokers" log.conn "$warm" bare >/dev/null
+    BENCH_PREFIX=warm BENCH_STEP_ROWS=800 "$flows" "$brokers" raw.conn "$warm" steps >/dev/null
+    BENCH_PREFIX=warm BENCH_STEP_ROWS=800 "$flows" "$brokers" log.conn "$warm" bare >/dev/null
     "$weir" node --roles aggregate,sink --brokers "$brokers" --prefix warm --node n1 --sources 1 --format parquet \
         --out "$work/warm" --drain >/dev/null 2>&1
     rm -rf "$work/warm"

@@ -23,7 +23,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Rows of a step: what a busy worker has for one flush.
+/// Rows of a step, unless `BENCH_STEP_ROWS` says otherwise: what a busy worker has for one flush.
 const STEP_ROWS: usize = 48_000;
 /// What the topics of the bench begin with, unless `BENCH_PREFIX` says otherwise.
 const PREFIX: &str = "bench";
@@ -52,7 +52,11 @@ fn main() -> Result<()> {
     }
     let kafka = Kafka::connect(config)?;
     let lanes = bus::Bus::lanes(&kafka);
-    let mut flows = Flows { lanes, topic, left: rows, made: 0, records: 0, bytes: 0 };
+    let step_rows = match std::env::var("BENCH_STEP_ROWS") {
+        Ok(rows) => rows.parse().context("BENCH_STEP_ROWS is a number")?,
+        Err(_) => STEP_ROWS,
+    };
+    let mut flows = Flows { lanes, topic, step_rows, left: rows, made: 0, records: 0, bytes: 0 };
     let began = Instant::now();
     match rest.first().map(String::as_str) {
         None | Some("steps") => steps(&kafka, &mut flows)?,
@@ -76,6 +80,7 @@ fn main() -> Result<()> {
 struct Flows {
     lanes: u32,
     topic: Topic,
+    step_rows: usize,
     left: usize,
     made: u64,
     records: usize,
@@ -85,7 +90,7 @@ struct Flows {
 impl Flows {
     /// Rows for one step, a record a lane; the last says that nothing follows.
     fn next(&mut self) -> Vec<Outgoing> {
-        let count = self.left.min(STEP_ROWS);
+        let count = self.left.min(self.step_rows);
         self.left -= count;
         let mut batches: Vec<conn::Batch> =
             (0..self.lanes).map(|_| conn::Batch::default()).collect();

@@ -22,9 +22,9 @@ pub use detector::{Detector, Finding, Observation, Rows};
 pub use site::Site;
 pub use stat::{Seen, Value};
 
-/// Length of a pane, microseconds: the grain in which windows slide. Thirty seconds: a tenth of the
-/// shortest window, and as long as people will wait for the notice of a scan that goes on.
-pub const PANE_US: i64 = 30_000_000;
+/// Length of a pane, microseconds: the grain in which windows slide. Fifteen seconds: with the ten after which a live worker
+/// has told all lanes of the time, what goes on is noticed within thirty.
+pub const PANE_US: i64 = 15_000_000;
 
 /// Start of the pane of `pane_us` that `time` falls in.
 pub fn pane_start(time: i64, pane_us: i64) -> i64 {

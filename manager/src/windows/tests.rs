@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 
 const PANE: i64 = detect::PANE_US;
+/// Panes of the window of a scan of addresses.
+const WINDOW: i64 = detector::address_scan::LIMITS.window_us / PANE;
 
 fn whom(entity: &str) -> Whom {
     (Line::Live, "address-scan".into(), entity.into())
@@ -56,15 +58,15 @@ fn assert_empty(windows: &Windows) {
 #[test]
 fn panes_are_judged_together_when_the_last_is_passed() {
     let mut windows = Windows::default();
-    take(&mut windows, "10.0.0.2", 9, 12..25);
+    take(&mut windows, "10.0.0.2", WINDOW - 1, 12..25);
     take(&mut windows, "10.0.0.2", 0, 0..12);
-    take(&mut windows, "10.0.0.1", 9, 0..25);
-    take(&mut windows, "10.0.0.3", 11, 0..12);
+    take(&mut windows, "10.0.0.1", WINDOW - 1, 0..25);
+    take(&mut windows, "10.0.0.3", WINDOW + 1, 0..12);
     take(&mut windows, "10.0.0.3", 0, 12..25);
-    assert_eq!(judge(&mut windows, 10 * PANE - 1), []);
-    let last = 10 * PANE - 1;
+    let last = WINDOW * PANE - 1;
+    assert_eq!(judge(&mut windows, last), []);
     let want = [("10.0.0.1".to_owned(), last), ("10.0.0.2".to_owned(), last)];
-    assert_eq!(judge(&mut windows, 10 * PANE), want);
+    assert_eq!(judge(&mut windows, WINDOW * PANE), want);
     assert_eq!(judge(&mut windows, i64::MAX), [], "out of the window, or found already");
     windows.expire(Line::Live, i64::MAX);
     assert_empty(&windows);
