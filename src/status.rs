@@ -1,10 +1,10 @@
-//! `weir status`: who is there, what each holds, how far behind it is, what was dropped, and who is silent; from
-//! `metrics` and the positions of groups.
+//! `weir status`: who is there, what each holds, how far behind it is, what was dropped or went before its time, and who is
+//! silent; from `metrics` and the positions of groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 
-use bus::books::{HEARTBEAT_MS, Record};
+use bus::books::{Counts, HEARTBEAT_MS, Record};
 use bus::clock::{Clock as _, System};
 use bus::kafka::{From, Kafka};
 use bus::{Bus as _, Lane, Payload, Topic, topic};
@@ -19,13 +19,48 @@ const SILENT_MS: i64 = 3 * HEARTBEAT_MS;
 /// Of a partition with fewer offsets to read it is looked how many are records: transactions leave marks.
 const LOOK_MOST: i64 = 1_000;
 
+/// Counts of aggregators and managers that nobody should have to look for: what was refused, came too late, or went before
+/// its time as it was more than a limit allows.
+const TROUBLES: [&str; 11] = [
+    "early",
+    "late",
+    "hurried",
+    "copies_forgotten",
+    "significance_lost",
+    "suppressions_lost",
+    "assets_forgotten",
+    "policy_refused",
+    "sources_refused",
+    "unknown.partial",
+    "records_gone",
+];
+
 /// What is known of a member.
 #[derive(Debug, Default)]
 pub struct Member {
     last: Record,
-    /// Packets that the kernel dropped, and rows that were, in the time looked at.
-    packets_dropped: i64,
-    rows_dropped: i64,
+    /// What it counted in the time looked at.
+    counts: Counts,
+}
+
+impl Member {
+    /// Packets that the kernel dropped.
+    fn packets_dropped(&self) -> i64 {
+        self.counts.get("kernel_drops")
+    }
+
+    fn rows_dropped(&self) -> i64 {
+        let dropped = self.counts.0.iter().filter(|(name, _)| {
+            // What was logged already is not lost.
+            name.starts_with("dropped.") && !name.starts_with("dropped.repeated.")
+        });
+        dropped.map(|(_, by)| by).sum()
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        let told = TROUBLES.iter().map(|name| (name, self.counts.get(name)));
+        told.filter(|(_, by)| *by != 0).map(|(name, by)| format!("{name} {by}")).collect()
+    }
 }
 
 /// Members by group and node.
@@ -53,7 +88,7 @@ pub fn status(args: &StatusArgs, config: &Config) -> anyhow::Result<()> {
     Ok(out.write_all(table.as_bytes())?)
 }
 
-/// A line for each member, and what nobody holds.
+/// A line for each member, what went wrong, and what nobody holds.
 fn table(members: &Members, lag: &Lag, lanes: Lane, now_ms: i64) -> String {
     let mut lines = vec![format!(
         "{:16} {:14} {:8} {:12} {:8} {:12} {:>9} {:>9} {:>9}  last seen",
@@ -67,10 +102,16 @@ fn table(members: &Members, lag: &Lag, lanes: Lane, now_ms: i64) -> String {
             "{node:16} {role:14} {:8} {lanes:12} {weir:8} {policy:12} {:>9} {:>9} {:>9}  {} s ago",
             state(member, now_ms),
             of(lag, role, member),
-            member.packets_dropped,
-            member.rows_dropped,
+            member.packets_dropped(),
+            member.rows_dropped(),
             (now_ms - at_ms).max(0) / 1000,
         ));
+    }
+    for ((role, node), member) in members {
+        let troubles = member.troubles();
+        if !troubles.is_empty() {
+            lines.push(format!("{node} {role}: {}", troubles.join(", ")));
+        }
     }
     for (role, lanes) in unheld(members, lanes, now_ms) {
         lines.push(format!("nobody holds lanes {} of {role}", ranges(&lanes)));
@@ -95,12 +136,7 @@ pub fn members(kafka: &Kafka, since_ms: i64) -> anyhow::Result<Members> {
 
 fn hear(members: &mut Members, told: Record) {
     let member = members.entry((told.group.clone(), told.node.clone())).or_default();
-    member.packets_dropped += told.counts.get("kernel_drops");
-    let dropped = told.counts.0.iter().filter(|(name, _)| {
-        // What was logged already is not lost.
-        name.starts_with("dropped.") && !name.starts_with("dropped.repeated.")
-    });
-    member.rows_dropped += dropped.map(|(_, by)| by).sum::<i64>();
+    member.counts.add_all(&told.counts);
     member.last = told;
 }
 
@@ -192,7 +228,8 @@ fn as_json(members: &Members, lag: &Lag, lanes: Lane, now_ms: i64) -> Value {
             "node": node, "role": role, "state": state(member, now_ms).to_lowercase(),
             "lanes": lanes, "weir": weir, "facts": facts, "last_seen_ms": at_ms,
             "silent_for_ms": (now_ms - at_ms).max(0), "since_ms": run,
-            "packets_dropped": member.packets_dropped, "rows_dropped": member.rows_dropped,
+            "packets_dropped": member.packets_dropped(), "rows_dropped": member.rows_dropped(),
+            "counts": member.counts,
         })
     });
     json!({
@@ -262,7 +299,7 @@ mod tests {
         assert_eq!(unheld["sink.tsv"], [0, 1, 2]);
         assert!(!unheld.contains_key("capture"));
         let w0 = &members[&("capture".into(), "w0".into())];
-        assert_eq!((w0.packets_dropped, w0.rows_dropped), (8, 6));
+        assert_eq!((w0.packets_dropped(), w0.rows_dropped()), (8, 6));
         let lag = Lag::from([("manager".into(), [(0, 5), (1, 6), (2, 7)].into())]);
         let json = as_json(&members, &lag, 3, 100_000);
         assert_eq!(json["members"][1]["state"], "silent");
@@ -275,6 +312,10 @@ mod tests {
         let mut manager = told("manager", "m0", 90_000, &[0, 1, 3]);
         manager.weir = "0.1.0".into();
         manager.facts.insert("policy".into(), "0123456789ab".into());
+        manager.counts.add("policy_refused", 1);
+        hear(&mut members, manager.clone());
+        manager.counts.add("suppressions_lost", 5);
+        manager.counts.add("found.notice", 2);
         hear(&mut members, manager);
         let mut capture = told("capture", "w0", 99_000, &[2]);
         capture.counts.add("kernel_drops", 7);
@@ -293,7 +334,8 @@ mod tests {
             cells[2].join(" "),
             "m0 manager running 0-1,3 0.1.0 0123456789ab 12 0 0 10 s ago"
         );
-        assert_eq!(cells[3].join(" "), "nobody holds lanes 2 of manager");
+        assert_eq!(cells[3].join(" "), "m0 manager: suppressions_lost 5, policy_refused 2");
+        assert_eq!(cells[4].join(" "), "nobody holds lanes 2 of manager");
         let json = as_json(&members, &lag, 4, 100_000);
         assert_eq!(
             json["members"][1],
@@ -301,6 +343,7 @@ mod tests {
                 "node": "m0", "role": "manager", "state": "running", "lanes": [0, 1, 3],
                 "weir": "0.1.0", "facts": {"policy": "0123456789ab"}, "last_seen_ms": 90_000,
                 "silent_for_ms": 10_000, "since_ms": 0, "packets_dropped": 0, "rows_dropped": 0,
+                "counts": {"found.notice": 2, "policy_refused": 2, "suppressions_lost": 5},
             })
         );
         assert_eq!(

@@ -27,7 +27,10 @@ impl Tally {
             ("merged.conn", now.conn_merged, was.conn_merged),
             ("late", now.late, was.late),
             ("early", now.early, was.early),
+            ("hurried", now.hurried, was.hurried),
+            ("copies_forgotten", now.copies_forgotten, was.copies_forgotten),
             ("records_gone", now.records_gone, was.records_gone),
+            ("sources_refused", now.sources_refused, was.sources_refused),
         ] {
             counts.add(name, i64::try_from(now.saturating_sub(was)).unwrap_or(i64::MAX));
         }
@@ -65,6 +68,17 @@ pub fn grown_open(was: &mut BTreeMap<&'static str, i64>, now: &[&Windows], count
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_refused_or_went_before_its_time_is_told() {
+        let (mut tally, mut counts) = (Tally::default(), Counts::default());
+        let (hurried, copies_forgotten, sources_refused) = (1, 2, 3);
+        let now = Counters { hurried, copies_forgotten, sources_refused, ..Counters::default() };
+        tally.grown(&now, &mut counts);
+        tally.grown(&now, &mut counts);
+        let told = ["hurried", "copies_forgotten", "sources_refused"].map(|name| counts.get(name));
+        assert_eq!(told, [1, 2, 3]);
+    }
 
     #[test]
     fn a_row_that_was_cut_is_one_that_was_not_merged() {

@@ -111,6 +111,10 @@ pub struct Counters {
     pub late: u64,
     /// Windows released before their time because the lane held too much.
     pub early: u64,
+    /// Flows that went before all of them could be there, as a tuple or the lane had too many pieces.
+    pub hurried: u64,
+    /// Flows of which a late copy is another row, as a lane remembered too many.
+    pub copies_forgotten: u64,
     /// Records that could not be used.
     pub dead_letters: u64,
     /// Records that retention took before they were read.

@@ -123,6 +123,10 @@ impl LaneState {
                 let held = self.windows(timeline).held(&topic).context("no such topic")?;
                 held.restore(offset, rows);
             }
+            Key::Left(_, offset) => {
+                let rows: Vec<u64> = serde_json::from_slice(value)?;
+                self.windows(timeline).join.left.open.restore(offset, rows);
+            }
             Key::Source(_, name) => {
                 let source: Source = serde_json::from_slice(value)?;
                 self.sources.restore(timeline, name, source);
@@ -353,7 +357,7 @@ impl LaneState {
     fn position(&mut self, input: Input) -> Result<Option<Position>> {
         let oldest = |windows: &Windows| match input {
             Input::Conn => {
-                let held = windows.join.open.oldest();
+                let held = windows.join.oldest();
                 [windows.panes.oldest(input), held].into_iter().flatten().min()
             }
             Input::Log(_) => windows.panes.oldest(input),

@@ -96,6 +96,8 @@ pub enum Key {
     Cover(String, String, String),
     /// Rows of a record that are held: timeline, topic, offset.
     Held(String, String, i64),
+    /// Rows of a record of `raw.conn` that left, and of which copies may come: timeline, offset.
+    Left(String, i64),
 }
 
 impl Key {
@@ -114,12 +116,18 @@ impl Key {
         Key::Held(timeline_name(timeline).to_owned(), topic.to_string(), offset)
     }
 
+    /// Of a record of which rows left.
+    pub fn left(timeline: Timeline, offset: i64) -> Key {
+        Key::Left(timeline_name(timeline).to_owned(), offset)
+    }
+
     /// The timeline it names.
     pub fn timeline(&self) -> Option<Timeline> {
         match self {
-            Key::Source(timeline, _) | Key::Cover(timeline, ..) | Key::Held(timeline, ..) => {
-                timeline_of(timeline)
-            }
+            Key::Source(timeline, _)
+            | Key::Cover(timeline, ..)
+            | Key::Held(timeline, ..)
+            | Key::Left(timeline, _) => timeline_of(timeline),
         }
     }
 

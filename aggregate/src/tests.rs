@@ -32,6 +32,20 @@ fn a_step_is_bounded_in_bytes() {
 }
 
 #[test]
+fn sources_beyond_those_that_are_followed_are_told() {
+    let mut role = role(Config::new("a", 1));
+    let mut told = 0;
+    for n in 0..20_000 {
+        let source = format!("w{n}/x");
+        let stamp = Some(Stamp { source, timeline: Timeline::Live, time: n, end: false });
+        let records = vec![record(topic::RAW_CONN, n, Payload::Empty, stamp)];
+        let step = role.on(Wake::Records(records), 0).unwrap();
+        told += step.map_or(0, |step| step.counts.get("sources_refused"));
+    }
+    assert_eq!((told, role.counters().sources_refused), (10_000, 10_000));
+}
+
+#[test]
 fn files_end_though_live_sources_speak_all_the_time() {
     let config = Config::new("a", 1);
     let (grace_ms, mut offset) = (config.grace_ms, 0);

@@ -185,7 +185,7 @@ impl Windows {
         Some(self.copies.open_of(def.name))
     }
 
-    /// Which rows of records are held, as far as that changed.
+    /// Which rows of records are held or remembered, as far as that changed.
     pub fn held_changes(&mut self) -> Vec<(Key, Option<Vec<u64>>)> {
         let timeline = self.timeline;
         let key = |topic: &Topic, offset| Key::held(timeline, topic, offset);
@@ -195,7 +195,9 @@ impl Windows {
             let topic = stream::find(name).map_or(topic::RAW_CONN, Topic::raw);
             (key(&topic, offset), rows)
         });
-        of_conn.chain(others).collect()
+        let left = self.join.left.open.changes().into_iter();
+        let left = left.map(|(offset, rows)| (Key::left(timeline, offset), rows));
+        of_conn.chain(others).chain(left).collect()
     }
 
     /// The lane holds too much: sends the older part of it before its time.

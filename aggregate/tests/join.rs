@@ -8,18 +8,21 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of it is test, helpers too")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use capture::config::Joins;
 use proptest::prelude::*;
 
+#[path = "join/apart.rs"]
+mod apart;
 #[path = "join/made.rs"]
 mod made;
 #[path = "join/rows.rs"]
 mod rows;
 #[path = "join/sensors.rs"]
 mod sensors;
+#[path = "join/timely.rs"]
+mod timely;
 
 use rows::Score;
 use sensors::{Sensor, aggregated, alone, read};
@@ -27,7 +30,8 @@ use sensors::{Sensor, aggregated, alone, read};
 /// The captures of this project.
 fn own_captures() -> Vec<PathBuf> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/traces");
-    let names = ["dns", "http", "mixed", "scan", "ssh", "tls", "vlan", "sll", "raw"];
+    let names =
+        ["dns", "ftp", "guess", "http", "mixed", "scan", "ssh", "tls", "vlan", "sll", "raw"];
     names.iter().map(|name| dir.join(format!("{name}.pcap"))).collect()
 }
 
@@ -94,16 +98,9 @@ fn report(what: &str, score: &Score, worst: &BTreeMap<String, usize>) {
 const OBSERVERS: [&str; 2] = ["observers", "observer_uids"];
 
 fn is_for_many(row: &rows::Row) -> bool {
-    ["id.orig_h", "id.resp_h"].iter().filter_map(|name| row.get(name)?.parse().ok()).any(|ip| {
-        match ip {
-            IpAddr::V4(ip) => {
-                ip.is_multicast() || ip.is_broadcast() || ip.is_link_local() || ip.is_unspecified()
-            }
-            IpAddr::V6(ip) => {
-                ip.is_multicast() || ip.is_unicast_link_local() || ip.is_unspecified()
-            }
-        }
-    })
+    let mut hosts =
+        ["id.orig_h", "id.resp_h"].iter().filter_map(|name| row.get(name)?.parse().ok());
+    hosts.any(|ip| model::id::is_for_many(&ip))
 }
 
 /// Scores of captures that are divided by direction: of all, and of those in order of time.

@@ -26,6 +26,10 @@ impl Tally {
             ("held_back.known", known(now), known(&was)),
             ("early", now.early, was.early),
             ("unknown.partial", now.unknown, was.unknown),
+            ("significance_lost", now.significance_lost, was.significance_lost),
+            ("suppressions_lost", now.suppressions_lost, was.suppressions_lost),
+            ("assets_forgotten", now.assets_forgotten, was.assets_forgotten),
+            ("policy_refused", now.policy_refused, was.policy_refused),
             ("records_gone", now.records_gone, was.records_gone),
         ] {
             counts.add(name, i64::try_from(now.saturating_sub(was)).unwrap_or(i64::MAX));

@@ -77,6 +77,8 @@ pub struct Counters {
     pub tally_out: u64,
     /// Counts of significance that went before their time because the lane kept too many.
     pub significance_lost: u64,
+    /// Suppressions that went before their time because the lane kept too many.
+    pub suppressions_lost: u64,
     /// Policy documents refused.
     pub policy_refused: u64,
     /// Observations of assets read.

@@ -314,6 +314,7 @@ impl Decider {
         self.workers.expire(time);
         let document = self.document.clone();
         self.hosts.expire_unknown(time, &|name| hosts_of(document.as_deref(), name));
+        counters.suppressions_lost += std::mem::take(&mut self.suppressions.forgotten);
         counters.significance_lost += std::mem::take(&mut self.workers.forgotten);
         counters.significance_lost += std::mem::take(&mut self.hosts.early);
     }

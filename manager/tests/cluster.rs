@@ -24,6 +24,8 @@ mod any_order;
 mod assets;
 #[path = "cluster/backlog.rs"]
 mod backlog;
+#[path = "cluster/counts.rs"]
+mod counts;
 #[path = "cluster/detectors.rs"]
 mod detectors;
 #[path = "cluster/bus.rs"]

@@ -230,6 +230,20 @@ mod tests {
         }
     }
 
+    #[test]
+    fn groups_and_links_are_for_many() {
+        let many = "224.0.0.0 224.0.0.251 239.255.255.255 255.255.255.255 169.254.0.0 169.254.255.255 0.0.0.0 \
+                    ff02::1 ff05::fb fe80::1 febf::1 ::";
+        // What a network's broadcast address is only its hosts know.
+        let one = "223.255.255.255 240.0.0.1 169.253.255.255 169.255.0.0 10.0.0.255 0.0.0.1 127.0.0.1 \
+                   fec0::1 fd00::1 2001:db8::1 ::1";
+        for (all, want) in [(many, true), (one, false)] {
+            for ip in all.split_whitespace() {
+                assert_eq!(is_for_many(&ip.parse().unwrap()), want, "{ip}");
+            }
+        }
+    }
+
     fn flow(orig: &str, orig_p: u16, resp: &str, resp_p: u16, proto: u8) -> FiveTuple {
         let ip = |s: &str| s.parse().expect("an address");
         FiveTuple { orig_h: ip(orig), orig_p, resp_h: ip(resp), resp_p, proto }

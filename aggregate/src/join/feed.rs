@@ -65,8 +65,12 @@ fn waiting(
     let columns = Columns::of(raw)?;
     let count = raw.num_rows();
     if written.is_again {
-        let held = |row: &u32| windows.join.open.holds(written.from.1, *row as usize);
-        return Ok((0..count as u32).filter(held).collect());
+        let (join, offset) = (&windows.join, written.from.1);
+        let is_needed = |row: &u32| {
+            let row = *row as usize;
+            join.open.holds(offset, row) || join.left.open.holds(offset, row)
+        };
+        return Ok((0..count as u32).filter(is_needed).collect());
     }
     let overlap = work.config.overlap;
     let candidates = if overlap { columns.last.null_count() } else { columns.is_orig.null_count() };
@@ -115,6 +119,11 @@ fn hold(
     for (at, row) in waiting.iter().enumerate() {
         let row = *row as usize;
         let piece = Piece::read(&columns, (&kept, at), row, written.from.1, (&sensor, &tap));
+        let key = key_of(&site, columns.community_id(row));
+        if written.is_again && windows.join.left.open.holds(piece.offset, row) {
+            windows.join.left.remember(&key, &piece, work.config.join_window_us);
+            continue;
+        }
         if !written.has_source {
             windows.reach(piece.stamped);
         }
@@ -122,7 +131,7 @@ fn hold(
             work.counters.conn_in += 1;
             work.counters.late += u64::from(piece.stamped < released);
         }
-        windows.join.take(key_of(&site, columns.community_id(row)), piece, row);
+        windows.join.take(key, piece, row);
     }
     Ok(())
 }
@@ -132,6 +141,10 @@ fn hold(
 /// # Errors
 /// A row cannot be made: a sensor wrote what is no address.
 pub fn send(windows: &mut Windows, ready: &[Ready], to: &mut Outlet<'_>) -> anyhow::Result<()> {
+    let join = &mut windows.join;
+    to.counters.hurried += std::mem::take(&mut join.hurried);
+    to.counters.conn_merged += std::mem::take(&mut join.late_copies);
+    to.counters.copies_forgotten += std::mem::take(&mut join.left.forgotten);
     if ready.is_empty() {
         return Ok(());
     }

@@ -11,11 +11,11 @@ use super::tcp::Told;
 use crate::config::SECOND;
 
 /// Without packets a flow that is not TCP ends (`udp_inactivity_timeout`, `icmp_inactivity_timeout`).
-const DATAGRAM_US: i64 = 60 * SECOND;
+pub(super) const DATAGRAM_US: i64 = 60 * SECOND;
 /// The same of one whose server is asked for names and has answered (`dns_session_timeout`).
 const NAMES_US: i64 = 10 * SECOND;
 /// Clocks of sensors that see the same packets differ by less.
-const SKEW_US: i64 = SECOND;
+pub(super) const SKEW_US: i64 = SECOND;
 
 /// Clocks that are kept differ by less: where two directions of a flow that has no numbers begin within it, what they are
 /// tells who asked, and not the clocks.
@@ -111,7 +111,7 @@ fn copies(
         let fits = |group: &&mut Vec<usize>| {
             // Two of one tap are two flows.
             group.iter().all(|m| pieces[*m].tap != pieces[i].tap)
-                && is_same(&pieces[group[0]], &pieces[i])
+                && pieces[group[0]].extent().is_same(&pieces[i].extent())
         };
         match groups.iter_mut().find(fits) {
             Some(group) => group.push(i),
@@ -123,7 +123,7 @@ fn copies(
         let fits = |group: &&mut Vec<usize>| {
             let tap = &pieces[i].tap;
             group.iter().all(|m| pieces[*m].tap != *tap || pieces[*m].half.is_some())
-                && meets(&pieces[group[0]], &pieces[i], 0)
+                && meets(&pieces[group[0]], &pieces[i])
         };
         match groups.iter_mut().find(fits) {
             Some(group) => group.push(i),
@@ -154,19 +154,9 @@ fn due(pieces: &[Piece], members: &[usize], waits: i64) -> i64 {
     members.iter().map(|i| of(&pieces[*i])).max().unwrap_or(i64::MAX)
 }
 
-/// Whether two sensors that both saw both directions saw one flow.
-fn is_same(a: &Piece, b: &Piece) -> bool {
-    if a.is_tcp && a.starts.iter().chain(&b.starts).all(Option::is_some) {
-        // A flow that begins anew has other numbers; clocks do not matter.
-        return a.starts == b.starts && meets(a, b, DATAGRAM_US);
-    }
-    meets(a, b, 0)
-}
-
 /// Whether two overlap in time, or nearly.
-fn meets(a: &Piece, b: &Piece, within: i64) -> bool {
-    let within = SKEW_US.saturating_add(within);
-    a.first <= b.last.saturating_add(within) && b.first <= a.last.saturating_add(within)
+fn meets(a: &Piece, b: &Piece) -> bool {
+    a.extent().meets(&b.extent(), 0)
 }
 
 /// Joins halves: those of one tuple in order of time, as one sensor would have seen them.
@@ -269,7 +259,7 @@ fn one_way(pieces: &[Piece], members: &[usize], rules: Rules, flows: &mut Vec<Fl
         let fits = |group: &&mut Vec<usize>| {
             rules.copies_us.is_some()
                 && group.iter().all(|m| pieces[*m].tap != pieces[*i].tap)
-                && meets(&pieces[group[0]], &pieces[*i], 0)
+                && meets(&pieces[group[0]], &pieces[*i])
         };
         match groups.iter_mut().find(fits) {
             Some(group) => group.push(*i),
@@ -295,7 +285,7 @@ pub fn continues(pieces: &[Piece], flow: &[usize], next: usize) -> bool {
         other.is_alone() == piece.is_alone()
             && other.tap != piece.tap
             && other.end() == piece.end()
-            && meets(other, piece, 0)
+            && meets(other, piece)
     };
     let is_any_alone = piece.is_alone() || flow.iter().any(|i| pieces[*i].is_alone());
     if is_any_alone && !flow.iter().all(is_copy) {

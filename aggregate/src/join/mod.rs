@@ -7,7 +7,8 @@
 //!
 //! - [`piece`]: a row as joining sees it; [`part`]: a part of it. [`flows`], [`cut`]: which are one flow. [`order`], [`tcp`], [`stream`]: how a
 //!   flow went.
-//! - [`row`]: the rows that come of it; [`services`]: their protocols. [`open`]: what a restart needs to know. [`copies`]: rows of other streams.
+//! - [`row`]: the rows that come of it; [`services`]: their protocols. [`open`]: what a restart needs to know. [`extent`]: how copies know each
+//!   other; [`left`]: those that come late. [`copies`]: rows of other streams.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -16,8 +17,10 @@ use crate::config::Config;
 
 pub mod copies;
 pub mod cut;
+pub mod extent;
 pub mod feed;
 pub mod flows;
+pub mod left;
 pub mod open;
 pub mod order;
 pub mod part;
@@ -34,6 +37,7 @@ mod tests;
 pub use copies::Copies;
 pub use flows::Rules;
 use flows::{Kind, divide};
+use left::Left;
 pub use open::Open;
 pub use piece::Piece;
 pub use row::Ready;
@@ -67,10 +71,14 @@ pub struct Join {
     /// Before this all has happened.
     horizon: i64,
     held: usize,
-    /// Flows that left before their time, as a tuple had too many pieces.
+    /// Flows that left before their time, as a tuple or the lane had too many pieces.
     pub hurried: u64,
+    /// Copies that came when the row that stands for them had left.
+    pub late_copies: u64,
     /// Which rows are held.
     pub open: Open,
+    /// Flows that left, and of which copies may come.
+    pub left: Left,
     /// All taps are known: where there is one, nothing has another half.
     pub knows_taps: bool,
 }
@@ -100,7 +108,9 @@ impl Join {
             horizon,
             held: 0,
             hurried: 0,
+            late_copies: 0,
             open: Open::default(),
+            left: Left::default(),
             knows_taps: false,
         }
     }
@@ -126,6 +136,7 @@ impl Join {
                 break;
             }
             now = now.max(piece.min(timer));
+            self.left.expire(now);
             if piece <= timer {
                 let Some((_, (key, piece))) = self.pending.pop_first() else { break };
                 self.insert(key, piece, now, config, taps, &mut out);
@@ -134,6 +145,7 @@ impl Join {
                 self.fire(&key, now, config, taps, &mut out);
             }
         }
+        self.left.expire(horizon);
         self.horizon = self.horizon.max(horizon);
         out
     }
@@ -175,6 +187,11 @@ impl Join {
         self.horizon = i64::MIN;
     }
 
+    /// The oldest record that is needed.
+    pub fn oldest(&self) -> Option<i64> {
+        [self.open.oldest(), self.left.open.oldest()].into_iter().flatten().min()
+    }
+
     /// Pieces held.
     pub fn weight(&self) -> usize {
         self.held
@@ -189,6 +206,13 @@ impl Join {
         taps: &Taps,
         out: &mut Vec<Ready>,
     ) {
+        if piece.is_tcp && piece.half.is_none() && self.left.has(&key, &piece) {
+            self.held = self.held.saturating_sub(1);
+            self.open.let_go(piece.offset, piece.origin);
+            self.late_copies += 1;
+            // What its tap writes after it is another flow.
+            return self.left.remember(&key, &piece, config.join_window_us);
+        }
         let rules = self.rules(&key, config, taps);
         let group = self.groups.entry(key.clone()).or_default();
         let before = group.due;
@@ -218,7 +242,11 @@ impl Join {
         let mut cut = BTreeSet::new();
         for flow in flows.into_iter().filter(|flow| flow.due <= now) {
             cut.extend(flow.members.iter().filter(|of| of.parts.is_some()).map(|of| of.piece));
-            let pieces = flow.members.iter().filter_map(|of| of.take(&mut left)).collect();
+            let pieces: Vec<Piece> =
+                flow.members.iter().filter_map(|of| of.take(&mut left)).collect();
+            if flow.kind == Kind::Copies && rules.copies_us.is_some() {
+                self.remember(key, &pieces, config, rules.taps);
+            }
             self.leave(pieces, flow.kind, now, out);
         }
         // All parts of a piece leave together.
@@ -230,6 +258,14 @@ impl Join {
         group.due = due(&group.pieces, key, rules);
         self.timers.insert((group.due, key.clone()));
         self.groups.insert(key.clone(), group);
+    }
+
+    /// Flows of TCP seen whole leave, of which not all taps have written a copy.
+    fn remember(&mut self, key: &Key, pieces: &[Piece], config: &Config, taps: usize) {
+        let whole = pieces.iter().filter(|piece| piece.is_tcp && piece.half.is_none());
+        if whole.clone().count() < taps {
+            whole.for_each(|piece| self.left.remember(key, piece, config.join_window_us));
+        }
     }
 
     /// By what the pieces of a key are joined.

@@ -10,6 +10,7 @@ use arrow_array::{
 };
 use model::read::{self, ColumnError};
 
+use super::extent::Extent;
 use super::part::Rest;
 use super::stream;
 use super::tcp::{self, Event};
@@ -311,6 +312,12 @@ impl Piece {
             half,
             starts,
         }
+    }
+
+    /// By what its copies know it.
+    pub fn extent(&self) -> Extent {
+        let Piece { is_tcp, starts, first, last, .. } = *self;
+        Extent { is_tcp, starts, first, last }
     }
 
     /// Which end was seen sending: 0 for the lower one; of both that of the originator.

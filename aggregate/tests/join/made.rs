@@ -7,28 +7,28 @@ use crate::OBSERVERS;
 use crate::rows::{Row, Score};
 use crate::sensors::{FLUSH, Owned, Sensor, aggregated, alone, logs};
 
-const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 50_001);
-const SERVER: [u8; 4] = [10, 0, 0, 9];
+pub const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 50_001);
+pub const SERVER: [u8; 4] = [10, 0, 0, 9];
 
 /// When what is made begins.
-const BEGAN_US: i64 = 1_700_000_000_000_000;
+pub const BEGAN_US: i64 = 1_700_000_000_000_000;
 
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
+pub const FIN: u8 = 1;
+pub const SYN: u8 = 2;
+pub const RST: u8 = 4;
+pub const ACK: u8 = 16;
 
 /// Milliseconds, who sends, flags, number, acknowledgement, payload.
-type Segment<'a> = (i64, Dir, u8, u32, u32, &'a [u8]);
+pub type Segment<'a> = (i64, Dir, u8, u32, u32, &'a [u8]);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Dir {
+pub enum Dir {
     C,
     S,
 }
-use Dir::{C, S};
+pub use Dir::{C, S};
 
-fn packets(port: u16, segments: &[Segment<'_>]) -> Vec<Owned> {
+pub fn packets(port: u16, segments: &[Segment<'_>]) -> Vec<Owned> {
     segments.iter().map(|segment| packet(port, segment)).collect()
 }
 
@@ -39,8 +39,21 @@ fn packet(port: u16, (ms, dir, flags, seq, ack, payload): &Segment<'_>) -> Owned
     carried(ms * 1000, 6, *dir, [CLIENT, (SERVER, port)], &rest)
 }
 
+/// A flow that begins then, with this initial number, and that both ends close.
+pub fn closed(ms: i64, isn: u32) -> Vec<Segment<'static>> {
+    vec![
+        (ms, C, SYN, isn, 0, b""),
+        (ms + 5, S, SYN | ACK, 500, isn + 1, b""),
+        (ms + 9, C, ACK, isn + 1, 501, b""),
+        (ms + 10, C, ACK, isn + 1, 501, b"x"),
+        (ms + 20, S, FIN | ACK, 501, isn + 2, b""),
+        (ms + 30, C, FIN | ACK, isn + 2, 502, b""),
+        (ms + 40, S, ACK, 502, isn + 3, b""),
+    ]
+}
+
 /// A packet so many microseconds after the beginning, between the client's end and the server's; `rest` follows on the ports.
-fn carried(us: i64, proto: u8, dir: Dir, ends: [([u8; 4], u16); 2], rest: &[u8]) -> Owned {
+pub fn carried(us: i64, proto: u8, dir: Dir, ends: [([u8; 4], u16); 2], rest: &[u8]) -> Owned {
     let [src, dst] = if dir == C { ends } else { [ends[1], ends[0]] };
     let mut data = vec![0x45, 0];
     data.extend((24 + rest.len() as u16).to_be_bytes());
@@ -53,7 +66,7 @@ fn carried(us: i64, proto: u8, dir: Dir, ends: [([u8; 4], u16); 2], rest: &[u8])
 }
 
 /// What two sensors send of them, of which each sees one direction and flushes after so many packets.
-fn halves(packets: &[Owned], flush: usize) -> Vec<Vec<Vec<bus::Outgoing>>> {
+pub fn halves(packets: &[Owned], flush: usize) -> Vec<Vec<Vec<bus::Outgoing>>> {
     let sends = |up: bool| {
         let sensor = Sensor::new(if up { "up" } else { "down" }, Joins::Halves);
         Sensor { flush, ..sensor }.sends(packets.iter().filter(|packet| packet.is_up == up))

@@ -6,7 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use aggregate::{Aggregate, Config};
-use bus::{Outgoing, Payload, Place, Record, Restored, Role as _, Stamp, Timeline, Topic, Wake};
+use bus::books::Counts;
+use bus::{
+    Lane, Outgoing, Payload, Place, Position, Record, Restored, Role as _, Stamp, Step, Timeline,
+    Topic, Wake,
+};
+use bytes::Bytes;
 use capture::config::Joins;
 use capture::decode::{Decoded, Decoder, Transport};
 use capture::engine::Engine;
@@ -93,11 +98,14 @@ pub struct Sensor {
     pub flush: usize,
     /// How far its clock is ahead.
     pub ahead_us: i64,
+    /// A live one does not end: flows are over only by its timers.
+    pub timeline: Timeline,
 }
 
 impl Sensor {
     pub fn new(node: &'static str, joins: Joins) -> Sensor {
-        Sensor { node, place: Place::of_node(node), joins, flush: FLUSH, ahead_us: 0 }
+        let (place, timeline) = (Place::of_node(node), Timeline::File);
+        Sensor { node, place, joins, flush: FLUSH, ahead_us: 0, timeline }
     }
 
     /// What it sends of the packets that it sees.
@@ -112,7 +120,7 @@ impl Sensor {
             let rows = engine.out().take(self.node);
             let stamp = Stamp {
                 source: self.place.source(&format!("{}/x", self.node)),
-                timeline: Timeline::File,
+                timeline: self.timeline,
                 time: if end { i64::MAX } else { engine.clock() },
                 end,
             };
@@ -130,8 +138,11 @@ impl Sensor {
                 flush(&mut engine, false);
             }
         }
-        engine.finish();
-        flush(&mut engine, true);
+        let ends = self.timeline == Timeline::File;
+        if ends {
+            engine.finish();
+        }
+        flush(&mut engine, ends);
         sent.into_iter().map(|(out, _)| out).collect()
     }
 }
@@ -157,40 +168,110 @@ pub fn logs(
     sent: Vec<Vec<Vec<Outgoing>>>,
     dice: &mut dyn FnMut(usize) -> usize,
 ) -> Vec<Outgoing> {
-    let mut settings = Config::new("a", LANES);
-    settings.sources = Some(sent.len());
-    config(&mut settings);
-    let mut role = Aggregate::new(settings);
-    (0..LANES).for_each(|lane| role.restored(lane, Restored::default()).unwrap());
+    let mut run = Run::new(sent.len(), config);
     let mut queues: Vec<_> = sent.into_iter().map(Vec::into_iter).collect();
-    let mut offsets: BTreeMap<(Topic, u32), i64> = BTreeMap::new();
-    let mut out = Vec::new();
     while !queues.is_empty() {
         let which = dice(queues.len());
-        let Some(commit) = queues[which].next() else {
-            drop(queues.remove(which));
-            continue;
-        };
+        match queues[which].next() {
+            Some(commit) => run.give(commit),
+            None => drop(queues.remove(which)),
+        }
+    }
+    run.wake(Wake::Drained);
+    run.logs()
+}
+
+/// An aggregator, and the bus as far as it has read it.
+pub struct Run {
+    config: Config,
+    role: Aggregate,
+    topics: BTreeMap<(Topic, Lane), Vec<Record>>,
+    positions: BTreeMap<(Topic, Lane), Position>,
+    state: BTreeMap<(Lane, Bytes), Bytes>,
+    sent: Vec<Outgoing>,
+    /// What its steps told of themselves.
+    pub counts: Counts,
+}
+
+impl Run {
+    /// One that has read nothing, of so many sources.
+    pub fn new(sources: usize, change: &dyn Fn(&mut Config)) -> Run {
+        let mut config = Config::new("a", LANES);
+        config.sources = Some(sources);
+        change(&mut config);
+        let mut role = Aggregate::new(config.clone());
+        (0..LANES).for_each(|lane| role.restored(lane, Restored::default()).unwrap());
+        let (topics, positions, state, sent, counts) = Default::default();
+        Run { config, role, topics, positions, state, sent, counts }
+    }
+
+    /// A sensor commits: what goes to the logs is there, the rest is read.
+    pub fn give(&mut self, commit: Vec<Outgoing>) {
         let (read, logged): (Vec<_>, Vec<_>) =
             commit.into_iter().partition(|out| !out.topic.0.starts_with("log."));
-        out.extend(logged.clone());
+        self.sent.extend(logged.clone());
         let observed = logged.into_iter().filter(|out| out.stamp.is_some());
-        let records = read.into_iter().chain(observed).map(|out| {
-            let offset = offsets.entry((out.topic.clone(), out.lane)).or_default();
-            *offset += 1;
-            let Outgoing { topic, lane, key, payload, stamp, .. } = out;
-            Record { topic, lane, offset: *offset, key, payload, stamp, packed: None }
-        });
-        let step = role.on(Wake::Records(records.collect()), 0).unwrap();
-        out.extend(step.into_iter().flat_map(|step| step.out));
+        let mut records = Vec::new();
+        for Outgoing { topic, lane, key, payload, stamp, .. } in read.into_iter().chain(observed) {
+            let all = self.topics.entry((topic.clone(), lane)).or_default();
+            let offset = all.len() as i64 + 1;
+            all.push(Record { topic, lane, offset, key, payload, stamp, packed: None });
+            records.extend(all.last().cloned());
+        }
+        self.wake(Wake::Records(records));
     }
-    let step = role.on(Wake::Drained, 0).unwrap();
-    out.extend(step.into_iter().flat_map(|step| step.out));
-    let dead = out.iter().filter(|out| out.topic == bus::topic::DEADLETTER).count();
-    assert_eq!(dead, 0, "dead letters");
-    let is_log = |out: &&Outgoing| {
-        out.topic.0.starts_with("log.") && matches!(out.payload, Payload::Rows(..))
-    };
-    out.retain(|out| is_log(&out));
-    out
+
+    /// Wakes it; what it does then is lasting.
+    pub fn wake(&mut self, wake: Wake) {
+        let Some(step) = self.role.on(wake, 0).unwrap() else { return };
+        let Step { out, state, positions, counts, .. } = step;
+        self.sent.extend(out);
+        self.counts.add_all(&counts);
+        for change in state {
+            let key = (change.lane, change.key);
+            match change.value {
+                Some(value) => drop(self.state.insert(key, value)),
+                None => drop(self.state.remove(&key)),
+            }
+        }
+        for position in positions {
+            self.positions.insert((position.topic.clone(), position.lane), position);
+        }
+    }
+
+    /// It dies, and another one goes on from what was lasting.
+    pub fn restart(&mut self) {
+        self.role = Aggregate::new(self.config.clone());
+        for lane in 0..LANES {
+            let of = |(_, position): (_, &Position)| position.clone();
+            let positions = self.positions.iter().filter(|((_, of), _)| *of == lane).map(of);
+            let state = self.state.iter().filter(|((of, _), _)| *of == lane);
+            let state = state.map(|((_, key), value)| (key.clone(), value.clone()));
+            let (positions, state) = (positions.collect(), state.collect());
+            let restored = Restored { positions, state, ..Restored::default() };
+            self.role.restored(lane, restored).unwrap();
+        }
+        let mut again = Vec::new();
+        for (place, records) in &self.topics {
+            let from = self.positions.get(place).map_or(0, |position| position.offset);
+            again.extend(records.iter().filter(|record| record.offset >= from).cloned());
+        }
+        self.wake(Wake::Records(again));
+    }
+
+    /// Keys of its state that are of this kind.
+    pub fn kept(&self, kind: &str) -> usize {
+        let is_of = |key: &Bytes| String::from_utf8_lossy(key).contains(&format!("\"{kind}\""));
+        self.state.keys().filter(|(_, key)| is_of(key)).count()
+    }
+
+    /// Records of the logs.
+    pub fn logs(&self) -> Vec<Outgoing> {
+        let dead = self.sent.iter().filter(|out| out.topic == bus::topic::DEADLETTER).count();
+        assert_eq!(dead, 0, "dead letters");
+        let is_log = |out: &&Outgoing| {
+            out.topic.0.starts_with("log.") && matches!(out.payload, Payload::Rows(..))
+        };
+        self.sent.iter().filter(is_log).cloned().collect()
+    }
 }

@@ -56,7 +56,8 @@ pub const BY: &str = "by";
 /// `fragments`, `in_flows` and others of capture's; `made.STREAM` rows made, `dropped.REASON.STREAM` rows that were
 /// made and not sent; `merged.STREAM` rows that became part of another, `open.STREAM` rows that wait (more
 /// or less than before the step), `found.STREAM` rows that a role made of its own, `held_back.STREAM` rows that it
-/// kept to itself.
+/// kept to itself; and what went before its time or was refused (`early`, `hurried`, `significance_lost`, `policy_refused` and
+/// others), which `weir status` tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Counts(pub BTreeMap<Cow<'static, str>, i64>);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bus::books::Counts;
 use bus::{
     BusError, Lane, Member, Outgoing, Payload, Position, Record, Restored, Role, Session, Step,
     Topic, Wake,
@@ -17,6 +18,8 @@ pub struct Fake {
     topics: BTreeMap<(Topic, Lane), Vec<Record>>,
     positions: BTreeMap<(String, Topic, Lane), Position>,
     state: BTreeMap<(String, Lane), Vec<(Bytes, Bytes)>>,
+    /// What steps told of themselves.
+    pub counts: Counts,
 }
 
 impl Fake {
@@ -35,6 +38,7 @@ impl Fake {
 
     pub fn apply(&mut self, me: &Member, step: Step) {
         me.check(&step, self.lanes).unwrap();
+        self.counts.add_all(&step.counts);
         for out in step.out {
             self.put(out);
         }

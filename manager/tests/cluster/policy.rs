@@ -51,7 +51,7 @@ impl Cluster {
     }
 
     /// A document is on the topic, and the manager hears of it. Gives what it acknowledged.
-    fn push(&mut self, text: &'static str) -> Vec<String> {
+    pub fn push(&mut self, text: &'static str) -> Vec<String> {
         let documents = vec![(Bytes::from(NOTICE_POLICY), Bytes::from(text))];
         self.hear(documents)
     }
@@ -229,7 +229,6 @@ fn a_copy_that_comes_too_late_only_counts() {
     }
 }
 
-/// Nor is one of a notice whose workers are enough, where nothing is held back.
 /// A bad document is refused whole and the one before stays, for whoever begins while it is the newest as well.
 #[test]
 fn a_manager_that_begins_while_the_newest_is_bad_takes_the_last_good_one() {
@@ -259,6 +258,7 @@ fn a_manager_that_begins_while_the_newest_is_bad_takes_the_last_good_one() {
     assert_eq!(said, [format!("{version} true")], "nothing better is known");
 }
 
+/// Nor is a late copy of a notice whose workers are enough one, where nothing is held back.
 #[test]
 fn late_copies_of_what_workers_agreed_on_are_no_notices() {
     let text = "not_suppressed_types = ['*']
