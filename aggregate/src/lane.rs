@@ -22,7 +22,7 @@ use crate::books;
 use crate::config::{Config, Counters};
 use crate::join::{feed, shared};
 use crate::observe::{self, Written};
-use crate::sources::{Files, Input, Source, Sources};
+use crate::sources::{self, Files, Input, Source, Sources};
 use crate::state::{Key, Note, json};
 use crate::windows::{Outlet, Windows};
 
@@ -34,7 +34,7 @@ pub struct Work<'a> {
     pub detectors: &'a [Box<dyn Detector>],
     /// What is counted.
     pub counters: &'a mut Counters,
-    /// Wall-clock time.
+    /// Time that passes steadily, whatever becomes of the wall clock: for ages.
     pub now_ms: i64,
 }
 
@@ -63,7 +63,7 @@ pub struct LaneState {
     out: Vec<Outgoing>,
     /// Rows open by the last commit, by stream.
     open: BTreeMap<&'static str, i64>,
-    /// Wall-clock times of the last input of each timeline: live sources speak all the time, and files do
+    /// When the last input of each timeline came: live sources speak all the time, and files do
     /// not wait for them.
     heard_file_ms: Option<i64>,
     heard_live_ms: Option<i64>,
@@ -73,8 +73,10 @@ impl LaneState {
     /// As the last commit left it.
     ///
     /// # Errors
-    /// A note or a piece of state does not read: somebody else wrote there.
+    /// A note or a piece of state does not read: somebody else wrote there. Or the lane was read with the other
+    /// inputs.
     pub fn restore(lane: Lane, from: Restored, config: &Config) -> Result<LaneState> {
+        sources::check(&stand::all(lane, &from.state), config.overlap)?;
         let mut readings: BTreeMap<Input, Reading> = BTreeMap::new();
         let mut all = Note::default();
         for position in from.positions {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use bus::{Stamp, Timeline, Topic, topic};
+use bus::{Position, Stamp, Timeline, Topic, topic};
 use model::stream::Def;
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +44,25 @@ pub fn inputs(overlap: bool) -> &'static [Input] {
     });
     let [observed, copied] = &*INPUTS;
     if overlap { copied } else { observed }
+}
+
+/// Whether a lane that stood here can be gone on with by who reads these inputs. What stands in the others would never
+/// be read, or be observed a second time.
+///
+/// # Errors
+/// It was read with the others.
+pub fn check(stood: &[Position], overlap: bool) -> anyhow::Result<()> {
+    let is_of =
+        |topic: &Topic, overlap| inputs(overlap).iter().any(|input| input.topic() == *topic);
+    let is_other = |topic: &Topic| is_of(topic, !overlap) && !is_of(topic, overlap);
+    let Some(position) = stood.iter().find(|position| is_other(&position.topic)) else {
+        return Ok(());
+    };
+    let (topic, was) = (&position.topic, !overlap);
+    anyhow::bail!(
+        "`[cluster] overlap` is {overlap}, and was {was} when {topic} was read: it holds for the life of the topics. \
+         Set it to {was} again on all nodes; or stop capture, drain all that reads, and begin under another prefix"
+    )
 }
 
 impl Input {
@@ -131,7 +150,7 @@ impl Progress {
 #[serde(transparent)]
 pub struct Source {
     by: BTreeMap<String, Progress>,
-    /// Wall-clock time when it was heard last; unknown after a restart until the lane wakes.
+    /// When it was heard last; unknown after a restart until the lane wakes.
     #[serde(skip)]
     heard_ms: Option<i64>,
 }

@@ -145,7 +145,30 @@ pub fn json<T: Serialize>(value: &T) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::DeserializeOwned;
+
     use super::*;
+    use crate::sources::Source;
+
+    /// What lies in a cluster's state reads, and is written the same: who changes the form has to read this one too.
+    fn stays<T: Serialize + DeserializeOwned>(kept: &str) {
+        let value: T = serde_json::from_str(kept).unwrap();
+        assert_eq!(json(&value), kept);
+    }
+
+    #[test]
+    fn what_this_version_keeps_stays_readable() {
+        let released = r#"{"time":1,"forced":-9223372036854775808,"known":2}"#;
+        stays::<Note>(&format!(
+            r#"{{"read":7,"file_from":3,"live":{released},"file":{released}}}"#
+        ));
+        stays::<Source>(
+            r#"{"http":{"time":5,"ended":false},"raw.conn":{"time":9223372036854775807,"ended":true}}"#,
+        );
+        stays::<Key>(r#"{"source":["live","n/eth0@tap"]}"#);
+        stays::<Key>(r#"{"cover":["file","A::B","x"]}"#);
+        stays::<Key>(r#"{"held":["live","raw.conn",7]}"#);
+    }
 
     #[test]
     fn notes_and_keys_come_back() {

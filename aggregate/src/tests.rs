@@ -1,6 +1,9 @@
 //! The role as its loop drives it.
 
-use bus::{Payload, Stamp, Timeline, Topic};
+use bus::clock::Manual;
+use bus::drive::{Driver, Stop, Until};
+use bus::sim::{Faults, Sim};
+use bus::{Bus as _, Outgoing, Payload, Stamp, Timeline, Topic};
 use bytes::Bytes;
 
 use super::*;
@@ -69,4 +72,63 @@ fn files_end_though_live_sources_speak_all_the_time() {
         step(role.on(Wake::Idle, now_ms).unwrap(), now_ms);
     }
     assert_eq!(said, [grace_ms; 3], "the end of notice, partial and known, after the grace");
+}
+
+/// Commits records of the lane, as some source does.
+fn write(sim: &Sim, out: Vec<Outgoing>) {
+    let writer = Member { topics: Vec::new(), state: None, home: vec![0], ..member("w", false) };
+    let session = sim.open(&Member { group: "capture".into(), ..writer }).unwrap();
+    drop(session.commit(Step { out, ..Step::default() }).unwrap());
+}
+
+/// A live source says on all inputs that it is there.
+fn speak(sim: &Sim, overlap: bool) {
+    let stamp = Stamp { source: "w".into(), timeline: Timeline::Live, time: 1_000, end: false };
+    let inputs = sources::inputs(overlap).iter();
+    write(
+        sim,
+        inputs.map(|input| Outgoing::punctuation(input.topic(), 0, stamp.clone())).collect(),
+    );
+}
+
+#[test]
+fn live_sources_fall_silent_by_what_time_has_passed_not_by_a_clock_that_was_set() {
+    let (sim, clock) = (Sim::new(1, 1, Faults::NONE).paced(), Manual::default());
+    let config = Config::new("a", 1);
+    let silence_ms = config.live_silence_ms;
+    let mut role = Aggregate::new(config);
+    let mut driver = Driver::new(&member("a", false), &Stop::new(), Until::Forever);
+    speak(&sim, false);
+    let key = state::Key::source(Timeline::Live, "w").bytes();
+    let mut is_there = |passes_ms| {
+        clock.advance_ms(passes_ms);
+        (0..100).for_each(|_| _ = driver.turn(&sim, &mut role, &clock).unwrap());
+        let kept = sim.records(&topic::STATE_AGGREGATE);
+        let last = kept.iter().rfind(|record| record.key.as_ref() == Some(&key)).unwrap();
+        !matches!(last.payload, Payload::Empty)
+    };
+    assert!(is_there(0));
+    clock.jump_ms(3_600_000);
+    assert!(is_there(silence_ms), "an hour forward");
+    clock.jump_ms(-86_400_000);
+    assert!(!is_there(1), "a day back");
+}
+
+#[test]
+fn who_reads_other_inputs_than_before_is_refused() {
+    for overlap in [false, true] {
+        let sim = Sim::new(1, 1, Faults::NONE).paced();
+        speak(&sim, overlap);
+        let run = |overlap| {
+            let mut role = Aggregate::new(Config { overlap, ..Config::new("a", 1) });
+            let me = member("a", overlap);
+            let ran = bus::drive::drive(&sim, &me, &mut role, &sim, &Stop::new(), Until::Drained);
+            ran.map_err(|error| error.to_string())
+        };
+        assert_eq!(run(overlap), Ok(()));
+        let said = run(!overlap).unwrap_err();
+        let of = format!("overlap` is {}, and was {overlap}", !overlap);
+        assert!(said.contains(&of) && said.contains("another prefix"), "{said}");
+        assert_eq!(run(overlap), Ok(()), "set back");
+    }
 }

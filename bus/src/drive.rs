@@ -184,7 +184,7 @@ impl Driver {
             tracing::warn!(member = self.me.name(), "stopped while no session was open");
             return Ok(Turn::Ended);
         }
-        if !role.ready(clock.now_ms()) {
+        if !role.ready(clock.steady_ms()) {
             return Ok(Turn::Wait(self.back_off()));
         }
         let mut session = match bus.open(&self.me) {
@@ -321,9 +321,8 @@ impl Run<'_> {
         if topics.is_empty() {
             return Ok(session);
         }
-        let now_ms = self.clock.now_ms();
-        // A clock that was set back must not put it off.
-        let rests = |looked| (0..DOCUMENTS_EVERY_MS).contains(&now_ms.saturating_sub(looked));
+        let now_ms = self.clock.steady_ms();
+        let rests = |looked| now_ms.saturating_sub(looked) < DOCUMENTS_EVERY_MS;
         if !must && self.driver.looked_ms.is_some_and(rests) {
             return Ok(session);
         }
@@ -351,7 +350,7 @@ impl Run<'_> {
             _ => Vec::new(),
         };
         let (is_idle, is_work) = (matches!(wake, Wake::Idle), is_work(&wake));
-        let made = self.role.on(wake, self.clock.now_ms());
+        let made = self.role.on(wake, self.clock.steady_ms());
         let made = made.map_err(|e| role_failed(&self.driver.me, e))?;
         let has_rest = is_idle && made.is_none();
         if let Some(step) = made {
@@ -468,7 +467,7 @@ impl Run<'_> {
                 return Ok(Turn::Ended);
             }
             rounds += 1;
-            let made = self.role.on(Wake::Stop, self.clock.now_ms());
+            let made = self.role.on(Wake::Stop, self.clock.steady_ms());
             let Some(step) = made.map_err(|e| role_failed(&self.driver.me, e))? else { break };
             session = self.commit(session, step)?;
             self.complete(&mut *session)?;

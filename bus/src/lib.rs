@@ -397,7 +397,7 @@ pub trait Role: Send {
     fn stood(&self, _lane: Lane, _state: &[(Bytes, Bytes)]) -> Vec<Position> {
         Vec::new()
     }
-    /// The next event; `now_ms` is wall-clock time by the injected clock, for ages only.
+    /// The next event; `now_ms` is the steady time of the injected clock ([`clock::Clock::steady_ms`]), for ages only.
     fn on(&mut self, wake: Wake, now_ms: i64) -> anyhow::Result<Option<Step>>;
     /// The step is lasting: what may only follow it is done here (the sink renames files).
     fn committed(&mut self) -> anyhow::Result<()>;

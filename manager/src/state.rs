@@ -65,7 +65,47 @@ pub fn json<T: Serialize>(value: &T) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use serde::de::DeserializeOwned;
+
     use super::*;
+    use crate::progress::Source;
+    use crate::significance::{Saw, Sight};
+    use crate::{assets, summaries, suppress, windows};
+
+    /// What lies in a cluster's state reads, and is written the same: who changes the form has to read this one too.
+    fn stays<T: Serialize + DeserializeOwned>(kept: &str) {
+        let value: T = serde_json::from_str(kept).unwrap();
+        assert_eq!(json(&value), kept);
+    }
+
+    #[test]
+    fn what_this_version_keeps_stays_readable() {
+        for key in [
+            r#"{"pane":["live","Scan::Port_Scan","10.0.0.1",5]}"#,
+            r#"{"suppress":["file","A::B","x"]}"#,
+            r#"{"source":["live","aggregate/0"]}"#,
+            r#"{"asset":["live","host 10.0.0.1"]}"#,
+            r#"{"saw":["live","rule","A::B","x"]}"#,
+            r#"{"host":["live","rule","10.0.0.1",null]}"#,
+            r#"{"summary":["file","1/2"]}"#,
+            r#""round""#,
+            r#""policy""#,
+        ] {
+            stays::<Key>(key);
+        }
+        let count = r#"{"count":{"n":3,"keep":2,"times":[4,5]}}"#;
+        stays::<windows::Pane>(&format!(
+            r#"{{"end":9,"first_ts":1,"last_ts":2,"observations":3,"observers":["w1"],"value":{count}}}"#
+        ));
+        stays::<summaries::Open>(&format!(r#"{{"value":{count},"due":7}}"#));
+        stays::<suppress::Span>(
+            r#"{"first":1,"until":9,"action":"log","suppressed":2,"last":3,"workers":["w1"]}"#,
+        );
+        stays::<Source>(r#"{"time":1,"notice_time":2,"partial_ended":false,"notice_ended":true}"#);
+        stays::<assets::Seen>(r#"{"first":1,"services":["http"]}"#);
+        stays::<Saw>(r#"{"by":{"w1":[1,2]},"until":9}"#);
+        stays::<Sight>(r#"{"first":1,"last":2,"workers":["w1"]}"#);
+    }
 
     #[test]
     fn keys_come_back() {

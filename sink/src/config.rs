@@ -15,6 +15,9 @@ const SIZE_MAX: u64 = 1 << 30;
 /// What the default of [`Config::age_max_ms`] adds to the interval: rows of an hour are then on disk
 /// a minute after it by the wall clock, even where nothing follows them.
 const AGE_GRACE_MS: i64 = 60_000;
+/// The default of [`Config::buffered_max`]: Parquet encodes a row group in memory; this leaves it some dozen streams at
+/// full size.
+const BUFFERED_MAX: usize = 256 << 20;
 /// A refusal names at most so many of the files that are in the way.
 const NAMED_MAX: usize = 3;
 
@@ -46,6 +49,8 @@ pub struct Config {
     /// Rotated files are closed when their first row was read so long ago by the wall clock, also
     /// where packet time stands still. `None`: the interval and a minute.
     pub age_max_ms: Option<i64>,
+    /// All files of a sink hold up to so many bytes in memory, the largest give way first.
+    pub buffered_max: usize,
     /// Which columns TSV has.
     pub columns: Columns,
     /// Files of unrotated names may be replaced.
@@ -67,6 +72,7 @@ impl Config {
             rotate: None,
             size_max: SIZE_MAX,
             age_max_ms: None,
+            buffered_max: BUFFERED_MAX,
             columns: Columns::Zeek,
             force: false,
             waits_for_room: true,

@@ -35,9 +35,6 @@ use crate::time::SECOND_US;
 /// Lanes lag by what capture and aggregate gather before they commit, some seconds; after this grace
 /// most rows of an interval are there. Short intervals have a tenth of theirs.
 const GRACE_US_MAX: i64 = 60 * SECOND_US;
-/// All files of a sink hold up to so much in memory, the largest give way first. Parquet encodes a row
-/// group in memory; 256 MiB leave it some dozen streams at full size.
-const BUFFERED_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Who the sink of a format is on the bus.
 pub fn member(format: &str, node: &str) -> Member {
@@ -126,17 +123,25 @@ impl Sink {
         Some(Interval::of(time, length).end.saturating_add(grace))
     }
 
-    /// Keeps memory bounded: the largest half gives way.
+    /// Keeps memory bounded: the larger files give way, until the others fit or nothing gives way any more.
     fn relieve(&mut self) -> Result<()> {
-        let buffered = || self.outputs.values().flat_map(Output::buffered);
-        if buffered().sum::<usize>() <= BUFFERED_BYTES_MAX {
-            return Ok(());
-        }
-        let half = buffered().max().unwrap_or(0) / 2;
-        for output in self.outputs.values_mut() {
-            output.spill(half, &self.files.place)?;
+        let mut held = self.buffered();
+        while held > self.files.config.buffered_max {
+            let largest = self.outputs.values().flat_map(Output::buffered).max().unwrap_or(0);
+            for output in self.outputs.values_mut() {
+                output.spill(largest / 2, &self.files.place)?;
+            }
+            let before = std::mem::replace(&mut held, self.buffered());
+            if held >= before {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// What all files hold in memory.
+    fn buffered(&self) -> usize {
+        self.outputs.values().flat_map(Output::buffered).sum()
     }
 
     /// The step that is due now, if one is.

@@ -34,6 +34,10 @@ impl Clock for Skewed {
     fn now_ms(&self) -> i64 {
         self.sim.now_ms() + self.by_ms
     }
+
+    fn steady_ms(&self) -> i64 {
+        self.sim.steady_ms()
+    }
 }
 
 /// What a turn came to.

@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Memory, Retain};
+use crate::clock::Manual;
 use crate::contract::{
     self, Fixture, IN, LANES, OUT, STATE, assigned, commit, note, open, reader, text, to_the_end,
     writer,
 };
-use crate::{Bus, BusError, Change, Step, Wake};
+use crate::drive::{Driver, Stop, Until};
+use crate::{Bus, BusError, Change, Lane, Restored, Role, Session, Step, Wake};
 
 fn fixture() -> Fixture {
     let memory = Memory::new(LANES, Retain::UntilCommitted);
@@ -177,4 +179,53 @@ fn copy_a_little(bus: &dyn Bus, node: &str) {
             _ => {}
         }
     }
+}
+
+/// Notes what time it is told.
+#[derive(Default)]
+struct Watch(Vec<i64>);
+
+impl Role for Watch {
+    fn opened(&mut self, _: &mut dyn Session) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn restored(&mut self, _: Lane, _: Restored) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn on(&mut self, _: Wake, now_ms: i64) -> anyhow::Result<Option<Step>> {
+        self.0.push(now_ms);
+        Ok(None)
+    }
+
+    fn committed(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn ready(&mut self, now_ms: i64) -> bool {
+        self.0.push(now_ms);
+        true
+    }
+
+    fn wait(&self) -> Duration {
+        Duration::ZERO
+    }
+}
+
+#[test]
+fn who_sets_the_clock_moves_no_age() {
+    const DAY_MS: i64 = 86_400_000;
+    let (bus, clock, stop) =
+        (Memory::new(LANES, Retain::UntilRead), Manual::default(), Stop::new());
+    let mut driver = Driver::new(&reader("a", "one", &[IN]), &stop, Until::Forever);
+    let mut role = Watch::default();
+    for by_ms in [0, DAY_MS, -2 * DAY_MS, DAY_MS] {
+        clock.jump_ms(by_ms);
+        clock.advance_ms(1);
+        driver.turn(&bus, &mut role, &clock).expect("a turn");
+    }
+    stop.request();
+    driver.turn(&bus, &mut role, &clock).expect("the last turn");
+    assert_eq!(role.0, [1, 2, 3, 4, 4]);
 }

@@ -138,6 +138,10 @@ impl Clock for Sim {
     fn now_ms(&self) -> i64 {
         self.0.world().now_ms
     }
+
+    fn steady_ms(&self) -> i64 {
+        self.now_ms()
+    }
 }
 
 impl Bus for Sim {

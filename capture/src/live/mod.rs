@@ -303,7 +303,7 @@ impl Gatherer {
         counts.add_all(&self.tally.grown(summary.counters, summary.dropped));
         let entry = Entry { id: self.last, packets, time: self.time, end, counts, out };
         let mut state = self.shared.lock();
-        state.queue.push(entry, self.clock.now_ms());
+        state.queue.push(entry, self.clock.steady_ms());
         let problems = std::mem::take(&mut state.summary.problems);
         state.summary = summary;
         state.summary.problems.splice(0..0, problems);
@@ -326,7 +326,7 @@ impl Gatherer {
             }
         }
         let (said, at) = self.dropped_said;
-        let now = self.clock.now_ms();
+        let now = self.clock.steady_ms();
         if summary.dropped > said && now.saturating_sub(at) >= DROPS_SAID_MS {
             let packets = summary.dropped - said;
             tracing::warn!(packets, source = self.source, "the kernel dropped packets");
@@ -379,6 +379,31 @@ mod tests {
         give(0, 3, false);
         assert_eq!(live.next(Duration::from_secs(3)).unwrap().map(|entry| entry.time), Some(3));
         to.iter().for_each(|to| to.send(Flush { end: true, ..Flush::default() }).unwrap());
+        drop(to);
+    }
+
+    #[test]
+    fn what_waits_goes_to_disk_in_time_though_the_clock_was_set_back() {
+        let (to, from) = unbounded();
+        let (dir, clock) = (tempfile::tempdir().unwrap(), Arc::new(Manual::default()));
+        let (spool, _) = Spool::open(dir.path(), 1 << 20).unwrap();
+        let queue = Queue::new(1 << 20, Some(spool), 1);
+        let gather =
+            (Arc::new(Config::new("n")), "n/eth0".to_owned(), clock.clone() as Arc<dyn Clock>);
+        let live = Live::start(vec![Worker::of(from)], queue, None, 1, gather).unwrap();
+        let files = |time| {
+            to.send(Flush { time, ..Flush::default() }).unwrap();
+            let entry = live.next(Duration::from_secs(3)).unwrap();
+            assert_eq!(entry.map(|entry| entry.time), Some(time));
+            std::fs::read_dir(dir.path()).unwrap().count()
+        };
+        let empty = files(1);
+        clock.jump_ms(-86_400_000);
+        clock.advance_ms(queue::SPILL_AFTER_MS - 1);
+        assert_eq!(files(2), empty);
+        clock.advance_ms(1);
+        assert_eq!(files(3), empty + 1, "a segment");
+        to.send(Flush { end: true, ..Flush::default() }).unwrap();
         drop(to);
     }
 }

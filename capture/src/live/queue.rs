@@ -16,7 +16,7 @@ use crate::tally;
 
 /// How long steps wait in memory before they go to disk, which the next one brings there: so much of them, and what came since, a kill
 /// may cost.
-const SPILL_AFTER_MS: i64 = 10_000;
+pub const SPILL_AFTER_MS: i64 = 10_000;
 
 /// What was given up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

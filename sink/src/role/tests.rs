@@ -19,6 +19,7 @@ use crate::format::testing::{FIRST_US, conn_rows, conn_rows_at, dns_rows};
 mod any_order;
 mod expired;
 mod full;
+mod memory;
 mod on_bus;
 mod restart;
 

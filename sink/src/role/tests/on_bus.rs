@@ -1,5 +1,6 @@
 //! The role under the real loop, on the memory bus.
 
+use bus::drive::Driver;
 use bus::sim::{Faults, Sim};
 
 use super::*;
@@ -68,6 +69,29 @@ fn what_retention_took_is_a_counted_gap_and_no_end() {
     let next = sim.records(&log).iter().filter(|r| r.lane == 1).map(|r| r.offset).max();
     sim.cut(&log, 1, next.unwrap());
     assert_eq!(run(), (40, 3));
+}
+
+#[test]
+fn a_quiet_file_is_closed_by_its_age_though_the_clock_was_set_back() {
+    let (sim, dir) = (Sim::new(LANES, 1, Faults::NONE).paced(), tempfile::tempdir().unwrap());
+    let out = vec![Outgoing::rows(Topic::log(&conn::DEF), 1, &conn::DEF, conn_rows(10))];
+    let writer = Member { topics: Vec::new(), ..member("tsv", "w") };
+    let session = sim.open(&Member { group: "capture".into(), ..writer }).unwrap();
+    drop(session.commit(Step { out, ..Step::default() }).unwrap());
+
+    let config = config(dir.path(), "tsv", Some(60 * MINUTE_US));
+    let (age_ms, clock) = (config.age_ms().unwrap(), clock::Manual::default());
+    let mut sink = Sink::new(config, LANES).unwrap();
+    let mut driver = Driver::new(&member("tsv", "s1"), &Stop::new(), Until::Forever);
+    let mut published = |passes_ms| {
+        clock.advance_ms(passes_ms);
+        (0..LANES * 100).for_each(|_| _ = driver.turn(&sim, &mut sink, &clock).unwrap());
+        sink.summary().rows_out
+    };
+    assert_eq!(published(0), 0);
+    clock.jump_ms(-86_400_000);
+    assert_eq!(published(age_ms - 1), 0);
+    assert_eq!(published(1), 10);
 }
 
 /// A member that reads the same catalog, of a group that has no positions.
