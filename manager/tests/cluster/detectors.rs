@@ -95,30 +95,29 @@ fn noticed(attack: Attack, shift: i64, who: &[usize]) -> Vec<String> {
     })
 }
 
-fn attack() -> impl Strategy<Value = Attack> {
-    prop_oneof![
-        Just(Attack::Addresses),
-        Just(Attack::Ports),
-        Just(Attack::Pairs),
-        Just(Attack::Slowly),
-        Just(Attack::Injections),
-        Just(Attack::Guesses),
-        Just(Attack::Passwords),
-    ]
-}
+const ATTACKS: [Attack; 7] = [
+    Attack::Addresses,
+    Attack::Ports,
+    Attack::Pairs,
+    Attack::Slowly,
+    Attack::Injections,
+    Attack::Guesses,
+    Attack::Passwords,
+];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_split_over_three_workers_gives_the_same_notices(
-        attack in attack(),
         shift in 0..30 * SECOND,
         who in proptest::collection::vec(0usize..3, 1..40),
     ) {
-        let whole = noticed(attack, shift, &[0]);
-        let kinds = if matches!(attack, Attack::Injections) { 2 } else { 1 };
-        prop_assert_eq!(whole.len(), kinds, "{:?}: {:?}", attack, whole);
-        prop_assert_eq!(noticed(attack, shift, &who), whole);
+        for attack in ATTACKS {
+            let whole = noticed(attack, shift, &[0]);
+            let kinds = if matches!(attack, Attack::Injections) { 2 } else { 1 };
+            prop_assert_eq!(whole.len(), kinds, "{:?}: {:?}", attack, whole);
+            prop_assert_eq!(noticed(attack, shift, &who), whole);
+        }
     }
 }
