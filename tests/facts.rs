@@ -93,22 +93,6 @@ fn ftp_log_has_what_was_moved() {
 }
 
 #[test]
-fn who_guesses_passwords_is_told_and_who_mistypes_is_not() {
-    let notices = &logs_of("guess")["notice"];
-    let got = notices.select(["note", "msg", "sub", "src"]);
-    let guesser = "10.77.0.66 appears to be guessing SSH passwords (seen in 30 connections).";
-    let find = |note: &str| got.iter().find(|row| row[0] == note).expect("a notice");
-    assert_eq!(find("SSH::Password_Guessing")[1], guesser);
-    assert!(find("SSH::Password_Guessing")[2].starts_with("Sampled servers:  10.77.0."));
-    let forcer = "10.77.0.66 had 20 failed logins on 1 FTP server in 0m";
-    assert!(find("FTP::Bruteforcing")[1].starts_with(forcer));
-    assert_eq!(got.len(), 2);
-    for name in ["ftp", "ssh"] {
-        assert!(!logs_of(name).contains_key("notice"), "{name}");
-    }
-}
-
-#[test]
 fn http_has_every_request_with_its_reply() {
     const HOST: &str = "10.77.0.10";
     let logs = logs_of("http");

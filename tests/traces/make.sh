@@ -372,19 +372,24 @@ quit
 END
 }
 
-# Somebody who has a list of passwords: each connection tries two, then the next begins. SSH of two hosts, FTP.
-guess() ( # in a shell of its own, whose children are its own
+# Somebody who has a list of passwords: each connection tries two, then the next begins. So many connections to two servers
+# in turn, two at a time.
+ssh_guesses() ( # in a shell of its own, whose children are its own
     local d=$work/ssh i
     local try=(say scan env "SSH_ASKPASS=$d/askpass" SSH_ASKPASS_REQUIRE=force DISPLAY=: ssh -F /dev/null
         -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o PreferredAuthentications=password
-        -o PubkeyAuthentication=no -o NumberOfPasswordPrompts=2 -o ConnectTimeout=5)
-    for i in {1..17}; do
-        "${try[@]}" root@10.77.0.10 true &
-        "${try[@]}" root@10.77.0.1 true &
-        wait
+        -o PubkeyAuthentication=no -o NumberOfPasswordPrompts=2 -o ConnectTimeout=5 "${@:2}")
+    for i in $(seq "$1"); do
+        "${try[@]}" "root@10.77.0.$((i % 2 ? 10 : 1))" true &
+        ((i % 2)) || wait
     done
-    for i in {1..22}; do say scan curl -sS -m 5 -u "admin:pass$i" ftp://10.77.0.10/; done
+    wait
 )
+ftp_guesses() {
+    local i
+    for i in $(seq "$1"); do say scan curl -sS -m 5 -u "admin:pass$i" ftp://10.77.0.10/; done
+}
+guess() { ssh_guesses 34; ftp_guesses 22; }
 
 scan() {
     # connect() to two ports of forty addresses; .5 .12 .19 .26 and .33 refuse, the others say nothing.
@@ -518,6 +523,10 @@ capture detect/slow-scan.pcap lan -i mirror -- pairs 60
 capture detect/slow-scan-not.pcap lan -i mirror -- pairs 49
 capture detect/sql-injection.pcap lan -i mirror -- injections 55
 capture detect/sql-injection-not.pcap lan -i mirror -- injections 49
+# With keys that are short: what is exchanged first is most of such a connection.
+short=(-o KexAlgorithms=curve25519-sha256 -o HostKeyAlgorithms=ssh-ed25519 -o Ciphers=aes128-ctr -o MACs=hmac-sha2-256)
+capture detect/ssh-guessing-not.pcap lan -i mirror -- ssh_guesses 29 "${short[@]}"
+capture detect/ftp-bruteforcing-not.pcap lan -i mirror -- ftp_guesses 19
 loopback_too() { few; say cli ping -c 1 127.0.0.1; say cli nc -z -w 1 127.0.0.1 9; }
 capture sll2.pcap cli -i any -- loopback_too
 capture sll.pcap cli -i any -y LINUX_SLL -- loopback_too

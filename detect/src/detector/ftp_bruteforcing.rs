@@ -2,6 +2,7 @@
 //!
 //! Counted are replies 5yz to USER and PASS, whichever servers they come from. They are in no row of ftp.log, which
 //! has only commands that move files, so capture tells of them in failed_auth, one a reply, when it is seen.
+//! Threshold: 20 replies to one client within a quarter of an hour.
 //!
 //! False positives: a script with an old password that tries again and again; many users behind one address, of
 //! whom each mistypes now and then. Differences: the window slides; the count is over all workers; a connection

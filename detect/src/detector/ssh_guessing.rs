@@ -2,7 +2,7 @@
 //!
 //! Counted are connections in which both ends gave their banners and a login was seen to fail but none to work,
 //! when they end; the lengths of encrypted packets tell (`capture/src/analyzer/ssh/auth.rs`), with Zeek's lean to
-//! silence.
+//! silence. Threshold: 30 connections of one client within half an hour.
 //!
 //! False positives: a script with an old key that tries again and again; many users behind one address. Missed:
 //! connections with compression, of which nobody can tell, and who guesses slower than the threshold asks.

@@ -1,9 +1,11 @@
 //! What workers of a test send: flows, notices and assets, chunk by chunk, with their progress.
 
+use std::ops::Range;
+
 use arrow_array::RecordBatch;
 use bus::{Outgoing, Stamp, Timeline, Topic, topic};
 use model::id;
-use model::stream::{Mark, conn, http, known, notice};
+use model::stream::{Mark, conn, failed_auth, http, known, notice, ssh};
 
 pub const SECOND: i64 = 1_000_000;
 /// Where the tests' time begins, in no way round.
@@ -33,6 +35,15 @@ pub struct Request {
     pub injects: bool,
 }
 
+/// A login that failed, by SSH as a connection, by FTP as a reply.
+#[derive(Clone, Debug)]
+pub struct Login {
+    pub at: i64,
+    pub client: [u8; 4],
+    pub server: u8,
+    pub by_ssh: bool,
+}
+
 /// A worker sees an asset: a host, or a port where these protocols are spoken.
 #[derive(Clone, Debug)]
 pub struct Sighting {
@@ -57,6 +68,7 @@ pub struct Worker {
     pub alarms: Vec<Alarm>,
     pub sightings: Vec<Sighting>,
     pub requests: Vec<Request>,
+    pub logins: Vec<Login>,
     /// How often it commits, microseconds.
     pub every: i64,
 }
@@ -66,9 +78,9 @@ pub const TIMEOUT: i64 = 5 * SECOND;
 
 impl Worker {
     pub fn new(name: &str, timeline: Timeline) -> Worker {
-        let (attempts, alarms, sightings, requests) = Default::default();
+        let (attempts, alarms, sightings, requests, logins) = Default::default();
         let (name, every) = (name.into(), 4 * SECOND);
-        Worker { name, timeline, attempts, alarms, sightings, requests, every }
+        Worker { name, timeline, attempts, alarms, sightings, requests, logins, every }
     }
 
     fn stamp(&self, time: i64, end: bool) -> Stamp {
@@ -83,6 +95,7 @@ impl Worker {
         let last = last.chain(self.alarms.iter().map(|alarm| alarm.at));
         let last = last.chain(self.sightings.iter().map(|sighting| sighting.at));
         let last = last.chain(self.requests.iter().map(|request| request.at));
+        let last = last.chain(self.logins.iter().map(|login| login.at));
         let last = last.max().unwrap_or(BASE);
         let mut commits = vec![self.progress(lanes, BASE - SECOND, false)];
         let mut from = BASE - SECOND;
@@ -105,6 +118,7 @@ impl Worker {
                 let requests = self.requests.iter().enumerate().filter(|(_, r)| is_now(r.at));
                 let requests = self.requests(requests.filter(|(n, _)| *n as u32 % lanes == lane));
                 commit.push(self.record(Topic::log(&http::DEF), lane, &http::DEF, requests, to));
+                commit.extend(self.logins(lane, lanes, from..to));
             }
             commits.push(commit);
             from = to;
@@ -203,6 +217,31 @@ impl Worker {
             batch.push(Mark::at(request.at, 0), row);
         }
         batch.finish(&self.name).0
+    }
+
+    /// Logins that failed in this time, on one lane: rows of ssh and of failed_auth.
+    fn logins(&self, lane: u32, lanes: u32, time: Range<i64>) -> [Outgoing; 2] {
+        let (mut connections, mut replies) = (ssh::Batch::default(), failed_auth::Batch::default());
+        let on_lane = self.logins.iter().skip(lane as usize).step_by(lanes as usize);
+        for login in on_lane.filter(|login| time.contains(&login.at)) {
+            let (ts, mark) = (login.at, Mark::at(login.at, 0));
+            let (orig_h, resp_h) = (login.client.into(), [10, 0, 1, login.server].into());
+            if login.by_ssh {
+                let (auth_success, client, server) = (Some(false), Some("a"), Some("b"));
+                let unset = ssh::Row::unset();
+                let row = ssh::Row { ts, orig_h, resp_h, auth_success, client, server, ..unset };
+                connections.push(mark, row);
+            } else {
+                let (service, unset) = ("ftp", failed_auth::Row::unset());
+                replies.push(mark, failed_auth::Row { ts, orig_h, resp_h, service, ..unset });
+            }
+        }
+        let record =
+            |def, rows: RecordBatch| self.record(Topic::log(def), lane, def, rows, time.end);
+        [
+            record(&ssh::DEF, connections.finish(&self.name).0),
+            record(&failed_auth::DEF, replies.finish(&self.name).0),
+        ]
     }
 
     fn alarms<'a>(&self, alarms: impl Iterator<Item = &'a Alarm>) -> RecordBatch {
