@@ -32,6 +32,7 @@ pub fn jumps(load: &'static Load, random: &Random, most: usize) {
         let file = text(&clocks.join(name));
         ["env".to_owned(), format!("TEST_CLOCK_WRONG_BY_MS={file}")].into()
     });
+    let mut jumps = 0;
     for _ in 0..most {
         let pause = field.random.between_ms(200, 1000);
         field.wait(pause);
@@ -41,7 +42,10 @@ pub fn jumps(load: &'static Load, random: &Random, most: usize) {
         let Some(at) = field.any(|_| true) else { break };
         let wrong_by_ms = field.random.below(2 * JUMP_MS) as i64 - JUMP_MS as i64;
         set(&clocks.join(&field.members[at].node.name), wrong_by_ms);
+        jumps += 1;
     }
+    eprintln!("{jumps} clocks jumped under load");
+    assert!(jumps > 0);
     field.finish();
 }
 

@@ -1,18 +1,24 @@
 //! A cluster at work, whose processes can be killed, halted, added and sent away at any moment, and which in the
 //! end has to have published what one process does.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+
+use bus::kafka::{Config, From, Kafka};
+use bus::{Payload, books, topic};
 
 use crate::harness::agree::assert_agree;
 use crate::harness::cluster::{Cluster, Node, node, workers};
 use crate::harness::random::Random;
 use crate::harness::weir::{Running, inside};
-use crate::harness::{text, until};
+use crate::harness::{PATIENCE, text};
 use crate::load::Load;
 
 /// Lanes of a process that is gone or halted go to others after so long.
 pub const PATIENCE_OF_GROUPS: Duration = Duration::from_secs(3);
+/// Partitions of every topic.
+pub const LANES: usize = 4;
 /// Settings of every cluster here: that, and several steps of every worker.
 pub const SETTINGS: &str = r#"
 capture.flush_packets = 3000
@@ -20,6 +26,9 @@ capture.flush_packets = 3000
 "session.timeout.ms" = "3000"
 "heartbeat.interval.ms" = "500"
 "#;
+
+/// What starts a worker that takes small steps.
+const SMALL_STEPS: [&str; 2] = ["env", "WEIR_CAPTURE_FLUSH_PACKETS=300"];
 
 /// What a process does, in the order of the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +41,27 @@ pub enum Stage {
 
 /// Stages after capture.
 pub const CONSUMERS: [Stage; 3] = [Stage::Aggregate, Stage::Manage, Stage::Sink];
+
+/// Who was killed, each with whether workers still read then.
+#[derive(Debug, Default)]
+pub struct Kills(Vec<(Stage, bool)>);
+
+impl Kills {
+    /// How many processes.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many of a stage.
+    pub fn of(&self, stage: Stage) -> usize {
+        self.0.iter().filter(|(killed, _)| *killed == stage).count()
+    }
+
+    /// How many while workers read.
+    pub fn under_load(&self) -> usize {
+        self.0.iter().filter(|(_, under_load)| *under_load).count()
+    }
+}
 
 /// A place for a process; one that has ended well, or was sent away, is empty.
 #[derive(Debug)]
@@ -52,8 +82,7 @@ pub struct Field {
     pub out: PathBuf,
     /// The same folder as this process sees it.
     pub published: PathBuf,
-    /// How many processes were killed.
-    pub kills: usize,
+    pub kills: Kills,
     load: Load,
 }
 
@@ -63,8 +92,29 @@ impl Field {
         Field::start_inside(cluster, load, random, |_, _| Vec::new())
     }
 
+    /// The same one after another, each at work when this returns: one that finds no broker when it begins ends. Workers
+    /// take small steps, so that much of the load is still to come.
+    pub fn start_in_turn(cluster: Cluster, load: &Load, random: &Random) -> Field {
+        let mut field = Field::consumers(cluster, load, random, |_, _| Vec::new());
+        field.until_at_work();
+        field.add_workers(|_| SMALL_STEPS.map(str::to_owned).into());
+        field.until_at_work();
+        field
+    }
+
     /// The same with each process inside of a command, by its stage and its name.
     pub fn start_inside(
+        cluster: Cluster,
+        load: &Load,
+        random: &Random,
+        outer: impl Fn(Stage, &str) -> Vec<String>,
+    ) -> Field {
+        let mut field = Field::consumers(cluster, load, random, &outer);
+        field.add_workers(|name| outer(Stage::Capture, name));
+        field
+    }
+
+    fn consumers(
         cluster: Cluster,
         load: &Load,
         random: &Random,
@@ -79,14 +129,13 @@ impl Field {
                 field.add(stage, node, outer);
             }
         }
-        field.add_workers(|name| outer(Stage::Capture, name));
         field
     }
 
     /// Nobody yet.
     pub fn empty(cluster: Cluster, load: &Load, random: &Random) -> Field {
         let (out, random) = (cluster.path("out"), random.clone());
-        let (members, published, kills) = (Vec::new(), out.clone(), 0);
+        let (members, published, kills) = (Vec::new(), out.clone(), Kills::default());
         Field { cluster, members, random, out, published, kills, load: load.clone() }
     }
 
@@ -135,25 +184,23 @@ impl Field {
         self.members[at].running = Some(Running::start(command));
     }
 
-    /// Waits until every consumer has said that it is there: one that finds no broker when it begins ends.
-    pub fn at_work(&self) {
-        let names: Vec<&str> = self
-            .members
-            .iter()
-            .filter(|member| member.stage != Stage::Capture)
-            .map(|member| member.node.name.as_str())
-            .collect();
-        until("all consumers are at work", || {
-            let said = self.cluster.run(&["status", "--json"]).ok().out;
-            names.iter().all(|name| said.contains(&format!("\"{name}\"")))
+    /// Waits until every process that runs has made a step.
+    fn until_at_work(&self) {
+        let running = self.members.iter().filter(|member| member.running.is_some());
+        let mut silent: BTreeSet<&str> = running.map(|member| &*member.node.name).collect();
+        self.until_told("all are at work", From::Beginning, |told| {
+            // Workers of captures have their source behind their name.
+            silent.remove(told.node.split('/').next().unwrap_or_default());
+            silent.is_empty()
         });
     }
 
     /// kill -9, and a start with the same name.
     pub fn kill(&mut self, at: usize) {
+        let under_load = self.is_under_load();
         let Some(running) = self.members[at].running.take() else { return };
         running.kill();
-        self.kills += 1;
+        self.kills.0.push((self.members[at].stage, under_load));
         self.begin(at);
     }
 
@@ -191,6 +238,35 @@ impl Field {
             assert!(member.stage == Stage::Capture, "{} ended: {}", member.node.name, done.err);
         }
         !self.running(|stage| stage == Stage::Capture).is_empty()
+    }
+
+    /// Waits until a member says, in a step from now on, that it holds all lanes of its group.
+    pub fn holds_all(&self, group: &str, node: &str) {
+        self.until_told(&format!("{node} holds all lanes of {group}"), From::Now, |told| {
+            told.group == group && told.node == node && told.lanes.len() == LANES
+        });
+    }
+
+    /// Waits until the books have a record that makes it so.
+    fn until_told(&self, what: &str, since: From, mut is_so: impl FnMut(&books::Record) -> bool) {
+        let config = Config {
+            brokers: self.cluster.brokers().to_owned(),
+            prefix: self.cluster.prefix().to_owned(),
+            ..Config::default()
+        };
+        let (kafka, began) = (Kafka::connect(config).expect("the broker"), Instant::now());
+        let mut goes_on = true;
+        kafka
+            .tail(&topic::METRICS, since, true, &mut |record| {
+                assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} for: {what}");
+                if let Some(Payload::Bytes(json)) = record.map(|record| record.payload) {
+                    let told = serde_json::from_slice(&json).expect("a record of the books");
+                    goes_on = !is_so(&told);
+                }
+                goes_on
+            })
+            .expect("metrics");
+        assert!(!goes_on, "the books ended before: {what}");
     }
 
     /// Waits, or less where there is no more load.

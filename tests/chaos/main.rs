@@ -42,51 +42,60 @@ fn is_over(until: Instant, kills: usize) -> bool {
     Instant::now() >= until && kills >= KILLS_LEAST
 }
 
-/// A trouble by its name.
+/// A trouble by its name, in its long form.
 type Trouble = (&'static str, fn(&Random));
 
-/// All troubles in turn, for `MINUTES` and until there were enough kills.
+/// All but kills.
+const TROUBLES: [Trouble; 18] = [
+    ("zombies", |dice| processes::zombies(Load::long(), dice, 4)),
+    ("a storm of rebalances", |dice| processes::storm(Load::long(), dice, 45)),
+    ("two sinks with one name", |dice| processes::twins(Load::long(), dice)),
+    ("a broker that dies", |dice| brokers::outages(Load::long(), dice, 5)),
+    ("leaders that die", |dice| brokers::leaders(Load::long(), dice, 5)),
+    ("full disks", |dice| disk::full(Load::long(), dice, 3)),
+    ("a proxy that cuts", |dice| proxy::cut_off(Load::long(), dice)),
+    ("clocks that jump", |dice| clock::jumps(Load::long(), dice, 60)),
+    ("slow sinks", |dice| slow::sinks(Load::long(), dice)),
+    ("an open transaction", |dice| takeover::any(Load::long(), dice)),
+    ("a broker away from live capture", |_| live::away(Duration::from_secs(120))),
+    ("a spool that is full", |_| live::full()),
+    ("two live captures with one name", |_| live::twins()),
+    ("bad records and newer ones", |_| poison::all(false)),
+    ("the same where taps overlap", |_| poison::all(true)),
+    ("three taps that overlap", taps::overlap),
+    ("three taps with a third each", taps::thirds),
+    ("two taps with one direction each", taps::directions),
+];
+
+/// All troubles in turn, for `MINUTES` and until there were enough kills. Every second round is of kills; between them each
+/// other trouble comes once before any comes again.
 #[test]
 #[ignore = "takes as long as it is told: ./dev chaos --minutes N --seed S"]
 fn long() {
     let minutes = std::env::var("MINUTES").map_or(10, |text| text.parse().expect("a number"));
     let until = Instant::now() + Duration::from_secs(60 * minutes);
     let (mut dice, mut kills, mut rounds) = (Random::new(), 0, 0);
-    let others: [Trouble; 10] = [
-        ("zombies", |dice| processes::zombies(Load::long(), dice, 4)),
-        ("a storm of rebalances", |dice| processes::storm(Load::long(), dice, 45)),
-        ("a broker that dies", |dice| brokers::outages(Load::long(), dice, 5)),
-        ("leaders that die", |dice| brokers::leaders(Load::long(), dice, 5)),
-        ("full disks", |dice| disk::full(Load::long(), dice, 3)),
-        ("a proxy that cuts", |dice| proxy::cut_off(Load::long(), dice)),
-        ("clocks that jump", |dice| clock::jumps(Load::long(), dice, 60)),
-        ("slow sinks", |dice| slow::sinks(Load::long(), dice)),
-        ("an open transaction", |dice| takeover::any(Load::long(), dice)),
-        ("a broker away from live capture", |_| live::away(Duration::from_secs(120))),
-    ];
-    let mut order: Vec<usize> = Vec::new();
+    let mut left: Vec<Trouble> = Vec::new();
     while !is_over(until, kills) {
-        // Every second round is of kills; between them each other trouble once before any comes again.
-        let seed = dice.below(1 << 32);
-        let (began, mine) = (Instant::now(), Random::from(seed));
-        let name = if rounds % 2 == 0 {
+        let (seed, began) = (dice.below(1 << 32), Instant::now());
+        let mine = Random::from(seed);
+        rounds += 1;
+        let name = if rounds % 2 == 1 {
+            eprintln!("round {rounds}: kills, SEED={seed}");
             kills += processes::kills(Load::long(), &mine, KILLS_OF_ROUND);
             "kills"
         } else {
-            if order.is_empty() {
-                order.extend(0..others.len());
+            if left.is_empty() {
+                left.extend(TROUBLES);
             }
-            let at = dice.below(order.len() as u64) as usize;
-            let (name, trouble) = others[order.swap_remove(at)];
-            eprintln!("round {rounds}: {name}");
+            let at = dice.below(left.len() as u64) as usize;
+            let (name, trouble) = left.swap_remove(at);
+            eprintln!("round {rounds}: {name}, SEED={seed}");
             trouble(&mine);
             name
         };
-        rounds += 1;
-        eprintln!(
-            "round {rounds} ({name}) is right after {:?}; {kills} kills so far",
-            began.elapsed()
-        );
+        let took = began.elapsed();
+        eprintln!("round {rounds} ({name}) is right after {took:?}; {kills} kills so far");
     }
     eprintln!("{rounds} rounds, {kills} kills: every row once, nothing left over");
 }

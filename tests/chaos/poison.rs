@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use bus::kafka::Kafka;
 use bus::{Bus as _, Lane, Member, Outgoing, Payload, Step, Topic, codec, topic};
 use bytes::Bytes;
-use model::stream::{Mark, dns};
+use model::stream::{Def, Mark, conn, dns, failed_auth, notice};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -43,20 +43,26 @@ fn write(cluster: &Cluster, out: Vec<Outgoing>) {
     drop(session.commit(Step { out, ..Step::default() }).expect("a commit"));
 }
 
-fn rows() -> RecordBatch {
-    let mut batch = dns::Batch::default();
-    batch.push(Mark::at(1, 0), dns::Row { query: Some("new.example"), ..dns::Row::unset() });
-    batch.finish("x").0
+/// A row of each of these from a weir to come: of a log, and of what aggregators read.
+fn newer() -> [Outgoing; 3] {
+    let (mut queries, mut flows, mut notices) =
+        (dns::Batch::default(), conn::Batch::default(), notice::Batch::default());
+    queries.push(Mark::at(1, 0), dns::Row { query: Some("new.example"), ..dns::Row::unset() });
+    flows.push(Mark::at(1, 0), conn::Row { uid: "Cnew", ..conn::Row::unset() });
+    notices.push(Mark::at(1, 0), notice::Row { note: "New::Note", ..notice::Row::unset() });
+    [
+        newer_of(Topic::log(&dns::DEF), &dns::DEF, queries.finish("x").0),
+        newer_of(topic::RAW_CONN, &conn::DEF, flows.finish("x").0),
+        newer_of(topic::RAW_NOTICE, &notice::DEF, notices.finish("x").0),
+    ]
 }
 
-/// A row of dns from a weir to come.
-fn newer() -> Outgoing {
-    let topic = Topic::log(&dns::DEF);
-    let out = Outgoing::rows(topic.clone(), LANE, &dns::DEF, rows());
+fn newer_of(topic: Topic, def: &'static Def, rows: RecordBatch) -> Outgoing {
+    let out = Outgoing::rows(topic.clone(), LANE, def, rows);
     let mut parts = codec::encode(&out).expect("rows as bytes");
     let part = parts.remove(0);
     let headers = part.headers.into_iter().map(|(name, value)| match &*name {
-        "schema" => (name.into_owned(), (dns::DEF.version + 1).to_string()),
+        "schema" => (name.into_owned(), (def.version + 1).to_string()),
         _ => (name.into_owned(), value),
     });
     let payload = Payload::Bytes(part.payload.expect("rows"));
@@ -110,14 +116,19 @@ fn letters(cluster: &Cluster) -> BTreeMap<String, Vec<Letter>> {
     letters
 }
 
-#[test]
-fn what_nobody_can_use_goes_to_the_dead_letters_and_the_partition_goes_on() {
-    let cluster = Cluster::on(kafka::shared().brokers(), SETTINGS);
+/// Bad records and newer ones on every topic, also on those of rows of flows where taps overlap: all go to the dead letters,
+/// and the partition goes on.
+pub fn all(overlap: bool) {
+    let settings = format!("{SETTINGS}[cluster]\noverlap = {overlap}\n");
+    let cluster = Cluster::on(kafka::shared().brokers(), &settings);
     let (inputs, want, out) = (split(), cluster.path("alone"), cluster.path("out"));
     alone(&inputs, &want);
     let topics: Vec<Topic> = topic::table().into_iter().map(|spec| spec.topic).collect();
-    // Where taps do not overlap nobody reads rows of flows on their way to their log.
-    let unread: Vec<Topic> = topic::raw_copies().map(Topic::raw).collect();
+    // Rows of flows on their way to their log are read where taps overlap, and rejected logins, which have none, where not.
+    let unread: Vec<Topic> = match overlap {
+        true => vec![Topic::log(&failed_auth::DEF)],
+        false => topic::raw_copies().map(Topic::raw).collect(),
+    };
     let is_read = |topic: &&Topic| topic::carries_rows(topic) && !unread.contains(topic);
     let read: Vec<&Topic> = topics.iter().filter(is_read).collect();
     let bad = || {
@@ -126,7 +137,7 @@ fn what_nobody_can_use_goes_to_the_dead_letters_and_the_partition_goes_on() {
         let document = |topic: &Topic| {
             Outgoing::document(topic.clone(), LANE, "poison".into(), Some(bytes(topic)))
         };
-        all.map(document).chain([newer()]).collect::<Vec<_>>()
+        all.map(document).chain(newer()).collect::<Vec<_>>()
     };
     // Before there is anything else, and behind it.
     write(&cluster, bad());
@@ -141,32 +152,39 @@ fn what_nobody_can_use_goes_to_the_dead_letters_and_the_partition_goes_on() {
     assert_agree(&want, &out);
 
     let letters = letters(&cluster);
-    for topic in read {
+    let of = |topic: &Topic| {
         let letters = letters.get(&topic.full(cluster.prefix()));
-        let letters = letters.unwrap_or_else(|| panic!("no dead letter of {topic}"));
-        let of_it: Vec<_> = letters.iter().filter(|(_, value)| *value == text_of(topic)).collect();
-        // Two, by each group that reads the topic.
-        assert!(of_it.len() >= 2, "{topic}: {letters:?}");
-        for (headers, _) in of_it {
-            assert_eq!(headers["partition"], LANE.to_string());
-            assert!(
-                headers["offset"].parse::<i64>().is_ok_and(|offset| offset >= 0),
-                "{headers:?}"
-            );
-            assert_eq!(headers["exception.message"], "no `stream` header", "{headers:?}");
-        }
+        letters.unwrap_or_else(|| panic!("no dead letter of {topic}"))
+    };
+    read.into_iter().for_each(|topic| assert_lettered(topic, of(topic)));
+    for out in newer() {
+        let newer = of(&out.topic).iter().filter(|(headers, _)| is_newer(headers));
+        assert!(newer.count() >= 2, "rows of a newer version: {letters:?}");
     }
-    let newer = letters[&Topic::log(&dns::DEF).full(cluster.prefix())]
-        .iter()
-        .filter(|(headers, _)| headers["exception.message"].contains("upgrade readers first"));
-    assert!(newer.count() >= 2, "rows of a newer version: {letters:?}");
 
     audited(&cluster);
     forgotten(&cluster, &out);
     assert_agree(&want, &out);
 }
 
-/// The books balance but for what no role wrote: both rows of a newer version, and documents among those of ours.
+/// Both bad records of a topic are among its letters, with where they were read and why they are there.
+fn assert_lettered(topic: &Topic, letters: &[Letter]) {
+    let of_it: Vec<_> = letters.iter().filter(|(_, value)| *value == text_of(topic)).collect();
+    // Two, by each group that reads the topic.
+    assert!(of_it.len() >= 2, "{topic}: {letters:?}");
+    for (headers, _) in of_it {
+        assert_eq!(headers["partition"], LANE.to_string());
+        assert!(headers["offset"].parse::<i64>().is_ok_and(|offset| offset >= 0), "{headers:?}");
+        assert_eq!(headers["exception.message"], "no `stream` header", "{headers:?}");
+    }
+}
+
+fn is_newer(headers: &BTreeMap<String, String>) -> bool {
+    headers["exception.message"].contains("upgrade readers first")
+}
+
+/// The books balance but for what no role wrote: both rows of a newer version in a log, and documents among those of ours.
+/// Anybody may write to what aggregators read.
 fn audited(cluster: &Cluster) {
     let done = cluster.run(&["audit", "--files", "--json"]);
     let report: Value = serde_json::from_str(&done.out).expect("JSON");
@@ -210,4 +228,14 @@ fn forgotten(cluster: &Cluster, out: &Path) {
         assert!(said.contains("the group has no position here"), "{}: {said}", node.name);
     }
     assert_eq!(files(Path::new(&out), "").len(), before);
+}
+
+#[test]
+fn what_nobody_can_use_goes_to_the_dead_letters_and_the_partition_goes_on() {
+    all(false);
+}
+
+#[test]
+fn where_taps_overlap_what_nobody_can_use_goes_to_the_dead_letters_too() {
+    all(true);
 }

@@ -23,6 +23,8 @@ use crate::{SETTINGS, seeded};
 
 /// Kafka's numbers of the requests that are sent again.
 const AGAIN: [u16; 2] = [0, 22];
+/// Kafka's number of the request that ends a transaction.
+pub(super) const END_TXN: u16 = 26;
 /// So many of a connection's last requests may be.
 const KEPT: usize = 4;
 
@@ -31,6 +33,8 @@ const KEPT: usize = 4;
 pub struct Counts {
     pub cut: AtomicUsize,
     pub unanswered: AtomicUsize,
+    /// Ends of transactions that the broker was told and whose answers were kept back.
+    pub ends_unanswered: AtomicUsize,
     pub again: AtomicUsize,
 }
 
@@ -59,6 +63,13 @@ struct Fate {
     /// So long each thing takes that it carries.
     delay: Duration,
     again: bool,
+}
+
+impl Fate {
+    /// Whether nothing is answered any more.
+    fn is_mute(&self) -> bool {
+        self.ends.saturating_duration_since(Instant::now()) <= self.unanswered
+    }
 }
 
 impl Proxy {
@@ -130,10 +141,7 @@ impl Shared {
         let proxy = self.clone();
         thread::spawn(move || {
             let (mut broker, mut client) = back;
-            let is_over = |proxy: &Shared| {
-                let left = fate.ends.saturating_duration_since(Instant::now());
-                left <= fate.unanswered && !proxy.calm.load(Ordering::SeqCst)
-            };
+            let is_over = |proxy: &Shared| fate.is_mute() && !proxy.calm.load(Ordering::SeqCst);
             let _ = proxy.pump(&mut broker, &mut client, fate.delay, is_over);
             // What is not carried back any more is read all the same: the broker must not wait.
             let mut lost = [0; 4096];
@@ -168,6 +176,7 @@ impl Shared {
         while !is_over(self) && !self.stopped.load(Ordering::SeqCst) {
             match from.read(&mut bytes) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) if is_over(self) => break,
                 Ok(length) => {
                     thread::sleep(delay);
                     to.write_all(&bytes[..length])?;
@@ -195,12 +204,17 @@ impl Shared {
                 Ok(0) => return kept,
                 Ok(length) => {
                     thread::sleep(fate.delay);
+                    let is_unanswered = fate.is_mute() && !calm;
                     if to.write_all(&bytes[..length]).is_err() {
                         return kept;
                     }
                     held.extend_from_slice(&bytes[..length]);
                     while let Some(request) = whole(&mut held) {
-                        if AGAIN.contains(&u16::from_be_bytes([request[4], request[5]])) {
+                        let kind = u16::from_be_bytes([request[4], request[5]]);
+                        if kind == END_TXN && is_unanswered {
+                            self.counts.ends_unanswered.fetch_add(1, Ordering::SeqCst);
+                        }
+                        if AGAIN.contains(&kind) {
                             kept.push_back(request);
                         }
                         if kept.len() > KEPT {
@@ -250,15 +264,18 @@ pub fn cut_off(load: &'static Load, random: &Random) {
     let proxy = Proxy::start(broker, random);
     proxy.calm_down();
     let cluster = Cluster::on(format!("127.0.0.1:{}", broker.proxied().1), SETTINGS);
+    let mut field = Field::start_in_turn(cluster, load, random);
     proxy.shared.calm.store(false, Ordering::SeqCst);
-    let mut field = Field::start(cluster, load, random);
     while field.is_under_load() {
         thread::sleep(Duration::from_millis(50));
     }
     proxy.calm_down();
-    let Counts { cut, unanswered, again } = proxy.counts();
-    eprintln!("{cut:?} connections cut, {unanswered:?} without answers, {again:?} requests again");
-    assert!(cut.load(Ordering::SeqCst) > 10 && unanswered.load(Ordering::SeqCst) > 3);
+    let counts = proxy.counts();
+    eprintln!("{counts:?}");
+    let Counts { cut, unanswered, ends_unanswered, again } = counts;
+    for (count, least) in [(cut, 10), (unanswered, 3), (ends_unanswered, 0), (again, 0)] {
+        assert!(count.load(Ordering::SeqCst) > least, "{counts:?}");
+    }
     field.finish();
 }
 

@@ -11,30 +11,30 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bus::kafka::{Config, From, Kafka};
-use bus::{Payload, books, topic};
+use bus::topic;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
-use crate::field::{Field, Stage};
+use crate::field::{Field, LANES, Stage};
 use crate::harness::cluster::Cluster;
 use crate::harness::kafka::Kafka as Broker;
 use crate::harness::random::Random;
 use crate::harness::weir::{Running, replaced};
 use crate::harness::{PATIENCE, until};
 use crate::load::Load;
-use crate::proxy::{is_patient, whole};
+use crate::proxy::{END_TXN, is_patient, whole};
 
 /// Several steps of every worker. Groups wait as long as they do by default.
 const SETTINGS: &str = "capture.flush_packets = 3000\n";
-/// How long it may take until all is taken over: well before the broker loses its patience with an open transaction
-/// (30 s, and up to 10 more). On a machine with nothing else to do it takes 6 to 8 s; this is no measurement.
+/// How long it takes at most until all is taken over, where the machine has nothing else to do: it takes 6 to 8 s.
+const GOAL: Duration = Duration::from_secs(10);
+/// One of so many attempts has to reach it: machines that run tests have much else to do.
+const ATTEMPTS: usize = 3;
+/// Longer no attempt may take: well before the broker loses its patience with an open transaction (30 s, and up to 10
+/// more).
 const TAKEOVER: Duration = Duration::from_secs(20);
-/// Partitions of every topic.
-const LANES: usize = 4;
-/// Kafka's numbers of requests.
+/// Kafka's number of the request that writes.
 const PRODUCE: u16 = 0;
-const END_TXN: u16 = 26;
 
 /// What a proxy looks for and has found.
 #[derive(Debug)]
@@ -202,29 +202,6 @@ fn held_up(cluster: &Cluster) -> Vec<(String, usize, i64)> {
     ends.into_iter().filter(|(name, lane, end)| decided.of(name, *lane) < *end).collect()
 }
 
-/// Waits until a member has said, in a step of its own, that it holds all lanes.
-fn holds_all(cluster: &Cluster, group: &str, node: &str, since: From) {
-    let config = Config {
-        brokers: cluster.brokers().to_owned(),
-        prefix: cluster.prefix().to_owned(),
-        ..Config::default()
-    };
-    let (kafka, began) = (Kafka::connect(config).expect("the broker"), Instant::now());
-    let mut is_so = false;
-    kafka
-        .tail(&topic::METRICS, since, true, &mut |record| {
-            assert!(began.elapsed() < PATIENCE, "{node} does not hold all lanes of {group}");
-            let Some(Payload::Bytes(json)) = record.map(|record| record.payload) else {
-                return true;
-            };
-            let told: books::Record = serde_json::from_slice(&json).expect("a record of the books");
-            is_so = told.group == group && told.node == node && told.lanes.len() == LANES;
-            !is_so
-        })
-        .expect("metrics");
-    assert!(is_so);
-}
-
 /// How a member ends its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum How {
@@ -234,8 +211,15 @@ enum How {
     Hangs,
 }
 
-/// One of two members of a stage ends in a transaction in which it wrote to such a topic.
-fn one_ends(broker: &Broker, proxy: &Holder, (stage, topic): (Stage, &str), how: How, load: &Load) {
+/// One of two members of a stage ends in a transaction in which it wrote to such a topic. Says how long it took until all
+/// was taken over.
+fn one_ends(
+    broker: &Broker,
+    proxy: &Holder,
+    (stage, topic): (Stage, &str),
+    how: How,
+    load: &Load,
+) -> Duration {
     let cluster = Cluster::on(broker.brokers(), SETTINGS);
     let topic = &format!("{}{topic}", cluster.prefix());
     proxy.look_for(topic);
@@ -286,7 +270,7 @@ fn one_ends(broker: &Broker, proxy: &Holder, (stage, topic): (Stage, &str), how:
             Some(running)
         }
     };
-    holds_all(&field.cluster, group, &other, From::Now);
+    field.holds_all(group, &other);
     let taken = ended.elapsed();
     let decided = Ends::new(&field.cluster, "read_committed");
     until("nobody is held up", || {
@@ -304,6 +288,7 @@ fn one_ends(broker: &Broker, proxy: &Holder, (stage, topic): (Stage, &str), how:
         field.members[victim].running = Some(running);
     }
     field.finish();
+    taken.max(free)
 }
 
 /// Stages, and what a topic is called that each writes to with what it is there for.
@@ -317,12 +302,17 @@ pub fn any(load: &Load, random: &Random) {
     one_ends(&broker, &Holder::start(&broker), stage, how, load);
 }
 
-/// Each stage in turn.
+/// Each stage in turn, again where it took too long.
 fn all_end(how: How) {
     let broker = Broker::start();
     let proxy = Holder::start(&broker);
     for stage in STAGES {
-        one_ends(&broker, &proxy, stage, how, Load::short());
+        let mut took = Vec::new();
+        while took.len() < ATTEMPTS && took.last().is_none_or(|took| *took >= GOAL) {
+            took.push(one_ends(&broker, &proxy, stage, how, Load::short()));
+        }
+        eprintln!("{:?} {how:?}: taken over after {took:.1?}", stage.0);
+        assert!(took.iter().any(|took| *took < GOAL), "{:?} {how:?}: {took:?}", stage.0);
     }
 }
 

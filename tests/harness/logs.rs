@@ -89,6 +89,13 @@ impl Log {
         Log { fields: self.fields.clone(), rows }
     }
 
+    /// The rows but those where a column has such a value.
+    pub fn without(&self, column: &str, is_such: impl Fn(&str) -> bool) -> Log {
+        let place = self.place(column);
+        let rows = self.rows.iter().filter(|row| !is_such(&row[place])).cloned().collect();
+        Log { fields: self.fields.clone(), rows }
+    }
+
     /// Rows without some columns, each with how often it is there.
     pub fn counted(&self, ignored: &[&str]) -> BTreeMap<String, i64> {
         let mut counts = BTreeMap::new();
