@@ -65,6 +65,12 @@ fn a_tuple_that_is_used_again_is_another_flow() {
         let observers: Vec<_> = rows.iter().map(|row| &*row["observers"]).collect();
         assert_eq!(observers, ["north,south"; 2]);
     }
+    // Nor is it one flow where each tap missed one of the two.
+    let seen = [("north", closed(0, 100)), ("south", closed(3000, 70_000))];
+    let each = seen.map(|(node, segments)| {
+        Sensor::new(node, Joins::Copies).sends(packets(80, &segments).iter())
+    });
+    assert_eq!(conn(Joins::Copies, each.into()).len(), 2);
 }
 
 #[test]
