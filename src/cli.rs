@@ -127,7 +127,7 @@ pub struct CaptureArgs {
     /// Where packets come from
     #[command(flatten)]
     pub input: InputArgs,
-    /// Read a capture that was read to its end before once more
+    /// Read a capture once more that was read to its end before, or in part by another version or with other settings
     #[arg(long)]
     pub again: bool,
     /// Folder where rows of an interface wait while Kafka does not take them (spool_max and

@@ -25,6 +25,7 @@ pub mod history;
 pub mod host;
 pub mod known;
 pub mod live;
+pub mod maker;
 pub mod mime;
 pub mod nets;
 pub mod out;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::maker::Maker;
+
 /// Readings before the last one of which a position tells how far they came: as many starts may a spool
 /// be behind.
 const PAST_MAX: usize = 16;
@@ -35,6 +37,9 @@ pub struct Position {
     /// How far earlier readings came, oldest first: a spool may still hold steps of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub past: Vec<(u64, u64)>,
+    /// What made the rows up to it, where they are to be made again.
+    #[serde(skip_serializing_if = "Maker::is_unknown")]
+    pub maker: Maker,
 }
 
 impl Position {
@@ -99,6 +104,10 @@ mod tests {
         // As an earlier version wrote it.
         let old: Position =
             serde_json::from_str(r#"{"packets":7,"end":false,"round":3,"steps":2}"#).unwrap();
-        assert!(old.covers(id(3, 2)) && !old.covers(id(3, 3)));
+        assert!(old.covers(id(3, 2)) && !old.covers(id(3, 3)) && old.maker.is_unknown());
+        let kept = r#"{"packets":7,"end":false,"round":0,"steps":2,"time":3,"owner":4,"maker":{"version":"1","settings":{"flows_max":5}}}"#;
+        let position: Position = serde_json::from_str(kept).unwrap();
+        assert!(!position.maker.is_unknown());
+        assert_eq!(serde_json::to_string(&position).unwrap(), kept);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A file is read exactly once: its position is the number of packets up to a barrier, kept in
 //! `state.capture` in the transaction that sends the rows. A restart reads the file from its start,
-//! as flows reach back, and sends only rows completed after that number.
+//! as flows reach back, and sends only rows completed after that number, which takes the same version and settings
+//! ([`crate::maker`]).
 //!
 //! An interface or standard input cannot be read again: where the bus fails, the threads run on, and the
 //! position says whether the step that was under way has to be sent once more. What an interface gives
@@ -26,6 +27,7 @@ use crossbeam_channel::RecvTimeoutError;
 use crate::config::Config;
 use crate::engine::{self, Counters};
 use crate::live::Left;
+use crate::maker::Maker;
 use crate::outgoing::Outbox;
 use crate::position::Position;
 use crate::source::{self, LiveOptions, PacketSource, STDIN};
@@ -72,8 +74,10 @@ pub struct Summary {
 /// The role.
 pub struct Capture {
     config: Arc<Config>,
+    /// What it makes rows by.
+    maker: Maker,
     input: Input,
-    /// Read a finished file once more.
+    /// Read a finished file once more, or one that was begun by another maker.
     again: bool,
     source: String,
     timeline: Timeline,
@@ -147,6 +151,7 @@ impl Capture {
         };
         let live = live::Role::new(&config, &source, timeline)?;
         Ok(Capture {
+            maker: Maker::of(&config),
             config: Arc::new(config),
             input,
             again,
@@ -285,7 +290,8 @@ impl Capture {
         let round = self.round();
         self.steps += 1;
         let owner = self.owner.unwrap_or(0);
-        let reached = Position { packets: number, end, time, owner, ..Position::default() };
+        let maker = self.maker.clone();
+        let reached = Position { packets: number, end, time, owner, maker, ..Position::default() };
         self.ended = end;
         self.send(out, counts, Position { round, steps: self.steps, ..reached })
     }
@@ -375,7 +381,7 @@ impl Role for Capture {
         if !self.is_lasting() {
             return Ok(());
         }
-        let next = position.round + u64::from(position.end && self.again);
+        let next = position.round + u64::from(self.begins_anew(&position));
         // Of the reading before this one nothing counts.
         let is_first_look = self.round.is_none();
         if *self.round.get_or_insert(next) > position.round {
@@ -385,6 +391,7 @@ impl Role for Capture {
             self.summary.already_read = is_first_look;
             self.ended = true;
         } else {
+            self.may_go_on(&position)?;
             self.from = position.clone();
         }
         self.steps = position.steps;

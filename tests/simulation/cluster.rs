@@ -382,6 +382,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// A setting: as it is in the plan, or, where processes start again with other ones, another below this.
+    fn changed(&self, planned: usize, most: usize) -> usize {
+        if self.plan.changes { self.below(most) } else { planned }
+    }
+
     fn role(&self, kind: Kind, node: &str) -> anyhow::Result<(Box<dyn Role>, Option<PathBuf>)> {
         Ok(match kind {
             Kind::Produce(n) => match &self.producers[n] {
@@ -395,10 +400,9 @@ impl Cluster {
                         _ => traces.join(name),
                     };
                     let mut config = capture::Config::new(node);
-                    (config.lanes, config.flush_packets) = (LANES, FLUSH_PACKETS);
-                    if self.plan.changes {
-                        config.flush_packets += self.below(3) as u64 * 17;
-                    }
+                    config.lanes = LANES;
+                    config.flush_packets = FLUSH_PACKETS + self.changed(0, 3) as u64 * 17;
+                    config.threads += self.changed(0, 2);
                     config.joins = match self.plan.traffic {
                         HALVES => Joins::Halves,
                         COPIES => Joins::Copies,
@@ -413,14 +417,25 @@ impl Cluster {
                 let mut config = aggregate::Config::new(node, LANES);
                 (config.sources, config.live_silence_ms) = (Some(self.files), NEVER_MS);
                 if let Some(patience_ms) = self.plan.patience_ms {
+                    let patience_ms = self.changed(patience_ms as usize, 20_000) as i64;
                     (config.sources, config.live_silence_ms) = (None, patience_ms);
                     config.grace_ms = patience_ms / 2;
                 }
                 config.overlap = self.plan.traffic == COPIES;
-                config.held_max = self.plan.held_max.unwrap_or(config.held_max);
+                let held_max = self.plan.held_max.map(|most| self.changed(most, 20));
+                config.held_max = held_max.unwrap_or(config.held_max);
+                if self.plan.other_intervals {
+                    config.summary_us = Some([60, 300, 900][self.below(3)] * SECOND);
+                }
                 (Box::new(Aggregate::new(config)), None)
             }
-            Kind::Manage(_) => (Box::new(Manager::new(manager::Config::new(node, LANES))), None),
+            Kind::Manage(_) => {
+                let mut config = manager::Config::new(node, LANES);
+                if self.plan.held_max.is_some() && self.plan.changes {
+                    config.held_max = self.below(20);
+                }
+                (Box::new(Manager::new(config)), None)
+            }
             Kind::Sink(_) => {
                 let mut dir = self.dir.path().to_owned();
                 if self.plan.rotate.is_none() {

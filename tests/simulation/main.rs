@@ -120,21 +120,7 @@ fn run(seed: u64, is_traced: bool) -> (Option<String>, Vec<String>) {
     let mut cluster = cluster::Cluster::new(&plan, is_traced);
     let ran = catch_unwind(AssertUnwindSafe(|| cluster.run()));
     let wrong = match ran {
-        Ok(Ok(rows)) => {
-            // What goes before its time need not have met its like; files that nobody waited for are
-            // another round, which begins to know hosts anew.
-            let is_sure = |stream: &str| match stream {
-                "assets" => plan.patience_ms.is_none(),
-                // Files that nobody waited for are another round, with rows of its own; the sums hold.
-                "cluster_summary" => plan.patience_ms.is_none(),
-                "notice" | "notice_alarm" | "tallied" | "counted" | "merged" | "known_hosts"
-                | "known_services" => plan.patience_ms.is_none() && plan.held_max.is_none(),
-                // How much of it is told when is a question of who drains when.
-                "notice_tally" => false,
-                _ => true,
-            };
-            published::difference(want, &rows, &is_sure, SHOWN)
-        }
+        Ok(Ok(rows)) => published::difference(want, &rows, &|stream| is_sure(&plan, stream), SHOWN),
         Ok(Err(error)) => Some(error),
         Err(panic) => Some(match panic.downcast_ref::<String>() {
             Some(text) => format!("panicked: {text}"),
@@ -143,6 +129,24 @@ fn run(seed: u64, is_traced: bool) -> (Option<String>, Vec<String>) {
     };
     let wrong = wrong.map(|wrong| format!("{plan:?}: {wrong}"));
     (wrong, cluster.trace())
+}
+
+/// Whether what is told under this name has to be as in the plain run. What is not, is as a sum or a set.
+fn is_sure(plan: &Plan, name: &str) -> bool {
+    let is_waited_for = plan.patience_ms.is_none();
+    match name {
+        // Files that nobody waited for are another round, which finds assets anew ("found" has each once) and adds
+        // rows to intervals.
+        "assets" => is_waited_for,
+        "cluster_summary" => is_waited_for && !plan.other_intervals,
+        "summed" | "intervals" => !plan.other_intervals,
+        // What goes before its time need not have met its like, or have been the first.
+        "notice" | "notice_alarm" | "tallied" | "counted" | "merged" | "known_hosts"
+        | "known_services" => is_waited_for && plan.held_max.is_none(),
+        // How much of it is told when is a question of who drains when: "tallied" has the sums.
+        "notice_tally" => false,
+        _ => true,
+    }
 }
 
 fn conns(row: &str) -> i64 {

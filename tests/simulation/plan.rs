@@ -49,6 +49,8 @@ pub struct Plan {
     pub jump: u32,
     /// Processes that start again do so with other settings.
     pub changes: bool,
+    /// Aggregators that start again sum up in other intervals.
+    pub other_intervals: bool,
     /// Processes die while they drain, too.
     pub is_harsh: bool,
 }
@@ -102,6 +104,7 @@ impl Plan {
                 .filter(|_| traffic < HALVES),
             jump,
             changes: dice.in_1000(500),
+            other_intervals: Dice::new(seed ^ 0x2718_0000_0000).in_1000(150),
             // In a storm nobody would ever come to an end.
             is_harsh: storm == 1 && dice.in_1000(500),
         }
@@ -128,6 +131,7 @@ impl Plan {
             patience_ms: None,
             jump: 0,
             changes: false,
+            other_intervals: false,
             is_harsh: false,
         }
     }

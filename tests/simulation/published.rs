@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bus::sim::Sim;
 use bus::{Payload, topic};
+use detect::summary;
 use manager::decide::COUNT_RULE;
 use model::read;
 use serde_json::Value;
@@ -47,8 +48,12 @@ pub fn rows(dir: &Path) -> Result<Rows, String> {
     }
     rows.insert("assets".into(), assets(&rows));
     rows.insert("tallied".into(), tallied(&rows));
-    rows.insert("summed".into(), summed(&rows));
+    rows.insert("summed".into(), summed(&rows, |row| row["ts"].to_string()));
+    rows.insert("summed in all".into(), summed(&rows, |_| "all".to_owned()));
     rows.values_mut().for_each(|rows| rows.sort_unstable());
+    let mut found = rows["assets"].clone();
+    found.dedup();
+    rows.insert("found".into(), found);
     Ok(rows)
 }
 
@@ -64,15 +69,15 @@ fn tallied(rows: &Rows) -> Vec<String> {
 }
 
 /// What intervals come to in all their rows: what is late has another row, and is counted once.
-fn summed(rows: &Rows) -> Vec<String> {
+fn summed(rows: &Rows, by: fn(&Value) -> String) -> Vec<String> {
     const SUMS: [&str; 5] = ["conns", "tcp_conns", "pkts", "ip_bytes", "missed_bytes"];
     let mut sums: BTreeMap<String, [i64; SUMS.len()]> = BTreeMap::new();
     for row in rows.get("cluster_summary").into_iter().flatten() {
         let row: Value = serde_json::from_str(row).unwrap();
-        let of = sums.entry(row["ts"].to_string()).or_default();
+        let of = sums.entry(by(&row)).or_default();
         of.iter_mut().zip(SUMS).for_each(|(sum, name)| *sum += row[name].as_i64().unwrap());
     }
-    sums.into_iter().map(|(ts, sums)| format!("{ts} {sums:?}")).collect()
+    sums.into_iter().map(|(of, sums)| format!("{of} {sums:?}")).collect()
 }
 
 /// Which hosts and services were found, whoever saw them first: each is to be there once.
@@ -107,7 +112,7 @@ pub fn inside(sim: &Sim) -> Rows {
         }
     }
     // What lanes of managers count for rules of the policy follows from the notices.
-    let (mut seen, mut counted) = (BTreeMap::<String, i64>::new(), BTreeMap::<String, i64>::new());
+    let [mut seen, mut counted, mut intervals] = [const { BTreeMap::<String, i64>::new() }; 3];
     for record in sim.records(&topic::PARTIAL) {
         let Payload::Rows(def, batch) = &record.payload else { continue };
         for row in (0..batch.num_rows()).filter(|_| def.name == "partial") {
@@ -115,12 +120,16 @@ pub fn inside(sim: &Sim) -> Rows {
             let start = read::time(batch, "ts").unwrap().value(row);
             let timeline = record.stamp.as_ref().map(|stamp| stamp.timeline);
             let pane = format!("{timeline:?} {} {} {start}", text("rule"), text("entity"));
-            let to = if text("rule") == COUNT_RULE { &mut counted } else { &mut seen };
+            let to = match text("rule") {
+                COUNT_RULE => &mut counted,
+                summary::RULE => &mut intervals,
+                _ => &mut seen,
+            };
             *to.entry(pane).or_default() += read::count(batch, "observations").unwrap().value(row);
         }
     }
     rows.values_mut().for_each(|rows| rows.sort_unstable());
-    for (name, sums) in [("observed", seen), ("counted", counted)] {
+    for (name, sums) in [("observed", seen), ("counted", counted), ("intervals", intervals)] {
         rows.insert(name.into(), sums.iter().map(|(pane, n)| format!("{pane}: {n}")).collect());
     }
     rows
@@ -166,4 +175,22 @@ pub fn difference(
         }
     }
     (!said.is_empty()).then_some(said)
+}
+
+#[test]
+fn a_row_that_is_lost_or_doubled_is_named() {
+    let rows = |rows: &[&str]| {
+        Rows::from([("conn".to_owned(), rows.iter().map(|row| (*row).to_owned()).collect())])
+    };
+    let want = rows(&["a", "b", "c"]);
+    let said = |got: &Rows| difference(&want, got, &|_| true, 5);
+    assert_eq!(said(&want), None);
+    let lost = said(&rows(&["a", "c"])).unwrap();
+    assert_eq!(lost, "conn: 2 rows for 3\n  missing: 1 times b\n");
+    let doubled = said(&rows(&["a", "b", "b", "c"])).unwrap();
+    assert_eq!(doubled, "conn: 4 rows for 3\n  too many: 1 times b\n");
+    let both = said(&rows(&["a", "c", "c"])).unwrap();
+    assert!(both.contains("missing: 1 times b") && both.contains("too many: 1 times c"), "{both}");
+    assert!(said(&Rows::new()).unwrap().contains("conn: 0 rows for 3"), "a whole stream");
+    assert_eq!(difference(&want, &Rows::new(), &|stream| stream != "conn", 5), None);
 }

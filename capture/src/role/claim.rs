@@ -1,9 +1,10 @@
-//! Whose an input is: of two processes that read the same under one node name the later goes on.
+//! Whose an input is: of two processes that read the same under one node name the later goes on; and whether a file
+//! that was begun can be gone on with.
 
 use bus::books::Counts;
 use bus::{Member, Step};
 
-use super::{Capture, member};
+use super::{Capture, Input, member};
 use crate::position::Position;
 
 impl Capture {
@@ -29,6 +30,42 @@ impl Capture {
         );
         self.claimed = position.owner == mine;
         Ok(())
+    }
+
+    /// Whether `--again` asks for another reading: of what was read to its end, or cannot be gone on with.
+    pub(super) fn begins_anew(&self, position: &Position) -> bool {
+        if !self.again || position.end {
+            return self.again;
+        }
+        let Some(how) = self.differs_from(position) else { return false };
+        if self.round.is_none() {
+            let (files, packets) = (self.names(), position.packets);
+            tracing::warn!("{files}: {packets} packets were read {how}; their rows are sent again");
+        }
+        true
+    }
+
+    /// How what made the rows before a position in the middle of a file differs from what would make the others.
+    fn differs_from(&self, position: &Position) -> Option<String> {
+        let is_begun = position.packets > 0 && !position.end;
+        is_begun.then(|| self.maker.differs_from(&position.maker)).flatten()
+    }
+
+    /// Whether the rest of a file that was begun would fit what was sent of it.
+    pub(super) fn may_go_on(&self, position: &Position) -> anyhow::Result<()> {
+        let Some(how) = self.differs_from(position) else { return Ok(()) };
+        let (files, packets) = (self.names(), position.packets);
+        anyhow::bail!(
+            "{files}: the first {packets} packets were read {how}. Going on from there would lose rows, or send some \
+             twice. Finish it as it was begun, or read it whole with --again: then the rows of those packets are sent \
+             a second time"
+        )
+    }
+
+    /// The files that are read.
+    fn names(&self) -> String {
+        let Input::Files(paths) = &self.input else { return self.source.clone() };
+        paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     }
 
     /// Says in the state whose the source is now; what was sent stays as it is.

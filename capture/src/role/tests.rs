@@ -11,6 +11,7 @@ use model::read;
 use model::stream::Mark;
 
 use super::*;
+use crate::files::hash::Hashes;
 use crate::out::Rows;
 use crate::source::{Link, Next, Packet, SourceError, SourceStats};
 use crate::worker::FLUSH_PACKETS;
@@ -120,18 +121,35 @@ fn run(bus: &Memory, role: &mut Capture, most: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// A reader of a file on a bus, with settings of its own.
+fn reader(name: &str, again: bool, change: impl FnOnce(&mut Config)) -> Capture {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/traces").join(name);
+    let mut config = Config::new("n");
+    (config.interim, config.flush_packets) = (Some(crate::config::SECOND / 50), 10);
+    change(&mut config);
+    let clock = Arc::new(Manual::default());
+    Capture::new(config, Input::Files(vec![path]), again, clock).unwrap().reads_whole()
+}
+
+/// The rows of conn, each by its flow and its time, and how many there are.
+fn conn_rows(bus: &Memory) -> (BTreeSet<(String, i64)>, usize) {
+    let (mut ids, mut rows) = (BTreeSet::new(), 0);
+    for record in bus.records(&topic::RAW_CONN) {
+        if let Payload::Rows(_, batch) = &record.payload {
+            rows += batch.num_rows();
+            let times = read::time(batch, "_write_ts").unwrap().values().to_vec();
+            let uids = read::text(batch, "uid").unwrap().iter().flatten().map(str::to_owned);
+            ids.extend(uids.zip(times));
+        }
+    }
+    (ids, rows)
+}
+
 #[test]
 fn of_two_that_read_one_file_the_later_goes_on_and_two_files_are_no_matter() {
     let bus = Memory::new(LANES, Retain::UntilCommitted);
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces/dns.pcap");
-    let mut config = Config::new("n");
-    config.flush_packets = 10;
-    let clock = Arc::new(Manual::default());
-    let start = |path: &str| {
-        let input = Input::Files(vec![path.into()]);
-        Capture::new(config.clone(), input, false, clock.clone()).unwrap().reads_whole()
-    };
-    let (mut first, mut second) = (start(path), start(path));
+    let start = |name| reader(name, false, |_| {});
+    let (mut first, mut second) = (start("dns.pcap"), start("dns.pcap"));
     // It has its claim and some steps; then the other comes, which is fenced off by no name it shares.
     let mut driver = Driver::new(&first.member(), &Stop::new(), Until::Forever);
     for _ in 0..6 {
@@ -144,20 +162,72 @@ fn of_two_that_read_one_file_the_later_goes_on_and_two_files_are_no_matter() {
     drop(driver);
     let said = run(&bus, &mut first, 1000).unwrap_err();
     assert!(said.contains("node name `n`") && said.contains("the earlier, ends"), "{said}");
-    let mut ids = BTreeSet::new();
-    for record in bus.records(&topic::RAW_CONN) {
-        if let Payload::Rows(_, rows) = &record.payload {
-            ids.extend(read::text(rows, "uid").unwrap().iter().flatten().map(str::to_owned));
-        }
+    let (ids, rows) = conn_rows(&bus);
+    assert_eq!(rows, ids.len(), "no row is there twice");
+    assert_ne!(start("http.pcap").member().node, first.member().node);
+}
+
+/// Reads until some rows are committed, and more are to come.
+fn read_some(bus: &Memory, role: &mut Capture) {
+    let (_, before) = conn_rows(bus);
+    let mut driver = Driver::new(&role.member(), &Stop::new(), Until::Forever);
+    let is_begun = |role: &Capture| role.kept.packets > 0 && Some(role.kept.round) == role.round;
+    while conn_rows(bus).1 == before || !is_begun(role) {
+        assert!(!role.done());
+        driver.turn(bus, role, &Manual::default()).unwrap();
     }
-    let all = bus.records(&topic::RAW_CONN);
-    let rows = all.iter().map(|record| match &record.payload {
-        Payload::Rows(_, rows) => rows.num_rows(),
-        _ => 0,
+}
+
+/// A bus on which a file was read to somewhere in its middle, and what is there of it.
+fn half_read() -> (Memory, usize) {
+    let bus = Memory::new(LANES, Retain::UntilCommitted);
+    let mut first = reader("ssh.pcap", false, |_| {});
+    read_some(&bus, &mut first);
+    let (_, rows) = conn_rows(&bus);
+    (bus, rows)
+}
+
+#[test]
+fn other_threads_and_steps_go_on_where_a_reading_was_cut_short() {
+    let whole = Memory::new(LANES, Retain::UntilCommitted);
+    assert_eq!(run(&whole, &mut reader("ssh.pcap", false, |_| {}), 1000), Ok(()));
+    let (bus, begun) = half_read();
+    let mut second = reader("ssh.pcap", false, |config| {
+        (config.threads, config.flush_packets, config.flush_interval) = (2, 7, 1);
     });
-    assert_eq!(rows.sum::<usize>(), ids.len(), "no row is there twice");
-    let other = start(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/traces/http.pcap"));
-    assert_ne!(other.member().node, first.member().node);
+    assert_eq!(run(&bus, &mut second, 1000), Ok(()));
+    assert!(second.done());
+    let (ids, rows) = conn_rows(&bus);
+    assert_eq!((&ids, rows), (&conn_rows(&whole).0, ids.len()), "each row once");
+    assert!(begun < rows);
+}
+
+#[test]
+fn what_another_maker_began_is_refused_or_read_anew() {
+    let (bus, begun) = half_read();
+    let mut other = reader("ssh.pcap", false, |config| config.flows_max = 7);
+    let said = run(&bus, &mut other, 1000).unwrap_err();
+    for word in ["ssh.pcap", "other settings: flows_max", "--again"] {
+        assert!(said.contains(word), "{said}");
+    }
+    assert_eq!(conn_rows(&bus).1, begun, "it has sent nothing");
+    // As one of another version left it, or one that did not say what made it.
+    for (maker, word) in [(r#"{"version":"0.0.9"}"#, "weir 0.0.9"), ("{}", "an older version")] {
+        let text = format!(r#"{{"packets":10,"steps":1,"maker":{maker}}}"#);
+        let position: Position = serde_json::from_str(&text).unwrap();
+        let said = reader("ssh.pcap", false, |_| {}).may_go_on(&position).unwrap_err().to_string();
+        assert!(said.contains(word), "{said}");
+    }
+    // Asked for, all of it is read; a restart goes on with that reading.
+    let again = || reader("ssh.pcap", true, |config| config.hashes = Hashes::NONE);
+    let mut other = again();
+    read_some(&bus, &mut other);
+    assert_eq!(other.kept.round, 1);
+    let mut other = again();
+    assert_eq!(run(&bus, &mut other, 1000), Ok(()));
+    assert!(other.kept.round == 1 && other.kept.end);
+    let (ids, rows) = conn_rows(&bus);
+    assert_eq!(rows, ids.len() + begun, "what was sent before is there twice, and no more");
 }
 
 /// Packets without end.
