@@ -391,6 +391,8 @@ mod tests {
         let gather =
             (Arc::new(Config::new("n")), "n/eth0".to_owned(), clock.clone() as Arc<dyn Clock>);
         let live = Live::start(vec![Worker::of(from)], queue, None, 1, gather).unwrap();
+        // Where an assertion fails this goes first: the thread that gathers waits for it.
+        let to = to;
         let files = |time| {
             to.send(Flush { time, ..Flush::default() }).unwrap();
             let entry = live.next(Duration::from_secs(3)).unwrap();
