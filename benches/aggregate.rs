@@ -1,7 +1,7 @@
 //! What a row of conn costs an aggregator, by processor time of one thread, without a bus: rows that pass, rows of
 //! which some are halves, rows that two taps saw alike, and rows that are all attempts of a few scanners.
 //!
-//!     cargo bench -p weir-aggregate --bench aggregate -- [SCENARIO [RECORDS]]
+//!     cargo bench --workspace --bench aggregate -- [SCENARIO [RECORDS]]
 
 #![allow(clippy::print_stdout, reason = "a bench prints")]
 
@@ -12,6 +12,10 @@ use aggregate::{Aggregate, Config};
 use bus::{Payload, Record, Restored, Role, Stamp, Timeline, Wake, topic};
 use model::id::{self, FiveTuple, ip_proto};
 use model::stream::{Mark, conn, half, raw_conn};
+
+/// The same as weir has.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Rows of a record, as live capture sends them.
 const ROWS: usize = 1_000;
