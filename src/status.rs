@@ -19,6 +19,9 @@ const SILENT_MS: i64 = 3 * HEARTBEAT_MS;
 /// Of a partition with fewer offsets to read it is looked how many are records: transactions leave marks.
 const LOOK_MOST: i64 = 1_000;
 
+/// Stretch of time by which the counts of all members are added up, by their clocks.
+const BUCKET_MS: i64 = 60_000;
+
 /// Counts of aggregators and managers that nobody should have to look for: what was refused, came too late, or went before
 /// its time as it was more than a limit allows.
 const TROUBLES: [&str; 11] = [
@@ -41,6 +44,8 @@ pub struct Member {
     last: Record,
     /// What it counted in the time looked at.
     counts: Counts,
+    /// The same by the beginning of each bucket.
+    buckets: BTreeMap<i64, Counts>,
 }
 
 impl Member {
@@ -137,6 +142,8 @@ pub fn members(kafka: &Kafka, since_ms: i64) -> anyhow::Result<Members> {
 fn hear(members: &mut Members, told: Record) {
     let member = members.entry((told.group.clone(), told.node.clone())).or_default();
     member.counts.add_all(&told.counts);
+    let bucket = told.at_ms.div_euclid(BUCKET_MS) * BUCKET_MS;
+    member.buckets.entry(bucket).or_default().add_all(&told.counts);
     member.last = told;
 }
 
@@ -237,7 +244,19 @@ fn as_json(members: &Members, lag: &Lag, lanes: Lane, now_ms: i64) -> Value {
         "members": each.collect::<Vec<_>>(),
         "lag": lag,
         "unheld": unheld(members, lanes, now_ms),
+        "minutes": buckets(members),
     })
+}
+
+/// What all members of a role counted together, by the beginning of the minute in milliseconds.
+fn buckets(members: &Members) -> BTreeMap<i64, BTreeMap<&str, Counts>> {
+    let mut all: BTreeMap<i64, BTreeMap<&str, Counts>> = BTreeMap::new();
+    for ((role, _), member) in members {
+        for (start_ms, counts) in &member.buckets {
+            all.entry(*start_ms).or_default().entry(role).or_default().add_all(counts);
+        }
+    }
+    all
 }
 
 /// Lanes as `0-3,7`.
@@ -304,6 +323,27 @@ mod tests {
         let json = as_json(&members, &lag, 3, 100_000);
         assert_eq!(json["members"][1]["state"], "silent");
         assert_eq!(of(&lag, "manager", &members[&("manager".into(), "m0".into())]), "11");
+    }
+
+    #[test]
+    fn counts_are_added_up_by_minute_and_role_over_all_nodes() {
+        let mut members = Members::new();
+        for (role, node, at_ms, packets) in [
+            ("capture", "w0", 60_000, 1),
+            ("capture", "w1", 119_999, 2),
+            ("capture", "w0", 120_000, 4),
+            ("manager", "w0", 60_000, 8),
+        ] {
+            let mut told = told(role, node, at_ms, &[]);
+            told.counts.add("packets", packets);
+            hear(&mut members, told);
+        }
+        let minutes = &as_json(&members, &Lag::new(), 1, 200_000)["minutes"];
+        let want = json!({
+            "60000": {"capture": {"packets": 3}, "manager": {"packets": 8}},
+            "120000": {"capture": {"packets": 4}},
+        });
+        assert_eq!(*minutes, want);
     }
 
     #[test]
