@@ -65,7 +65,8 @@ pub type Taps = BTreeMap<String, BTreeSet<String>>;
 /// Pieces of one timeline of a lane.
 #[derive(Debug)]
 pub struct Join {
-    pending: BTreeMap<Place, (Key, Piece)>,
+    /// Boxed, as a tree moves what it holds about.
+    pending: BTreeMap<Place, (Key, Box<Piece>)>,
     groups: HashMap<Key, Group>,
     timers: BTreeSet<(i64, Key)>,
     /// Before this all has happened.
@@ -122,7 +123,7 @@ impl Join {
         let sensor = piece.sensor.clone();
         let place = (piece.written, piece.first, sensor, piece.offset, origin);
         piece.origin = origin;
-        self.pending.insert(place, (key, piece));
+        self.pending.insert(place, (key, Box::new(piece)));
     }
 
     /// All that happens before `horizon`: flows that leave, in order of time.
@@ -139,7 +140,7 @@ impl Join {
             self.left.expire(now);
             if piece <= timer {
                 let Some((_, (key, piece))) = self.pending.pop_first() else { break };
-                self.insert(key, piece, now, config, taps, &mut out);
+                self.insert(key, *piece, now, config, taps, &mut out);
             } else {
                 let Some((_, key)) = self.timers.pop_first() else { break };
                 self.fire(&key, now, config, taps, &mut out);
@@ -158,7 +159,7 @@ impl Join {
             let pieces = if let Some((_, key)) = self.timers.pop_first() {
                 self.groups.remove(&key).map_or(Vec::new(), |group| group.pieces)
             } else if let Some((_, (_, piece))) = self.pending.pop_first() {
-                vec![piece]
+                vec![*piece]
             } else {
                 break;
             };
