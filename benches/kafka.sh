@@ -59,9 +59,6 @@ best() {
     echo "$least"
 }
 
-# sent TOPIC WAY: only the producer.
-sent() { "$flows" "$brokers" "$1" "$rows" "$2" | cut -d' ' -f1; }
-
 # spent WAY: seconds of the producer alone by the clock, and of processor time, its own and the broker's.
 spent() {
     local before own TIMEFORMAT='%U %S'

@@ -42,20 +42,26 @@ const TROUBLES: [&str; 11] = [
 #[derive(Debug, Default)]
 pub struct Member {
     last: Record,
-    /// What it counted in the time looked at.
-    counts: Counts,
-    /// The same by the beginning of each bucket.
+    /// What it counted in the time looked at, by the beginning of each bucket.
     buckets: BTreeMap<i64, Counts>,
 }
 
 impl Member {
+    /// All that it counted.
+    fn counts(&self) -> Counts {
+        let mut all = Counts::default();
+        self.buckets.values().for_each(|counts| all.add_all(counts));
+        all
+    }
+
     /// Packets that the kernel dropped.
     fn packets_dropped(&self) -> i64 {
-        self.counts.get("kernel_drops")
+        self.counts().get("kernel_drops")
     }
 
     fn rows_dropped(&self) -> i64 {
-        let dropped = self.counts.0.iter().filter(|(name, _)| {
+        let counts = self.counts();
+        let dropped = counts.0.iter().filter(|(name, _)| {
             // What was logged already is not lost.
             name.starts_with("dropped.") && !name.starts_with("dropped.repeated.")
         });
@@ -63,7 +69,8 @@ impl Member {
     }
 
     fn troubles(&self) -> Vec<String> {
-        let told = TROUBLES.iter().map(|name| (name, self.counts.get(name)));
+        let counts = self.counts();
+        let told = TROUBLES.iter().map(|name| (name, counts.get(name)));
         told.filter(|(_, by)| *by != 0).map(|(name, by)| format!("{name} {by}")).collect()
     }
 }
@@ -141,7 +148,6 @@ pub fn members(kafka: &Kafka, since_ms: i64) -> anyhow::Result<Members> {
 
 fn hear(members: &mut Members, told: Record) {
     let member = members.entry((told.group.clone(), told.node.clone())).or_default();
-    member.counts.add_all(&told.counts);
     let bucket = told.at_ms.div_euclid(BUCKET_MS) * BUCKET_MS;
     member.buckets.entry(bucket).or_default().add_all(&told.counts);
     member.last = told;
@@ -236,7 +242,7 @@ fn as_json(members: &Members, lag: &Lag, lanes: Lane, now_ms: i64) -> Value {
             "lanes": lanes, "weir": weir, "facts": facts, "last_seen_ms": at_ms,
             "silent_for_ms": (now_ms - at_ms).max(0), "since_ms": run,
             "packets_dropped": member.packets_dropped(), "rows_dropped": member.rows_dropped(),
-            "counts": member.counts,
+            "counts": member.counts(),
         })
     });
     json!({

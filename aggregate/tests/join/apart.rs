@@ -1,13 +1,11 @@
 //! Who is told to have seen a flow, and what stays apart: tuples used again, other sites, and what is for many hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 
 use bus::{Outgoing, Place};
 use capture::config::Joins;
-use capture::source::{Link, Packet};
 
-use crate::made::{ACK, BEGAN_US, C, RST, closed, packets};
+use crate::made::{ACK, C, RST, carried, closed, packets};
 use crate::rows::{Row, rows_of};
 use crate::sensors::{Owned, Sensor, aggregated};
 
@@ -94,20 +92,9 @@ fn sites_have_nothing_to_do_with_each_other() {
 }
 
 /// A datagram between two hosts of one family, from and to the same port.
-fn datagram(ms: i64, [src, dst]: [&str; 2]) -> Owned {
-    let udp = [[0x9c, 0x41], [0x9c, 0x41], [0, 12], [0, 0], [1, 2], [3, 4]].concat();
-    let octets = |ip: &str| match ip.parse().unwrap() {
-        IpAddr::V4(ip) => ip.octets().to_vec(),
-        IpAddr::V6(ip) => ip.octets().to_vec(),
-    };
-    let (src, dst) = (octets(src), octets(dst));
-    let ip = match src.len() {
-        4 => vec![0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0],
-        _ => vec![0x60, 0, 0, 0, 0, 12, 17, 64],
-    };
-    let data = [ip, src, dst, udp].concat();
-    let (ts_us, wire_len) = (BEGAN_US + ms * 1000, data.len() as u32);
-    Owned::of(&Packet { ts_us, link: Link::Raw, wire_len, data: &data })
+fn datagram(ms: i64, hosts: [&str; 2]) -> Owned {
+    let ends = hosts.map(|host| (host.parse().unwrap(), 40_001));
+    carried(ms * 1000, 17, C, ends, &[0, 12, 0, 0, 1, 2, 3, 4])
 }
 
 /// How many rows came of each pair of hosts.

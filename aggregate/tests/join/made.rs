@@ -1,5 +1,7 @@
 //! Flows made packet by packet, for one rule of joining each: their halves are the rows of the whole.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use capture::config::Joins;
 use capture::source::{Link, Packet};
 
@@ -7,8 +9,8 @@ use crate::OBSERVERS;
 use crate::rows::{Row, Score};
 use crate::sensors::{FLUSH, Owned, Sensor, aggregated, alone, logs};
 
-pub const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 1], 50_001);
-pub const SERVER: [u8; 4] = [10, 0, 0, 9];
+const CLIENT: (IpAddr, u16) = (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 50_001);
+const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
 
 /// When what is made begins.
 pub const BEGAN_US: i64 = 1_700_000_000_000_000;
@@ -52,13 +54,24 @@ pub fn closed(ms: i64, isn: u32) -> Vec<Segment<'static>> {
     ]
 }
 
-/// A packet so many microseconds after the beginning, between the client's end and the server's; `rest` follows on the ports.
-pub fn carried(us: i64, proto: u8, dir: Dir, ends: [([u8; 4], u16); 2], rest: &[u8]) -> Owned {
+/// A packet so many microseconds after the beginning, between the client's end and the server's, of one family; `rest`
+/// follows on the ports.
+pub fn carried(us: i64, proto: u8, dir: Dir, ends: [(IpAddr, u16); 2], rest: &[u8]) -> Owned {
     let [src, dst] = if dir == C { ends } else { [ends[1], ends[0]] };
-    let mut data = vec![0x45, 0];
-    data.extend((24 + rest.len() as u16).to_be_bytes());
-    data.extend([0, 1, 0, 0, 64, proto, 0, 0]);
-    data.extend([src.0, dst.0].concat());
+    let payload_len = 4 + rest.len() as u16;
+    let mut data = match (src.0, dst.0) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => {
+            let [high, low] = (20 + payload_len).to_be_bytes();
+            let head = [0x45, 0, high, low, 0, 1, 0, 0, 64, proto, 0, 0];
+            [&head[..], &src.octets(), &dst.octets()].concat()
+        }
+        (IpAddr::V6(src), IpAddr::V6(dst)) => {
+            let [high, low] = payload_len.to_be_bytes();
+            let head = [0x60, 0, 0, 0, high, low, proto, 64];
+            [&head[..], &src.octets(), &dst.octets()].concat()
+        }
+        _ => panic!("ends of two families"),
+    };
     data.extend([src.1.to_be_bytes(), dst.1.to_be_bytes()].concat());
     data.extend_from_slice(rest);
     let wire_len = data.len() as u32;

@@ -16,7 +16,7 @@ type Commits = Vec<Vec<Outgoing>>;
 
 /// What tells a sensor the time: a group's flow, which nobody joins, and which goes on.
 fn ticks(seconds: i64) -> Vec<Owned> {
-    let ends = [([10, 9, 9, 9], 5353), ([224, 0, 0, 251], 5353)];
+    let ends = [[10, 9, 9, 9], [224, 0, 0, 251]].map(|host| (host.into(), 5353));
     let at = (0..seconds).step_by(6);
     at.map(|second| carried(second * SECOND, 17, C, ends, &[0, 8, 0, 0])).collect()
 }

@@ -49,6 +49,8 @@ pub struct Change {
     pub window_us: Option<i64>,
 }
 
+/// The shortest window, microseconds: two panes.
+const WINDOW_MIN_US: i64 = 2 * PANE_US;
 /// The longest window, microseconds: two days, of which managers keep state.
 pub const WINDOW_MAX_US: i64 = 2 * 24 * 3_600_000_000;
 
@@ -70,7 +72,7 @@ impl Settings {
                 return Err(format!("{rule}.{key}: write a number from 1 to {MEMBERS_CEILING}"));
             }
         }
-        if change.window_us.is_some_and(|us| !(PANE_US..=WINDOW_MAX_US).contains(&us)) {
+        if change.window_us.is_some_and(|us| !(WINDOW_MIN_US..=WINDOW_MAX_US).contains(&us)) {
             return Err(format!("{rule}.window: write a time from 30s to 2d"));
         }
         let mut rules = super::all(&crate::Site::default(), &Settings::default());

@@ -19,8 +19,8 @@ pub const RULE: &str = "cluster-summary";
 /// Length of an interval where nothing else is said, microseconds: a quarter of an hour, often enough to see a
 /// sensor fall behind and few enough rows to keep for years.
 pub const INTERVAL_US: i64 = 900_000_000;
-/// The shortest, microseconds: a pane.
-pub const INTERVAL_MIN_US: i64 = crate::PANE_US;
+/// The shortest, microseconds: two panes.
+pub const INTERVAL_MIN_US: i64 = 2 * crate::PANE_US;
 /// The longest, microseconds: a day.
 pub const INTERVAL_MAX_US: i64 = 86_400_000_000;
 
