@@ -134,9 +134,17 @@ pub struct SinkConfig {
     pub columns: Option<String>,
 }
 
-/// Variables that begin like settings and are none: the command's own, and those of the tests.
-const NOT_SETTINGS: [&str; 5] =
-    ["WEIR_CONFIG", "WEIR_LOG", "WEIR_PYTHON", "WEIR_KAFKA_LIBS", "WEIR_BLESS"];
+/// Variables that begin like settings and are none: the command's own.
+const NOT_SETTINGS: [&str; 2] = ["WEIR_CONFIG", "WEIR_LOG"];
+/// So begin the variables of weir's own tests, whose children inherit them.
+const OF_TESTS: &str = "WEIR_TEST_";
+
+/// Whether a variable is meant as a setting, so that one that is none is an error.
+fn is_setting(variable: &str) -> bool {
+    variable.starts_with("WEIR_")
+        && !variable.starts_with(OF_TESTS)
+        && !NOT_SETTINGS.contains(&variable)
+}
 
 impl Config {
     /// Reads file and environment and lays what was typed over them.
@@ -154,9 +162,7 @@ impl Config {
         // Once for its own sake, so that messages have the file's lines.
         let _: Config = toml::from_str(&text).map_err(|e| wrong(&e))?;
         let mut table: toml::Table = toml::from_str(&text).map_err(|e| wrong(&e))?;
-        let vars = std::env::vars()
-            .filter(|(key, _)| key.starts_with("WEIR_") && !NOT_SETTINGS.contains(&key.as_str()));
-        for (key, value) in vars {
+        for (key, value) in std::env::vars().filter(|(key, _)| is_setting(key)) {
             environment::set(&mut table, &key, &value)?;
         }
         let mut config: Config =
@@ -368,6 +374,16 @@ fn flush_interval_us(text: &str) -> Result<i64, BadConfig> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_variable_that_is_no_setting_is_one_of_ours_or_not_read() {
+        for setting in ["WEIR_NODE", "WEIR_SINK_ROTATE", "WEIR_SINK_ROTAT", "WEIR_TESTS"] {
+            assert!(is_setting(setting), "{setting}");
+        }
+        for other in ["WEIR_CONFIG", "WEIR_LOG", "WEIR_TEST_CASES", "WEIRD_NODE", "NODE"] {
+            assert!(!is_setting(other), "{other}");
+        }
+    }
 
     #[test]
     fn lengths_of_time() {

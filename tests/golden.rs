@@ -1,6 +1,6 @@
 //! Every capture gives the logs that are kept in `golden/`, whatever the number of threads, every time.
 //!
-//! `WEIR_BLESS=1` writes what comes out now; what changed is then seen in the diff.
+//! `WEIR_TEST_BLESS=1` writes what comes out now; what changed is then seen in the diff.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,10 +27,14 @@ type Texts = BTreeMap<String, String>;
 fn is_golden(name: &str) {
     let made = made(name, 1);
     let kept = root().join("tests/golden").join(name);
-    if std::env::var_os("WEIR_BLESS").is_some() {
+    if std::env::var_os("WEIR_TEST_BLESS").is_some() {
         write(&kept, &made);
     }
-    same(&format!("{name} and tests/golden/{name} (WEIR_BLESS=1 accepts)"), &texts(&kept), &made);
+    same(
+        &format!("{name} and tests/golden/{name} (WEIR_TEST_BLESS=1 accepts)"),
+        &texts(&kept),
+        &made,
+    );
     for threads in [1, 2, 3] {
         same(&format!("{name} with {threads} threads"), &made, &self::made(name, threads));
     }

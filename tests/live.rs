@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::harness::{folder, logs};
+use crate::harness::{folder, logs, weir};
 
 /// Flows that [`TRAFFIC`] makes.
 const FLOWS: usize = 200;
@@ -51,11 +51,10 @@ fn threads_share_an_interface_and_flows_stay_whole() {
     }
     let dir = folder();
     let out = dir.path().join("logs");
-    let done = Command::new("unshare")
-        .args(["--net", "sh", "-c", TRAFFIC, env!("CARGO_BIN_EXE_weir")])
-        .arg(&out)
-        .output()
-        .expect("unshare starts");
+    let mut traffic = Command::new("unshare");
+    traffic.args(["--net", "sh", "-c", TRAFFIC, env!("CARGO_BIN_EXE_weir")]).arg(&out);
+    weir::without_settings(&mut traffic);
+    let done = traffic.output().expect("unshare starts");
     let said = fs::read_to_string(dir.path().join("logs.err")).unwrap_or_default();
     let errors = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{errors}\n{said}");

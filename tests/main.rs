@@ -1,6 +1,6 @@
 //! Tests of the whole: the `weir` command on real captures, alone and as a cluster on a real Kafka.
 //!
-//! One binary, so that one broker serves all of it. `WEIR_BLESS=1` writes the golden files anew.
+//! One binary, so that one broker serves all of it. `WEIR_TEST_BLESS=1` writes the golden files anew.
 
 #[allow(dead_code, reason = "each test binary needs another part of it")]
 mod harness;

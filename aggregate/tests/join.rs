@@ -1,8 +1,8 @@
 //! Captures divided between sensors and joined again are the rows of the whole; the same capture at two taps is
 //! its rows once.
 //!
-//! Over the captures of `tests/traces`, and where `WEIR_CASES` names a folder, over every `trace.pcap` below it. How many
-//! rows are equal and what differs is printed (`-- --nocapture`), with `WEIR_SHOW` the rows too; `WEIR_CASE` picks
+//! Over the captures of `tests/traces`, and where `WEIR_TEST_CASES` names a folder, over every `trace.pcap` below it. How many
+//! rows are equal and what differs is printed (`-- --nocapture`), with `WEIR_TEST_SHOW` the rows too; `WEIR_TEST_CASE` picks
 //! captures by a part of their name, and prints what each sensor told.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "all of it is test, helpers too")]
@@ -52,13 +52,13 @@ fn all_own_captures() -> Vec<PathBuf> {
 
 /// Those of other test suites, where there are any.
 fn foreign_captures() -> Option<Vec<PathBuf>> {
-    let Some(dir) = std::env::var_os("WEIR_CASES") else {
-        println!("skipped: WEIR_CASES names no folder with captures of other suites");
+    let Some(dir) = std::env::var_os("WEIR_TEST_CASES") else {
+        println!("skipped: WEIR_TEST_CASES names no folder with captures of other suites");
         return None;
     };
     let dirs = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     let mut all: Vec<PathBuf> = dirs.map(|dir| dir.join("trace.pcap")).collect();
-    let only = std::env::var("WEIR_CASE").unwrap_or_default();
+    let only = std::env::var("WEIR_TEST_CASE").unwrap_or_default();
     all.retain(|path| path.exists() && path.to_string_lossy().contains(&only));
     all.sort();
     Some(all)
@@ -115,7 +115,7 @@ fn skewed(captures: &[PathBuf], skew_us: i64, not: &[&str]) -> [Score; 2] {
     for path in captures {
         let packets = read(path);
         let is_orderly = packets.is_sorted_by_key(|packet| packet.ts_us);
-        if std::env::var_os("WEIR_SHOW").is_some() {
+        if std::env::var_os("WEIR_TEST_SHOW").is_some() {
             println!(
                 "{}{}",
                 path.display(),
@@ -131,7 +131,7 @@ fn skewed(captures: &[PathBuf], skew_us: i64, not: &[&str]) -> [Score; 2] {
             };
             sensor.sends(packets.iter().filter(|packet| packet.is_up == up))
         });
-        if std::env::var_os("WEIR_CASE").is_some() {
+        if std::env::var_os("WEIR_TEST_CASE").is_some() {
             halves.iter().flatten().flatten().for_each(rows::show_halves);
         }
         let mut turn = 0;
@@ -193,7 +193,7 @@ fn halves_join_though_the_clocks_of_sensors_differ() {
 fn halves_of_captures_of_other_suites_join() {
     let Some(captures) = foreign_captures() else { return };
     let scores = halves(&captures);
-    let is_picked = std::env::var_os("WEIR_CASE").is_some();
+    let is_picked = std::env::var_os("WEIR_TEST_CASE").is_some();
     for (score, least) in scores.iter().zip(FOREIGN_HALVES_LEAST).filter(|_| !is_picked) {
         holds(score, least);
     }
@@ -208,7 +208,7 @@ fn is_log(stream: &str) -> bool {
 fn one_sensor(captures: &[PathBuf], joins: Joins) {
     let (mut scores, mut wrong) = (BTreeMap::<&str, Score>::new(), BTreeMap::new());
     for path in captures {
-        if std::env::var_os("WEIR_SHOW").is_some() {
+        if std::env::var_os("WEIR_TEST_SHOW").is_some() {
             println!("{}", path.display());
         }
         let packets = read(path);

@@ -40,7 +40,7 @@ pub fn number(statement: &str) -> u64 {
     rows[0][0].as_u64().unwrap_or_else(|| panic!("{statement} gave {rows:?}"))
 }
 
-/// Whether DuckDB is there; says so where it is not. With `WEIR_PYTHON` set, as by `./dev test`, it
+/// Whether DuckDB is there; says so where it is not. With `WEIR_TEST_PYTHON` set, as by `./dev test`, it
 /// has to be.
 pub fn is_here() -> bool {
     static HERE: OnceLock<bool> = OnceLock::new();
@@ -49,7 +49,7 @@ pub fn is_here() -> bool {
         import.args(["-c", "import duckdb"]).stdout(Stdio::null()).stderr(Stdio::null());
         import.status().is_ok_and(|status| status.success())
     });
-    let must = std::env::var_os("WEIR_PYTHON").is_some();
+    let must = std::env::var_os("WEIR_TEST_PYTHON").is_some();
     assert!(here || !must, "{} has no duckdb", python().display());
     if !here {
         eprintln!("skipped: no Python with duckdb here (./dev setup test makes one)");
@@ -58,7 +58,7 @@ pub fn is_here() -> bool {
 }
 
 fn python() -> PathBuf {
-    if let Some(python) = std::env::var_os("WEIR_PYTHON") {
+    if let Some(python) = std::env::var_os("WEIR_TEST_PYTHON") {
         return python.into();
     }
     let own = root().join(".venv/bin/python");

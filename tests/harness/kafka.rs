@@ -2,7 +2,7 @@
 //!
 //! The broker itself is the work of `tests/kafka/kafka.sh serve`, which runs it until standard input
 //! closes; this file holds the other end of that pipe, so that no way to end a test process, not even
-//! `kill -9`, leaves a broker behind. The jars come from `WEIR_KAFKA_LIBS`, or else from `.kafka/libs`
+//! `kill -9`, leaves a broker behind. The jars come from `WEIR_TEST_KAFKA_LIBS`, or else from `.kafka/libs`
 //! in the checkout, where they are fetched to if need be.
 //!
 //! It needs only the standard library and `tempfile`, and so can be included by any crate of the

@@ -12,12 +12,17 @@ use super::{LOOK, PATIENCE, folder};
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
     command.args(args);
+    without_settings(&mut command);
+    command
+}
+
+/// What a command starts does not see the settings of whoever runs the tests.
+pub fn without_settings(command: &mut Command) {
     for (key, _) in std::env::vars() {
         if key.starts_with("WEIR_") {
             command.env_remove(key);
         }
     }
-    command
 }
 
 /// The same command started by another one, such as `nsenter`, which becomes it.

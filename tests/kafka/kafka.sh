@@ -4,7 +4,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-libs=${WEIR_KAFKA_LIBS:-$root/.kafka/libs}
+libs=${WEIR_TEST_KAFKA_LIBS:-$root/.kafka/libs}
 
 usage() {
     cat <<'END'

@@ -1,8 +1,8 @@
 //! Whole clusters under simulated trouble: whatever is late, lost, revoked or killed, and at whatever point of a
 //! step, what is published is what one process without trouble publishes.
 //!
-//! A run is one thread, one seed and no clock but its own. `WEIR_SIM_SEED=N` runs one seed and prints what
-//! happened in it; `WEIR_SIM_SEEDS=N` runs so many instead of the few that fit a test run.
+//! A run is one thread, one seed and no clock but its own. `WEIR_TEST_SIM_SEED=N` runs one seed and prints what
+//! happened in it; `WEIR_TEST_SIM_SEEDS=N` runs so many instead of the few that fit a test run.
 
 #![allow(clippy::unwrap_used, reason = "all of it is test, helpers too")]
 
@@ -60,13 +60,13 @@ const SHOWN: usize = 5;
 #[test]
 fn every_seed_publishes_what_the_plain_run_does() {
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap());
-    if let Some(seed) = number("WEIR_SIM_SEED") {
+    if let Some(seed) = number("WEIR_TEST_SIM_SEED") {
         let (wrong, trace) = run(seed, true);
         trace.iter().for_each(|line| println!("{line}"));
         assert!(wrong.is_none(), "seed {seed}: {}", wrong.unwrap_or_default());
         return;
     }
-    let (seeds, next) = (number("WEIR_SIM_SEEDS").unwrap_or(SEEDS), AtomicU64::new(0));
+    let (seeds, next) = (number("WEIR_TEST_SIM_SEEDS").unwrap_or(SEEDS), AtomicU64::new(0));
     let failed = Mutex::new(BTreeMap::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -91,7 +91,7 @@ fn every_seed_publishes_what_the_plain_run_does() {
     let count = failed.len();
     panic!(
         "{count} of {seeds} seeds are wrong: {:?}\nseed {seed}: {wrong}\nto replay it: \
-         WEIR_SIM_SEED={seed} cargo test -p weir --test simulation -- --nocapture",
+         WEIR_TEST_SIM_SEED={seed} cargo test -p weir --test simulation -- --nocapture",
         failed.keys().take(50).collect::<Vec<_>>()
     );
 }

@@ -58,7 +58,7 @@ fn text(array: &dyn Array, row: usize) -> String {
     }
 }
 
-/// What is printed of rows that differ, where `WEIR_SHOW` is set.
+/// What is printed of rows that differ, where `WEIR_TEST_SHOW` is set.
 const SHOWN: [&str; 16] = [
     "ts",
     "id.orig_h",
@@ -133,7 +133,7 @@ impl Score {
     /// Adds a comparison, and what differs in it.
     pub fn add(&mut self, want: &[Row], got: &[Row], not: &[&str]) {
         let (missing, left) = self.count(want, got, not);
-        if std::env::var_os("WEIR_SHOW").is_some() {
+        if std::env::var_os("WEIR_TEST_SHOW").is_some() {
             let brief = |row: &Row| {
                 let shown = SHOWN.iter().map(|name| row.get(name).map_or("", String::as_str));
                 shown.collect::<Vec<_>>().join(" ")

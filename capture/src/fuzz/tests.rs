@@ -1,7 +1,7 @@
-//! The kept inputs, and changes of them: ten seconds in an ordinary run, `WEIR_FUZZ_SECONDS` of them otherwise.
+//! The kept inputs, and changes of them: ten seconds in an ordinary run, `WEIR_TEST_FUZZ_SECONDS` of them otherwise.
 //!
 //! An input that breaks a target is left in the temporary folder, and its name is in the message. More captures to begin
-//! from can lie in a folder `WEIR_FUZZ_SEEDS`; `WEIR_FUZZ_TARGET` and `WEIR_FUZZ_SEED` choose.
+//! from can lie in a folder `WEIR_TEST_FUZZ_SEEDS`; `WEIR_TEST_FUZZ_TARGET` and `WEIR_TEST_FUZZ_SEED` choose.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ fn the_kept_inputs() {
 #[test]
 fn one_input_that_was_named() {
     let (Ok(name), Ok(path)) =
-        (std::env::var("WEIR_FUZZ_TARGET"), std::env::var("WEIR_FUZZ_INPUT"))
+        (std::env::var("WEIR_TEST_FUZZ_TARGET"), std::env::var("WEIR_TEST_FUZZ_INPUT"))
     else {
         return;
     };
@@ -74,15 +74,15 @@ fn one_input_that_was_named() {
 
 #[test]
 fn the_kept_inputs_changed() {
-    let seconds = setting("WEIR_FUZZ_SECONDS").unwrap_or(SECONDS);
-    let mut random = Random(setting("WEIR_FUZZ_SEED").unwrap_or(0x2545_F491_4F6C_DD1D) | 1);
-    let only = std::env::var("WEIR_FUZZ_TARGET").ok();
+    let seconds = setting("WEIR_TEST_FUZZ_SECONDS").unwrap_or(SECONDS);
+    let mut random = Random(setting("WEIR_TEST_FUZZ_SEED").unwrap_or(0x2545_F491_4F6C_DD1D) | 1);
+    let only = std::env::var("WEIR_TEST_FUZZ_TARGET").ok();
     let targets: Vec<&Target> = TARGETS
         .iter()
         .filter(|target| only.as_ref().is_none_or(|name| *name == target.name))
         .collect();
     let more =
-        std::env::var("WEIR_FUZZ_SEEDS").map(|dir| files(Path::new(&dir))).unwrap_or_default();
+        std::env::var("WEIR_TEST_FUZZ_SEEDS").map(|dir| files(Path::new(&dir))).unwrap_or_default();
     for target in &targets {
         let mut inputs = files(&corpus().join(target.name));
         if target.name == "engine" {
