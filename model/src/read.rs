@@ -50,12 +50,17 @@ getter!(/** A set or vector column. */ list, ListArray, "list", |array| array.as
 
 /// The texts in one cell of a list column; none where it is unset.
 pub fn texts(list: &ListArray, row: usize) -> Vec<String> {
-    if list.is_null(row) {
-        return Vec::new();
-    }
-    let cell = list.value(row);
-    match cell.as_string_opt::<i32>() {
-        Some(texts) => texts.iter().flatten().map(str::to_owned).collect(),
-        None => Vec::new(),
-    }
+    each_text(list, row).map(str::to_owned).collect()
+}
+
+/// The same, one after another.
+pub fn each_text(list: &ListArray, row: usize) -> impl Iterator<Item = &str> {
+    let values = list.values().as_string_opt::<i32>();
+    let ends = list.value_offsets().get(row..).and_then(|from| from.first_chunk::<2>());
+    let [from, to] = ends.copied().filter(|_| !list.is_null(row)).unwrap_or_default();
+    let text = move |i: i32| {
+        let (values, i) = (values?, usize::try_from(i).ok()?);
+        (!values.is_null(i)).then(|| values.value(i))
+    };
+    (from..to).filter_map(text)
 }

@@ -36,7 +36,7 @@ mod tests;
 
 pub use copies::Copies;
 pub use flows::Rules;
-use flows::{Kind, divide};
+use flows::{Flow, Kind, divide};
 use left::Left;
 pub use open::Open;
 pub use piece::Piece;
@@ -57,6 +57,36 @@ struct Group {
     pieces: Vec<Piece>,
     /// When one of its flows leaves.
     due: i64,
+    /// Its flows, as its pieces are and by these rules, where somebody has looked.
+    flows: Option<(Rules, Vec<Flow>)>,
+}
+
+impl Group {
+    /// Looks when the first flow is due, as pieces have come or gone.
+    fn settle(&mut self, key: &str, rules: Rules) {
+        self.flows = None;
+        let due = match &self.pieces[..] {
+            [piece] => {
+                let whole = rules.copies_us.filter(|_| piece.half.is_none());
+                piece.stamped.max(piece.written.saturating_add(whole.unwrap_or(rules.window_us)))
+            }
+            pieces => {
+                let flows = divide(pieces, parts(key).1, rules);
+                let due = flows.iter().map(|flow| flow.due).min().unwrap_or(0);
+                self.flows = Some((rules, flows));
+                due
+            }
+        };
+        self.due = due.min(i64::MAX - 1);
+    }
+
+    /// Its flows.
+    fn flows(&mut self, key: &str, rules: Rules) -> Vec<Flow> {
+        match self.flows.take() {
+            Some((by, flows)) if by == rules => flows,
+            _ => divide(&self.pieces, parts(key).1, rules),
+        }
+    }
 }
 
 /// Taps known, by site.
@@ -221,7 +251,7 @@ impl Join {
         group.pieces.push(piece);
         let too_many = group.pieces.len() > PIECES_MAX;
         let oldest = too_many.then(|| group.pieces.remove(0));
-        group.due = due(&group.pieces, &key, rules);
+        group.settle(&key, rules);
         let after = group.due;
         if !is_new && before != after {
             self.timers.remove(&(before, key.clone()));
@@ -238,7 +268,7 @@ impl Join {
     fn fire(&mut self, key: &Key, now: i64, config: &Config, taps: &Taps, out: &mut Vec<Ready>) {
         let Some(mut group) = self.groups.remove(key) else { return };
         let rules = self.rules(key, config, taps);
-        let flows = divide(&group.pieces, parts(key).1, rules);
+        let flows = group.flows(key, rules);
         let mut left: Vec<Option<Piece>> = group.pieces.drain(..).map(Some).collect();
         let mut cut = BTreeSet::new();
         for flow in flows.into_iter().filter(|flow| flow.due <= now) {
@@ -256,7 +286,7 @@ impl Join {
         if group.pieces.is_empty() {
             return;
         }
-        group.due = due(&group.pieces, key, rules);
+        group.settle(key, rules);
         self.timers.insert((group.due, key.clone()));
         self.groups.insert(key.clone(), group);
     }
@@ -295,18 +325,4 @@ impl Join {
         pieces.iter().for_each(|piece| self.open.let_go(piece.offset, piece.origin));
         out.push(Ready { at, kind, pieces });
     }
-}
-
-/// When a group's first flow is due.
-fn due(pieces: &[Piece], key: &str, rules: Rules) -> i64 {
-    let due = match pieces {
-        [piece] => {
-            let whole = rules.copies_us.filter(|_| piece.half.is_none());
-            piece.stamped.max(piece.written.saturating_add(whole.unwrap_or(rules.window_us)))
-        }
-        pieces => {
-            divide(pieces, parts(key).1, rules).iter().map(|flow| flow.due).min().unwrap_or(0)
-        }
-    };
-    due.min(i64::MAX - 1)
 }

@@ -59,7 +59,7 @@ impl Rest {
 impl Piece {
     /// Rests of its direction, which make one part more.
     pub fn rests(&self) -> &[Rest] {
-        self.half.as_ref().map_or(&[], |half| &half.rests)
+        self.half.as_deref().map_or(&[], |half| &half.rests)
     }
 
     /// Its parts from one to before another, the way a sensor would have written them that saw no others.
@@ -79,7 +79,7 @@ impl Piece {
             part.packets = part.packets.saturating_sub(begin.packets);
             part.ip_bytes = part.ip_bytes.saturating_sub(begin.ip_bytes);
         }
-        part.half = Some(half.part(begin, end, self.is_turned()));
+        part.half = Some(Box::new(half.part(begin, end, self.is_turned())));
         part
     }
 }

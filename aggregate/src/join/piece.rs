@@ -250,7 +250,7 @@ pub struct Piece {
     /// It ended as its originator began anew: before any timer of a flow that was open.
     pub is_replaced: bool,
     /// Of a flow seen one way, that; `None` where both were.
-    pub half: Option<Half>,
+    pub half: Option<Box<Half>>,
     /// Of a flow seen both ways, the initial numbers of the lower end and of the other.
     pub starts: [Option<u32>; 2],
 }
@@ -268,7 +268,7 @@ impl Piece {
         let first = columns.ts.value(row);
         let is_orig_low = end(0) <= end(1);
         let number = |column: &Int64Array| optional(column, row).map(|n| n as u32);
-        let mut half = (!columns.is_orig.is_null(row)).then(|| half(columns, row, first));
+        let mut half = (!columns.is_orig.is_null(row)).then(|| Box::new(half(columns, row, first)));
         let mut starts = [number(columns.start), number(columns.peer_start)];
         if !is_orig_low {
             starts.swap(0, 1);
@@ -285,7 +285,7 @@ impl Piece {
         let (packets, ip_bytes) = (sum(columns.packets), sum(columns.ip_bytes));
         let rests = half.iter_mut().flat_map(|half| &mut half.rests);
         rests.for_each(|rest| rest.count_at_most(packets, ip_bytes));
-        let was_open = half.as_ref().is_some_and(Half::was_open);
+        let was_open = half.as_deref().is_some_and(Half::was_open);
         Piece {
             rows: rows.clone(),
             row: at,
@@ -322,43 +322,43 @@ impl Piece {
 
     /// Which end was seen sending: 0 for the lower one; of both that of the originator.
     pub fn end(&self) -> usize {
-        let is_orig = self.half.as_ref().is_none_or(|half| half.is_orig);
+        let is_orig = self.half.as_deref().is_none_or(|half| half.is_orig);
         usize::from(is_orig != self.is_orig_low)
     }
 
     /// Whether the sender of its first packet was taken for the responder because of its port.
     pub fn is_turned(&self) -> bool {
-        let first = self.half.as_ref().and_then(|half| half.marks.first());
+        let first = self.half.as_deref().and_then(|half| half.marks.first());
         first.is_some_and(|mark| mark.letter == b'^')
     }
 
     /// Whether it begins with a SYN, and of which number.
     pub fn syn(&self) -> Option<u32> {
-        let half = self.half.as_ref()?;
+        let half = self.half.as_deref()?;
         half.start.filter(|_| half.first_letter() == Some(b'S'))
     }
 
     /// Whether it begins with a SYN, with or without an answer in it.
     pub fn begins_stream(&self) -> bool {
-        let first = self.half.as_ref().and_then(Half::first_letter);
+        let first = self.half.as_deref().and_then(Half::first_letter);
         matches!(first, Some(b'S' | b'H'))
     }
 
     /// The number after the last that it sent.
     pub fn upper(&self) -> Option<u32> {
-        let half = self.half.as_ref()?;
+        let half = self.half.as_deref()?;
         Some(half.start?.wrapping_add(half.reached as u32))
     }
 
     /// Whether it was over before it was silent for long, and is of this protocol.
     pub fn ended_as(&self, name: &str) -> bool {
         let is = |half: &Half| half.confirmed.iter().any(|(_, of)| of == name);
-        self.written < self.last.saturating_add(OVER_US) && self.half.as_ref().is_some_and(is)
+        self.written < self.last.saturating_add(OVER_US) && self.half.as_deref().is_some_and(is)
     }
 
     /// Whether it is one packet that came when its time was over: nothing belongs to it.
     pub fn is_alone(&self) -> bool {
-        self.packets == 1 && self.half.as_ref().is_some_and(|half| half.is_late)
+        self.packets == 1 && self.half.as_deref().is_some_and(|half| half.is_late)
     }
 
     /// What happened in it, which is the piece of this number.
@@ -384,7 +384,7 @@ impl Piece {
 
     /// Where a sequence number lies, counted from the initial one.
     pub fn position(&self, number: u32) -> Option<u64> {
-        let half = self.half.as_ref()?;
+        let half = self.half.as_deref()?;
         Some(stream::position(half.start?, half.reached, number))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use arrow_array::builder::{ListBuilder, StringBuilder};
+use arrow_array::cast::AsArray as _;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow_select::interleave::interleave_record_batch;
 use detect::rows;
@@ -72,16 +73,23 @@ fn chosen(flows: &[&Ready]) -> Result<RecordBatch> {
 
 /// A cell a flow: the nodes that saw it, or the uids that they gave it.
 fn names(flows: &[&Ready], uids: bool, is_set: &dyn Fn(&Ready) -> bool) -> Result<ArrayRef> {
+    let column = if uids { "uid" } else { "observers" };
+    // All pieces have the columns of conn: to look for one by its name takes longer than all else here.
+    let at = conn::DEF.schema().index_of(column)?;
     let mut builder = ListBuilder::new(StringBuilder::new());
+    let mut names = Vec::new();
     for flow in flows {
-        let mut names = BTreeSet::new();
+        names.clear();
         for piece in &flow.pieces {
+            let cells = piece.rows.columns().get(at).context("rows of conn")?;
             if uids {
-                names.insert(read::text(&piece.rows, "uid")?.value(piece.row).to_owned());
+                names.push(cells.as_string_opt::<i32>().context(column)?.value(piece.row));
             } else {
-                names.extend(read::texts(read::list(&piece.rows, "observers")?, piece.row));
+                names.extend(read::each_text(cells.as_list_opt().context(column)?, piece.row));
             }
         }
+        names.sort_unstable();
+        names.dedup();
         names.iter().take(OBSERVERS_MAX).for_each(|name| builder.values().append_value(name));
         builder.append(is_set(flow));
     }
@@ -289,7 +297,7 @@ fn what_was_sent(
     let Some(first) = first else { return Ok(sent) };
     // What the other side acknowledged was sent, whoever missed it.
     let others = used.iter().map(|i| &pieces[*i]).filter(|piece| piece.end() != end);
-    let acks = others.filter_map(|piece| piece.half.as_ref()).flat_map(Half::acks);
+    let acks = others.filter_map(|piece| piece.half.as_deref()).flat_map(Half::acks);
     sent.bytes = sent.bytes.max(Stream::of(first).furthest(acks));
     // The SYN and the FIN take a number each.
     let fin = u64::from(told.ends[end].has_finished);

@@ -9,7 +9,7 @@ type Known<'a> = (i64, &'a str);
 /// only fits; without those that any of them ruled out.
 pub fn of(pieces: &[Piece]) -> Option<String> {
     let halves: Vec<(usize, &Half)> =
-        pieces.iter().filter_map(|piece| Some((piece.end(), piece.half.as_ref()?))).collect();
+        pieces.iter().filter_map(|piece| Some((piece.end(), piece.half.as_deref()?))).collect();
     let is_stream = pieces.iter().any(|piece| piece.is_tcp);
     let begun = halves.iter().map(|(_, half)| half.first_data()).filter(|at| *at < i64::MAX).max();
     let mut all = confirmed(&halves);

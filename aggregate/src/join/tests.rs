@@ -27,7 +27,7 @@ fn half(offset: i64, written: i64) -> Piece {
         ip_bytes: 40,
         is_cut: [false; 2],
         is_replaced: false,
-        half: Some(Half { is_orig: true, ..Half::default() }),
+        half: Some(Box::new(Half { is_orig: true, ..Half::default() })),
         starts: [None; 2],
     }
 }
