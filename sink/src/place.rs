@@ -70,8 +70,22 @@ impl Place {
 
     /// Makes the names of temporary files lasting.
     pub fn sync_temps(&self) -> Result<()> {
-        sync_dir(&self.dir.join(&self.corner))?;
+        let corner = self.dir.join(&self.corner);
+        sync_dir(&corner).map_err(|error| self.swept(error))?;
         sync_dir(&self.dir)
+    }
+
+    /// Temporary files that are gone were taken for what an earlier run left.
+    fn swept(&self, error: anyhow::Error) -> anyhow::Error {
+        let is_gone = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+        if !error.downcast_ref().is_some_and(is_gone) {
+            return error;
+        }
+        error.context(format!(
+            "{} was swept while its files were written: is another sink running with this folder and node name? \
+             Two must not share a node name",
+            self.dir.join(&self.corner).display()
+        ))
     }
 
     /// Takes the corner away where it is empty, so that a run leaves only its logs.
@@ -109,7 +123,8 @@ impl Place {
             }
         }
         let make = path.parent().map_or(Ok(()), fs::create_dir_all);
-        make.and_then(|()| fs::rename(&temp, &path)).with_context(|| {
+        let renamed = make.and_then(|()| fs::rename(&temp, &path));
+        renamed.map_err(|error| self.swept(error.into())).with_context(|| {
             format!(
                 "cannot rename {} to {}: its rows are committed and safe there; mend the folder and \
                  start again",
@@ -170,4 +185,26 @@ fn remove(path: &Path) -> Result<()> {
 fn sync_dir(dir: &Path) -> Result<()> {
     let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.with_context(|| format!("cannot make the names in {} lasting", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn who_is_swept_says_what_to_look_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, twin] =
+            [(); 2].map(|()| Place::new(dir.path(), "s1", "tsv", false).expect("a folder"));
+        let temp = one.temp("conn.log");
+        one.create(&temp).unwrap().write_all(b"rows").unwrap();
+        one.sync_temps().unwrap();
+        twin.sweep().unwrap();
+        let error = format!("{:#}", one.sync_temps().unwrap_err());
+        assert!(error.contains("must not share a node name"), "{error}");
+        let error = one.swept(io::Error::from(io::ErrorKind::PermissionDenied).into());
+        assert!(!format!("{error:#}").contains("share"), "{error:#}");
+    }
 }
