@@ -70,10 +70,11 @@ impl App {
             probing.add(dir, data);
         }
         let cut = |bytes: &[u8]| bytes.len().min(PROBE_BYTES_MAX);
-        for (i, kind) in ALL.iter().enumerate() {
-            if probing.open >> i & 1 == 0 {
-                continue;
-            }
+        // A bit each, as most have said no after the first piece.
+        let mut asked = probing.open;
+        while let Some(kind) = ALL.get(asked.trailing_zeros() as usize) {
+            let i = asked.trailing_zeros();
+            asked &= asked - 1;
             let [orig, resp] = &probing.bytes;
             let mut bytes = [&orig[..cut(orig)], &resp[..cut(resp)]];
             if is_first || transport == Transport::Udp {

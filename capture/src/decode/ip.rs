@@ -65,6 +65,7 @@ impl Decoder {
     /// Decodes the IP packet that `data` begins with. `wire_len` is how many bytes the frame had
     /// from here on; it is more than `data` where the capture was cut. Also for packets found
     /// inside others.
+    #[inline]
     pub fn ip<'a>(&self, data: &'a [u8], wire_len: u32) -> Result<IpPacket<'a>, Undecodable> {
         if data.len() < IPV4_HEADER {
             return Err(Weird::TruncatedIp.into());
@@ -76,6 +77,7 @@ impl Decoder {
         }
     }
 
+    #[inline]
     fn ipv4<'a>(&self, data: &'a [u8], wire_len: u32) -> Result<IpPacket<'a>, Undecodable> {
         let h: &[u8; IPV4_HEADER] = data.first_chunk().ok_or(Weird::TruncatedIp)?;
         let hdr_len = usize::from(h[0] & 0x0f) * 4;

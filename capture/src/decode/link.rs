@@ -88,15 +88,14 @@ impl Decoder {
         if data.is_empty() || wire_len == 0 {
             return Err(Weird::EmptyPacket.into());
         }
+        // Nearly all frames are Ethernet with IP behind it, which needs no walk.
+        if link == Link::Ethernet && is_plain(data) {
+            let rest = data.get(ETHERNET..).unwrap_or_default();
+            return self.ip(rest, wire_len.saturating_sub(ETHERNET as u32)).map(Decoded::Ip);
+        }
         let mut walk =
             Walk { rest: data, at: 0, vlan: None, inner_vlan: None, weirds: WeirdSet::NONE };
-        // Nearly all frames are Ethernet with IP behind it, which needs no walk.
-        let found = if link == Link::Ethernet && is_plain(data) {
-            walk.skip(ETHERNET);
-            Ok(Layer::Ip)
-        } else {
-            walk.find_network(link)
-        };
+        let found = walk.find_network(link);
         self.network(walk, found, wire_len)
     }
 
