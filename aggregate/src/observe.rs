@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
 use arrow_array::{Array, ListArray, RecordBatch, StringArray, TimestampMicrosecondArray};
 use detect::{Detector, Rows, rows};
 use model::read::{self, ColumnError};
@@ -40,14 +39,8 @@ pub fn observers<'a>(
     observers: Option<&'a ListArray>,
     row: usize,
 ) -> impl Iterator<Item = &'a str> {
-    let named = observers.filter(|list| list.is_valid(row)).and_then(|list| {
-        let &[from, to] = list.value_offsets().get(row..row + 2)? else { return None };
-        let texts = list.values().as_string_opt::<i32>()?;
-        Some(
-            (from as usize..to as usize).filter(|at| texts.is_valid(*at)).map(|at| texts.value(at)),
-        )
-    });
-    std::iter::once(sensor.value(row)).chain(named.into_iter().flatten())
+    let named = observers.into_iter().flat_map(move |list| read::each_text(list, row));
+    std::iter::once(sensor.value(row)).chain(named)
 }
 
 /// Shows a batch of conn to every detector, and sums it up; gives it back to be passed on.

@@ -89,12 +89,9 @@ impl Detector for SqlInjection {
             Side::Victim => (server, client),
         };
         let wrong = || ColumnError { column: "tags".to_owned(), wanted: "set of text" };
-        let names = tags.values().as_any().downcast_ref::<StringArray>().ok_or_else(wrong)?;
+        tags.values().as_any().downcast_ref::<StringArray>().ok_or_else(wrong)?;
         for row in 0..rows.num_rows() {
-            let of_row = tags.value_offsets().get(row..row + 2).unwrap_or_default();
-            let &[from, to] = of_row else { continue };
-            let mut of_row = (from..to).filter_map(|at| usize::try_from(at).ok());
-            if tags.is_null(row) || !of_row.any(|at| names.value(at) == TAG) {
+            if !read::each_text(tags, row).any(|tag| tag == TAG) {
                 continue;
             }
             each(Observation {
